@@ -1,0 +1,1 @@
+"""Learned equivariance: how much of a network's response to shifts and rotations is learned."""

@@ -1,0 +1,126 @@
+"""The frame of both entrypoints: Hydra, errors of one line, exit codes, and a stop that loses nothing."""
+
+import difflib
+import functools
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from equivariance.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CONF = REPOSITORY / "conf"
+
+# Paths and sweeps in conf/ that depend on where the repository lies and on which entrypoint reads them.
+OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
+OmegaConf.register_new_resolver("measuring", lambda job, yes, no: yes if job == "measure" else no, replace=True)
+
+
+def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
+    """`hydra.main` on conf/config.yaml; expected failures end in one line on stderr and exit code 1.
+
+    `HYDRA_FULL_ERROR=1` shows the traceback instead.
+    """
+
+    @functools.wraps(task)
+    def checked(cfg: DictConfig) -> None:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        if missing:
+            raise UserError(f"no value for {', '.join(missing)}: give {' '.join(f'{key}=VALUE' for key in missing)}")
+        task(cfg)
+
+    @functools.wraps(task)
+    def run() -> None:
+        hydra_main = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(checked)
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            hydra_main()
+            return
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # have Hydra raise, so that the message is ours
+        try:
+            hydra_main()
+        except (UserError, HydraException, OmegaConfBaseException) as error:
+            sys.exit(f"{Path(sys.argv[0]).name}: {one_line(error)}")
+
+    return run
+
+
+def experiment() -> str:
+    """The name given as `experiment=NAME`, or "none"."""
+    return HydraConfig.get().runtime.choices.get("experiment") or "none"
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error of ours, Hydra's or OmegaConf's, without line breaks and with a way out."""
+    text = str(error)
+    if isinstance(error, UserError):
+        return text
+    unknown = re.search(r"Key '(\w+)' is not in struct\s+full_key: ([\w.]+)", text)
+    if unknown:
+        key, full_key = unknown.groups()
+        known = _keys_beside(full_key)
+        close = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
+        return f"unknown key {full_key}: {hint}"
+    choice = re.search(r"Could not find '(\w+)/([^']+)'\s+Available options in '\w+':\s+(.*?)\s+Config search", text, re.S)
+    if choice:
+        group, name, options = choice.groups()
+        return f"unknown {group} {name}: choose one of {', '.join(options.split())}"
+    cause = text if not isinstance(error.__cause__, UserError) else str(error.__cause__)
+    return " ".join(cause.split("Config search path")[0].split())
+
+
+def _keys_beside(full_key: str) -> list[str]:
+    """The keys that stand where `full_key` was looked for, read from the files of the configuration."""
+    group, _, _ = full_key.rpartition(".")
+    files = (CONF / group.split(".")[0]).glob("*.yaml") if (CONF / group.split(".")[0]).is_dir() and group else [CONF / "config.yaml"]
+    keys: dict[str, None] = {}
+    for file in files:
+        node = OmegaConf.load(file)
+        if group and file.name == "config.yaml":
+            node = OmegaConf.select(node, group) or {}
+        keys |= dict.fromkeys(str(key) for key in node if key not in ("defaults", "hydra"))
+    return list(keys)
+
+
+class Stop:
+    """Whether Ctrl-C or SIGTERM has asked to stop; a second one stops at once."""
+
+    signal: signal.Signals | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + self.signal
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """While inside, Ctrl-C and SIGTERM only set the flag that is handed out."""
+    stop = Stop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _frame) -> None:
+        stop.signal = signal.Signals(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,255 @@
+"""Data sets as one uint8 tensor of images and one of labels, ready to lie on the device.
+
+Every loader takes a split, "train" or "held_out", and returns `Images`. Downloads and checksums are
+torchvision's.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision import datasets
+
+from equivariance.errors import UserError
+
+SPLITS = ("train", "held_out")
+SYMMETRIC_DIGITS = (0, 1, 6, 8)  # a turn maps each to itself or to another digit
+QUICKSTART = "'make quickstart' needs no data set"
+
+
+@dataclass(frozen=True)
+class Images:
+    """A labelled set of images of one size.
+
+    Attributes:
+        pixels: uint8 (n, c, h, w).
+        labels: int64 (n,), in [0, len(classes)).
+        classes: their names.
+        mean, std: (c,), what `normalise` subtracts and divides by, for pixels scaled to [0, 1].
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    classes: Sequence[str]
+    mean: Tensor
+    std: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Images":
+        moved = {name: getattr(self, name).to(device) for name in ("pixels", "labels", "mean", "std")}
+        return replace(self, **moved)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 (n, c, h, w) to float32 of zero mean and unit deviation over the training set."""
+        scale = (1 / (255 * self.std))[:, None, None]
+        return pixels * scale - (self.mean / self.std)[:, None, None]
+
+    def digest(self) -> str:
+        """Identifies the images and labels, whatever folder they came from."""
+        content = hashlib.blake2b(digest_size=8)
+        content.update(self.pixels.cpu().numpy().data)
+        content.update(self.labels.cpu().numpy().data)
+        return content.hexdigest()
+
+
+def load(cfg: DictConfig, split: str) -> Images:
+    """The split "train" or "held_out" of the data set that the configuration group `dataset` describes.
+
+    Raises:
+        UserError: the data are missing, incomplete or unreadable; the message names the path.
+    """
+    known = {key: value for key, value in cfg.items() if key not in ("name", "mean", "std")}
+    pixels, labels, classes = instantiate(known, split=split, _convert_="object")
+    channels = pixels.shape[1]
+    if not len(cfg.mean) == len(cfg.std) == channels:
+        raise UserError(f"dataset.mean and dataset.std need {channels} numbers each, one a channel of the images")
+    return Images(pixels, labels, classes, torch.tensor(list(cfg.mean)), torch.tensor(list(cfg.std)))
+
+
+Split = tuple[Tensor, Tensor, list[str]]  # pixels uint8 (n, c, h, w), labels int64 (n,), class names
+
+
+def mnist6(root: str, task: str, download: bool, split: str) -> Split:
+    """MNIST (28x28) without 0, 1, 6 and 8: 35,566 training and 5,953 held-out images (the test set)."""
+    raw = Path(root) / "MNIST" / "raw"
+    prefix = {"train": "train", "held_out": "t10k"}[split]
+    files = [raw / f"{prefix}-images-idx3-ubyte", raw / f"{prefix}-labels-idx1-ubyte"]
+    if not all(file.exists() for file in files):
+        layouts = f"{raw}/{{train,t10k}}-{{images-idx3,labels-idx1}}-ubyte"
+        _download(partial(datasets.MNIST, root, download=True), "MNIST", raw, layouts, download)
+    for file in files:
+        _check_idx(file)
+    mnist = datasets.MNIST(root, train=split == "train")
+    return _digit_task(mnist.data[:, None], mnist.targets, task)
+
+
+def digits6(task: str, split: str) -> Split:
+    """scikit-learn's 8x8 digits (Alpaydin & Kaynak 1998) without 0, 1, 6, 8, enlarged to 20x20 in a 28x28 frame.
+
+    The frame is MNIST's. The first three quarters are for training: 811 and 271 images, by different writers.
+    """
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    small = torch.from_numpy(bundle.images).float()[:, None] * (255 / 16)
+    pixels = F.pad(F.interpolate(small, size=20, mode="bilinear"), [4] * 4).round().byte()
+    labels = torch.from_numpy(bundle.target).long()
+    pixels, labels, classes = _digit_task(pixels, labels, task)
+    cut = len(labels) * 3 // 4
+    part = slice(cut) if split == "train" else slice(cut, None)
+    return pixels[part], labels[part], classes
+
+
+def cifar10(root: str, download: bool, split: str) -> Split:
+    """CIFAR-10: 50,000 training and 10,000 held-out colour images of 32x32.
+
+    Read from torchvision's folder `cifar-10-batches-py`, or from class folders `cifar10/{train,test}/CLASS/*.png`.
+    """
+    folder = Path(root) / "cifar10" / {"train": "train", "held_out": "test"}[split]
+    official = Path(root) / "cifar-10-batches-py"
+    if folder.is_dir():
+        return _read_folder(folder, partial(_read_exact, size=(32, 32)))
+    if not official.is_dir():
+        layouts = f"{official}/ or {Path(root)}/cifar10/{{train,test}}/CLASS/*.png"
+        _download(partial(datasets.CIFAR10, root, download=True), "CIFAR-10", Path(root), layouts, download)
+    try:
+        cifar = datasets.CIFAR10(root, train=split == "train")
+    except (RuntimeError, EOFError, OSError) as error:
+        raise UserError(f"{official}: a file is missing or damaged; delete the folder to download it again") from error
+    return torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(cifar.targets), cifar.classes
+
+
+def image_folder(root: str, size: int | list[int], split: str) -> Split:
+    """Class folders ROOT/train/CLASS/* and ROOT/val/CLASS/* (or test/), as RGB of `size` pixels.
+
+    The shorter side is resized (bicubic) until the image covers `size`, then the centre is cut out.
+    """
+    names = ("train",) if split == "train" else ("val", "test")
+    folder = next((Path(root) / name for name in names if (Path(root) / name).is_dir()), None)
+    if folder is None:
+        looked = " and ".join(str(Path(root) / name) for name in names)
+        raise UserError(
+            f"no images: looked for {looked}; put them as class folders, {Path(root) / names[0]}/CLASS/*.png, "
+            f"or say where they are with dataset.root=FOLDER; {QUICKSTART}"
+        )
+    height, width = size if isinstance(size, list) else (size, size)
+    return _read_folder(folder, partial(_read_cover, size=(height, width)))
+
+
+def _digit_task(pixels: Tensor, digits: Tensor, task: str) -> Split:
+    """Leave the symmetric digits out; for the rotated tasks, turn each image once by a fixed random quarter turn."""
+    keep = torch.isin(digits, torch.tensor(SYMMETRIC_DIGITS), invert=True)
+    pixels, digits = pixels[keep], digits[keep]
+    names = [str(digit) for digit in range(10) if digit not in SYMMETRIC_DIGITS]
+    labels = torch.searchsorted(torch.tensor([int(name) for name in names]), digits)
+    if task == "upright":
+        return pixels, labels, names
+    turns = torch.randint(4, labels.shape, generator=torch.Generator().manual_seed(0))
+    for turn in (1, 2, 3):
+        pixels[turns == turn] = pixels[turns == turn].rot90(turn, (2, 3))
+    if task == "invariant":
+        return pixels, labels, names
+    if task == "equivariant":
+        return pixels, 4 * labels + turns, [f"{name} turned {90 * turn}" for name in names for turn in range(4)]
+    raise UserError(f"dataset.task={task}: choose upright, invariant or equivariant")
+
+
+def _download(fetch: Callable, name: str, folder: Path, layouts: str, allowed: bool) -> None:
+    problem = "dataset.download=false"
+    if allowed:
+        try:
+            fetch()
+            return
+        except (OSError, RuntimeError) as error:  # torchvision: no mirror answered, or a checksum failed
+            problem = f"the download failed ({str(error).splitlines()[0].strip() or type(error).__name__})"
+    raise UserError(
+        f"{name} is not in {folder} and {problem}; put it there as {layouts}, or name the folder that holds it "
+        f"with data_dir=FOLDER; with internet access torchvision downloads it; {QUICKSTART}"
+    )
+
+
+def _check_idx(file: Path) -> None:
+    """An IDX file holds a magic number, its dimensions (big-endian int32) and then as many bytes as they say."""
+    with open(file, "rb") as stream:
+        head = stream.read(16)
+    dimensions = head[3] if len(head) == 16 and head[:3] == b"\0\0\x08" else 0
+    if dimensions not in (1, 3):
+        raise UserError(f"{file} is no IDX file of bytes; delete it to download it again")
+    expected = 4 + 4 * dimensions + int(np.prod(struct.unpack(f">{dimensions}I", head[4 : 4 + 4 * dimensions])))
+    if file.stat().st_size != expected:
+        raise UserError(
+            f"{file} is truncated: {file.stat().st_size} of {expected} bytes; delete it to download it again"
+        )
+
+
+def _read_folder(folder: Path, read: Callable[[Path], np.ndarray]) -> Split:
+    """All images below FOLDER/CLASS/, classes in alphabetical order."""
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    if not classes:
+        raise UserError(f"{folder} holds no class folders; images are expected as {folder}/CLASS/*.png")
+    endings = datasets.folder.IMG_EXTENSIONS
+    files, labels = [], []
+    for label, name in enumerate(classes):
+        found = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in endings)
+        if not found:
+            raise UserError(f"class folder {folder / name} holds no images ({', '.join(endings)})")
+        files += found
+        labels += [label] * len(found)
+    shape = read(files[0]).shape
+    pixels = _allocate(len(files), shape, folder)
+
+    def fill(index: int) -> None:
+        pixels[index] = torch.from_numpy(read(files[index]))
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(fill, range(len(files)), chunksize=64):
+            pass
+    return pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor(labels), classes
+
+
+def _allocate(count: int, shape: tuple[int, ...], folder: Path) -> Tensor:
+    try:
+        return torch.empty(count, *shape, dtype=torch.uint8)
+    except RuntimeError as error:
+        size = count * np.prod(shape) / 2**30
+        raise UserError(
+            f"{folder}: {count} images of {shape[0]}x{shape[1]} need {size:.1f} GiB as one tensor, more than this "
+            "machine has; lower dataset.size"
+        ) from error
+
+
+def _open(file: Path) -> Image.Image:
+    try:
+        return Image.open(file).convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"cannot read the image {file}: {error}") from error
+
+
+def _read_exact(file: Path, size: tuple[int, int]) -> np.ndarray:
+    image = _open(file)
+    if image.size[::-1] != size:
+        raise UserError(f"{file} is {image.height}x{image.width}; every image must be {size[0]}x{size[1]}")
+    return np.array(image)
+
+
+def _read_cover(file: Path, size: tuple[int, int]) -> np.ndarray:
+    image = _open(file)
+    height, width = size
+    scale = max(height / image.height, width / image.width)
+    wide, high = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+    left, top = (wide - width) // 2, (high - height) // 2
+    image = image.resize((wide, high), Image.Resampling.BICUBIC)
+    return np.array(image.crop((left, top, left + width, top + height)))

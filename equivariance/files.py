@@ -1,0 +1,30 @@
+"""Files appear whole or not at all: written beside the target, then renamed over it."""
+
+import os
+from pathlib import Path
+
+from equivariance.errors import UserError
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` atomically; on any failure the old file stays and no part of the new one does.
+
+    Raises:
+        UserError: the file system refused (full, read-only, no permission).
+    """
+    content = content.encode() if isinstance(content, str) else content
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; what was there before is intact: "
+            "make room (or choose another runs_dir) and give the same command again"
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)

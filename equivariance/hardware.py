@@ -1,0 +1,64 @@
+"""Where and how fast: device, number format, memory layout. All that is there for speed sits here."""
+
+import torch
+
+from equivariance.errors import UserError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Hardware:
+    """Device, precision and memory layout of a run, chosen from `conf/config.yaml: hardware`.
+
+    `auto` takes mixed bfloat16 precision (parameters, batch norm statistics and loss stay in float32) where
+    the hardware multiplies matrices in it: CUDA devices from Ampere on, CPUs with AMX. Everything else, and
+    every measurement, is float32.
+
+    The layout is channels-last where that was measured to pay. On two or more CPU threads it does not:
+    PyTorch's batch norm for channels-last costs there more than the convolutions gain. Compilation does not
+    pay on the CPU either (CNN-7: the generated batch norm is slower than the library's).
+    `scripts/bench.py train` repeats these measurements.
+    """
+
+    def __init__(self, device: str = "auto", precision: str = "auto", threads: int | None = None):
+        if threads is not None:
+            if threads < 1:
+                raise UserError(f"hardware.threads={threads}: needs at least 1")
+            torch.set_num_threads(threads)
+        self.threads = torch.get_num_threads()
+        self.device = _device(device)
+        if precision == "auto":
+            precision = "bfloat16" if _multiplies_bfloat16(self.device) else "float32"
+        if precision not in PRECISIONS:
+            raise UserError(f"hardware.precision={precision}: choose auto, {' or '.join(PRECISIONS)}")
+        self.precision = precision
+        channels_last = self.device.type == "cuda" or (self.device.type == "cpu" and self.threads == 1)
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def place(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model on the device, in the layout that is fastest there."""
+        return model.to(self.device, memory_format=self.layout)
+
+    def autocast(self) -> torch.autocast:
+        """The context in which a training step's forward pass runs."""
+        return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32")
+
+    def __str__(self) -> str:
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"{self.threads} threads"
+        return f"{self.device} ({name}), {self.precision}"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"hardware.device={name}: {str(error).splitlines()[0]}") from error
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()

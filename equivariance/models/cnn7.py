@@ -1,0 +1,43 @@
+"""CNN-7, the plain network on which the papers study symmetry in the task."""
+
+from torch import Tensor, nn
+
+
+class CNN7(nn.Module):
+    """Seven 3x3 convolutions, each with batch norm and ReLU, then global average pooling and a linear map.
+
+    After Z2CNN (Cohen & Welling, "Group equivariant convolutional networks", 2016): unpadded convolutions of
+    20 channels and 2x2 max pooling after the second one. 28x28 inputs give maps of side 26, 24, 10, 8, 6, 4
+    and 2; their strides are 1, 1, 2, 2, 2, 2 and 2 pixels. No dropout: the sources list none.
+
+    Args:
+        in_channels: channels of the images.
+        num_classes: number of logits.
+        width: channels of every convolution.
+        padding: zeros on each side of every convolution's input; 1 keeps the maps' size.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, width: int = 20, padding: int = 0):
+        super().__init__()
+
+        def block(channels: int) -> nn.Sequential:
+            convolution = nn.Conv2d(channels, width, 3, padding=padding, bias=False)
+            return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
+
+        self.blocks = nn.ModuleList([block(in_channels), *(block(width) for _ in range(6))])
+        self.downsample = nn.MaxPool2d(2)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.final = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (n, in_channels, h, w) to logits (n, num_classes)."""
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index == 1:
+                x = self.downsample(x)
+        return self.final(self.pool(x))
+
+    def feature_layers(self) -> dict[str, nn.Module]:
+        """The modules whose outputs are measured, in order: every block, then `pool` and `final`."""
+        blocks = {f"block{index}": block for index, block in enumerate(self.blocks, 1)}
+        return blocks | {"pool": self.pool, "final": self.final}

@@ -1,0 +1,111 @@
+"""A run's folder: what is in it, what it was made from, and who may write there."""
+
+import io
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from equivariance.cli import REPOSITORY
+from equivariance.errors import UserError
+from equivariance.files import write_whole
+
+PLACES = ("root", "download")  # where data lie, not what they are
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one trained network: `checkpoint.pt`, `metrics.csv`, `config.yaml` and `measure/`."""
+
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @contextmanager
+    def only_process(self) -> Iterator[None]:
+        """Keep a second process out of the folder.
+
+        Raises:
+            UserError: another process has it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(f"{self.folder} is in use by another process; wait for it, or choose another run_dir") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def load(self, config: dict[str, Any]) -> dict[str, Any] | None:
+        """The checkpoint of this folder, or None if there is none.
+
+        Raises:
+            UserError: it is damaged, or was made with another configuration.
+        """
+        if not self.checkpoint.exists():
+            return None
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            made_with = state["config"]
+        except Exception as error:  # torch raises many kinds for damaged files
+            raise UserError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
+        if difference := first_difference(made_with, config):
+            key, there, here = difference
+            raise UserError(
+                f"{self.folder} holds a run with {key}={there}, this one has {key}={here}; "
+                f"choose another run_dir, or delete the folder"
+            )
+        return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the checkpoint, whole or not at all."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_whole(self.checkpoint, buffer.getvalue())
+
+
+def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[str, Any]:
+    """All that decides a trained network's weights, as plain values."""
+    config = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("dataset", "model", "aug", "recipe")}
+    for place in PLACES:
+        config["dataset"].pop(place, None)
+    return config | {"seed": cfg.seed, "precision": precision, "data": data_digest}
+
+
+def first_difference(a: dict, b: dict, prefix: str = "") -> tuple[str, Any, Any] | None:
+    """The first key at which two nested dicts differ, with both values; None if they are equal."""
+    for key in a | b:
+        x, y = a.get(key, "(nothing)"), b.get(key, "(nothing)")
+        if isinstance(x, dict) and isinstance(y, dict):
+            if found := first_difference(x, y, f"{prefix}{key}."):
+                return found
+        elif x != y:
+            return f"{prefix}{key}", x, y
+    return None
+
+
+@cache
+def git_commit() -> str:
+    """The commit that runs, with "+" when the code was changed since; "unknown" outside a repository."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(REPOSITORY), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", "*.py", "conf")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,101 @@
+"""Weights & Biases: one run per job. The local files are the source of truth; a failure here costs nothing else."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from equivariance import cli
+from equivariance.errors import UserError
+
+MODES = ("auto", "online", "offline", "disabled")
+
+
+class Tracker:
+    """What a job tells W&B; says once, on stderr, when W&B fails, and from then on does nothing."""
+
+    def __init__(self, run=None):
+        self.run = run
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self._try(lambda: self.run.log(values, step=step))
+
+    def summary(self, **values: Any) -> None:
+        self._try(lambda: self.run.summary.update(values))
+
+    def table(self, name: str, rows: pd.DataFrame) -> None:
+        import wandb
+
+        self._try(lambda: self.run.log({name: wandb.Table(dataframe=rows)}))
+
+    def image(self, name: str, path: Path) -> None:
+        import wandb
+
+        self._try(lambda: self.run.log({name: wandb.Image(str(path))}))
+
+    def finish(self, exit_code: int) -> None:
+        self._try(lambda: self.run.finish(exit_code=exit_code))
+
+    def _try(self, call) -> None:
+        if self.run is None:
+            return
+        try:
+            call()
+        except Exception as error:  # whatever it is, the local files are complete
+            self.run = None
+            print(f"W&B failed and is off from here on ({error}); local files are not affected", file=sys.stderr)
+
+
+@contextmanager
+def tracked(cfg: DictConfig, job_type: str, folder: Path, **provenance: Any) -> Iterator[Tracker]:
+    """A W&B run around a job: group the experiment, job type train or measure, resolved configuration.
+
+    Raises:
+        UserError: `wandb.mode` is none of auto, online, offline, disabled.
+    """
+    mode = cfg.wandb.mode
+    if mode not in MODES:
+        raise UserError(f"wandb.mode={mode}: choose {', '.join(MODES)}")
+    tracker = Tracker(None if mode == "disabled" else _start(cfg, mode, job_type, folder, provenance))
+    try:
+        yield tracker
+    except BaseException as error:
+        tracker.finish(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+        raise
+    tracker.finish(0)
+
+
+def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, provenance: dict[str, Any]):
+    try:
+        os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb
+
+        if mode == "auto":
+            mode = "online" if wandb.setup().settings.api_key or _netrc_has_key() else "offline"
+        run = wandb.init(
+            project=cfg.wandb.project,
+            entity=cfg.wandb.entity,
+            group=cli.experiment(),
+            job_type=job_type,
+            name=f"{job_type} {folder.relative_to(cfg.runs_dir) if folder.is_relative_to(cfg.runs_dir) else folder.name}",
+            config=OmegaConf.to_container(cfg, resolve=True) | provenance,
+            dir=cfg.runs_dir,
+            mode=mode,
+        )
+        if mode == "offline":
+            print(f"W&B is offline; to upload this run: wandb sync {Path(run.dir).parent}")
+        return run
+    except Exception as error:  # no network, no disk, no wandb: the job goes on without
+        print(f"W&B did not start ({error}); local files are not affected", file=sys.stderr)
+        return None
+
+
+def _netrc_has_key() -> bool:
+    import requests.utils
+
+    return requests.utils.get_netrc_auth("https://api.wandb.ai") is not None
