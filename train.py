@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from equivariance import data
+from equivariance import data, models
 from equivariance.cli import entrypoint, stoppable
 from equivariance.errors import UserError
 from equivariance.files import write_whole
@@ -32,8 +31,7 @@ def main(cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
     train, held_out = (data.load(cfg.dataset, split).to(hardware.device) for split in data.SPLITS)
     check_recipe(recipe, len(train))
-    model = instantiate(cfg.model, in_channels=train.pixels.shape[1], num_classes=len(train.classes))
-    model = hardware.place(model)
+    model = hardware.place(models.build(cfg.model, train))
     step = Step(model, optimiser(recipe, model), hardware)
     config = training_config(cfg, train.digest(), hardware.precision)
 
@@ -77,10 +75,11 @@ def main(cfg: DictConfig) -> None:
 
         write_whole(run.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
         steps = len(train) // recipe.batch_size  # the incomplete last batch is left out, as it is redrawn each epoch
+        title = f"{cfg.dataset.name} {cfg.model.name} {cfg.aug.name} seed {cfg.seed}"
         bar = tqdm(
             total=recipe.epochs * steps * recipe.batch_size,
             initial=(epoch * steps + start) * recipe.batch_size,
-            desc=f"{cfg.dataset.name} {cfg.model.name} seed {cfg.seed}",
+            desc=title,
             unit="img",
             unit_scale=True,
             mininterval=0.5,
@@ -130,10 +129,9 @@ def main(cfg: DictConfig) -> None:
                 write_whole(run.folder / "metrics.csv", pd.DataFrame(history).to_csv(index=False))
                 tracker.log(history[-1], step=epoch)
                 if bar.disable or epoch == recipe.epochs:
-                    rate = bar.n / max(history[-1]["seconds"], 1e-9)
                     left = (recipe.epochs - epoch) * history[-1]["seconds"] / epoch
                     tqdm.write(
-                        f"{bar.desc}: epoch {epoch}/{recipe.epochs}, loss {train_loss:.4f}, train {train_accuracy:.2%}, "
+                        f"{title}: epoch {epoch}/{recipe.epochs}, loss {train_loss:.4f}, train {train_accuracy:.2%}, "
                         f"held out {accuracy:.2%}, {left / 60:.1f} min left"
                     )
             tracker.summary(accuracy=accuracy)

@@ -13,6 +13,7 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,6 +21,7 @@ from equivariance.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONF = REPOSITORY / "conf"
+EXPECTED = (UserError, HydraException, OmegaConfBaseException)
 
 # Paths and sweeps in conf/ that depend on where the repository lies and on which entrypoint reads them.
 OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
@@ -32,24 +34,43 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """
 
+    failed: list[str] = []
+
     @functools.wraps(task)
     def checked(cfg: DictConfig) -> None:
-        missing = sorted(OmegaConf.missing_keys(cfg))
-        if missing:
-            raise UserError(f"no value for {', '.join(missing)}: give {' '.join(f'{key}=VALUE' for key in missing)}")
-        task(cfg)
+        try:
+            missing = sorted(OmegaConf.missing_keys(cfg))
+            if missing:
+                values = " ".join(f"{key}=VALUE" for key in missing)
+                raise UserError(f"no value for {', '.join(missing)}: give {values}")
+            task(cfg)
+        except EXPECTED as error:
+            if full_error:
+                raise
+            job = HydraConfig.get()
+            if job.mode is RunMode.RUN:
+                sys.exit(f"{program}: {one_line(error)}")
+            print(f"{program} {job.runtime.output_dir}: {one_line(error)}", file=sys.stderr)
+            if "BasicLauncher" not in job.launcher._target_:  # another process: Hydra carries the failure over
+                raise
+            failed.append(job.runtime.output_dir)  # the other jobs of the sweep go on
+
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    program = Path(sys.argv[0]).name
 
     @functools.wraps(task)
     def run() -> None:
         hydra_main = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(checked)
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        if full_error:
             hydra_main()
             return
         os.environ["HYDRA_FULL_ERROR"] = "1"  # have Hydra raise, so that the message is ours
         try:
             hydra_main()
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            sys.exit(f"{Path(sys.argv[0]).name}: {one_line(error)}")
+        except EXPECTED as error:
+            sys.exit(f"{program}: {one_line(error)}")
+        if failed:
+            sys.exit(f"{program}: {len(failed)} failed: {'; '.join(failed)}")
 
     return run
 
@@ -95,15 +116,15 @@ def _keys_beside(full_key: str) -> list[str]:
 class Stop:
     """Whether Ctrl-C or SIGTERM has asked to stop; a second one stops at once."""
 
-    signal: signal.Signals | None = None
+    number: int | None = None
 
     def __bool__(self) -> bool:
-        return self.signal is not None
+        return self.number is not None
 
     @property
     def exit_code(self) -> int:
         """130 after Ctrl-C, 143 after SIGTERM."""
-        return 128 + self.signal
+        return 128 + self.number
 
 
 @contextmanager
@@ -113,7 +134,7 @@ def stoppable() -> Iterator[Stop]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _frame) -> None:
-        stop.signal = signal.Signals(number)
+        stop.number = number
         for each, handler in before.items():
             signal.signal(each, handler)
 
