@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
 
 from equivariance.errors import UserError
 
@@ -69,6 +70,8 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
             hydra_main()
         except EXPECTED as error:
             sys.exit(f"{program}: {one_line(error)}")
+        except KeyboardInterrupt:
+            sys.exit(130)
         if failed:
             sys.exit(f"{program}: {len(failed)} failed: {'; '.join(failed)}")
 
@@ -92,7 +95,7 @@ def one_line(error: Exception) -> str:
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
         return f"unknown key {full_key}: {hint}"
-    choice = re.search(r"Could not find '(\w+)/([^']+)'\s+Available options in '\w+':\s+(.*?)\s+Config search", text, re.S)
+    choice = re.search(r"Could not find '(\w+)/([^']+)'\s+Available options in '\w+':\s+(.*?)\s+Config", text, re.S)
     if choice:
         group, name, options = choice.groups()
         return f"unknown {group} {name}: choose one of {', '.join(options.split())}"
@@ -101,16 +104,36 @@ def one_line(error: Exception) -> str:
 
 
 def _keys_beside(full_key: str) -> list[str]:
-    """The keys that stand where `full_key` was looked for, read from the files of the configuration."""
-    group, _, _ = full_key.rpartition(".")
-    files = (CONF / group.split(".")[0]).glob("*.yaml") if (CONF / group.split(".")[0]).is_dir() and group else [CONF / "config.yaml"]
+    """The keys that could have stood in the place of an unknown one, read from the files of the configuration."""
+    *groups, _ = full_key.split(".")
+    folder = CONF / groups[0] if groups else None
+    files = sorted(folder.glob("*.yaml")) if folder and folder.is_dir() else [CONF / "config.yaml"]
     keys: dict[str, None] = {}
     for file in files:
+        inner = groups if file.parent == CONF else groups[1:]
         node = OmegaConf.load(file)
-        if group and file.name == "config.yaml":
-            node = OmegaConf.select(node, group) or {}
+        for group in inner:
+            node = node.get(group, {}) if OmegaConf.is_dict(node) else {}
         keys |= dict.fromkeys(str(key) for key in node if key not in ("defaults", "hydra"))
     return list(keys)
+
+
+def progress(title: str, steps: int, done: int = 0, images: int = 1) -> tqdm:
+    """A bar that counts images, with rate and time left; nothing where stderr is no terminal.
+
+    Args:
+        steps, done: all steps, and those already taken.
+        images: images of a step.
+    """
+    return tqdm(
+        total=steps * images,
+        initial=done * images,
+        desc=title,
+        unit="img",
+        unit_scale=True,
+        mininterval=0.5,
+        disable=not sys.stderr.isatty(),
+    )
 
 
 class Stop:

@@ -128,8 +128,14 @@ def cifar10(root: str, download: bool, split: str) -> Split:
     try:
         cifar = datasets.CIFAR10(root, train=split == "train")
     except (RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"{official}: a file is missing or damaged; delete the folder to download it again") from error
-    return torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(cifar.targets), cifar.classes
+        raise UserError(
+            f"{official}: a file is missing or damaged; delete the folder to download it again"
+        ) from error
+    return (
+        torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous(),
+        torch.tensor(cifar.targets),
+        cifar.classes,
+    )
 
 
 def image_folder(root: str, size: int | list[int], split: str) -> Split:
@@ -150,7 +156,7 @@ def image_folder(root: str, size: int | list[int], split: str) -> Split:
 
 
 def _digit_task(pixels: Tensor, digits: Tensor, task: str) -> Split:
-    """Leave the symmetric digits out; for the rotated tasks, turn each image once by a fixed random quarter turn."""
+    """Leave the symmetric digits out; for the rotated tasks, turn each image once, by a fixed random choice."""
     keep = torch.isin(digits, torch.tensor(SYMMETRIC_DIGITS), invert=True)
     pixels, digits = pixels[keep], digits[keep]
     names = [str(digit) for digit in range(10) if digit not in SYMMETRIC_DIGITS]
@@ -163,7 +169,11 @@ def _digit_task(pixels: Tensor, digits: Tensor, task: str) -> Split:
     if task == "invariant":
         return pixels, labels, names
     if task == "equivariant":
-        return pixels, 4 * labels + turns, [f"{name} turned {90 * turn}" for name in names for turn in range(4)]
+        return (
+            pixels,
+            4 * labels + turns,
+            [f"{name} turned {90 * turn}" for name in names for turn in range(4)],
+        )
     raise UserError(f"dataset.task={task}: choose upright, invariant or equivariant")
 
 
@@ -215,7 +225,7 @@ def _read_folder(folder: Path, read: Callable[[Path], np.ndarray]) -> Split:
         pixels[index] = torch.from_numpy(read(files[index]))
 
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(fill, range(len(files)), chunksize=64):
+        for _ in pool.map(fill, range(len(files))):
             pass
     return pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor(labels), classes
 

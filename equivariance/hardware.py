@@ -43,9 +43,12 @@ class Hardware:
         """The context in which a training step's forward pass runs."""
         return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32")
 
-    def __str__(self) -> str:
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"{self.threads} threads"
-        return f"{self.device} ({name}), {self.precision}"
+    @property
+    def name(self) -> str:
+        """The GPU's name, or "cpu, 2 threads"."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"{self.device.type}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
 def _device(name: str) -> torch.device:

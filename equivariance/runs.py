@@ -1,6 +1,7 @@
 """A run's folder: what is in it, what it was made from, and who may write there."""
 
 import io
+import pickle
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,13 +43,15 @@ class Run:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise UserError(f"{self.folder} is in use by another process; wait for it, or choose another run_dir") from error
+            raise UserError(
+                f"{self.folder} is in use by another process; wait for it, or choose another run_dir"
+            ) from error
         try:
             yield
         finally:
             lock.release()
 
-    def load(self, config: dict[str, Any]) -> dict[str, Any] | None:
+    def load(self, config: dict[str, Any], ignore: tuple[str, ...] = ()) -> dict[str, Any] | None:
         """The checkpoint of this folder, or None if there is none.
 
         Raises:
@@ -59,9 +62,10 @@ class Run:
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             made_with = state["config"]
-        except Exception as error:  # torch raises many kinds for damaged files
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, TypeError) as error:
             raise UserError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
-        if difference := first_difference(made_with, config):
+        wanted = config | {key: made_with.get(key) for key in ignore}
+        if difference := first_difference(made_with, wanted):
             key, there, here = difference
             raise UserError(
                 f"{self.folder} holds a run with {key}={there}, this one has {key}={here}; "
@@ -74,6 +78,11 @@ class Run:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write_whole(self.checkpoint, buffer.getvalue())
+
+
+def measurement_folder(cfg: DictConfig) -> Path:
+    """Where `measure.py` writes: below the run, by the measurement's name; untrained networks apart."""
+    return Path(cfg.run_dir) / "measure" / (cfg.measure.name + ("" if cfg.measure.trained else "-untrained"))
 
 
 def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[str, Any]:
@@ -109,3 +118,27 @@ def git_commit() -> str:
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def load_weights(model: torch.nn.Module, cfg: DictConfig, run: Run) -> dict[str, Any]:
+    """Load the weights that `train.py` left in the run's folder; returns epochs, accuracy and precision.
+
+    Raises:
+        UserError: there are none, training is not complete, or they belong to another network.
+    """
+    command = "python train.py with the same arguments"
+    config = training_config(cfg, "", "")
+    state = run.load(config, ignore=("data", "precision"))
+    if state is None:
+        raise UserError(f"no trained network in {run.folder}: run {command}, or measure.trained=false")
+    if state["epoch"] < cfg.recipe.epochs:
+        raise UserError(
+            f"{run.folder} is trained for {state['epoch']} of {cfg.recipe.epochs} epochs: run {command}"
+        )
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        detail = str(error).splitlines()[-1].strip()
+        raise UserError(f"{run.checkpoint} is of another network than model={cfg.model.name}: {detail}") from error
+    accuracy = state["history"][-1]["accuracy"]
+    return {"epochs": state["epoch"], "accuracy": accuracy, "precision": state["config"]["precision"]}

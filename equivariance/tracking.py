@@ -22,6 +22,11 @@ class Tracker:
     def __init__(self, run=None):
         self.run = run
 
+    @property
+    def id(self) -> str | None:
+        """Of the W&B run, to go on with it later."""
+        return self.run.id if self.run else None
+
     def log(self, values: dict[str, float], step: int) -> None:
         self._try(lambda: self.run.log(values, step=step))
 
@@ -52,8 +57,15 @@ class Tracker:
 
 
 @contextmanager
-def tracked(cfg: DictConfig, job_type: str, folder: Path, **provenance: Any) -> Iterator[Tracker]:
+def tracked(
+    cfg: DictConfig, job_type: str, folder: Path, wandb_id: str | None, provenance: dict[str, Any]
+) -> Iterator[Tracker]:
     """A W&B run around a job: group the experiment, job type train or measure, resolved configuration.
+
+    Args:
+        folder: of the job; names the W&B run.
+        wandb_id: of the W&B run that a resumed job goes on with.
+        provenance: logged beside the configuration.
 
     Raises:
         UserError: `wandb.mode` is none of auto, online, offline, disabled.
@@ -61,7 +73,7 @@ def tracked(cfg: DictConfig, job_type: str, folder: Path, **provenance: Any) -> 
     mode = cfg.wandb.mode
     if mode not in MODES:
         raise UserError(f"wandb.mode={mode}: choose {', '.join(MODES)}")
-    tracker = Tracker(None if mode == "disabled" else _start(cfg, mode, job_type, folder, provenance))
+    tracker = Tracker(None if mode == "disabled" else _start(cfg, mode, job_type, folder, wandb_id, provenance))
     try:
         yield tracker
     except BaseException as error:
@@ -70,7 +82,8 @@ def tracked(cfg: DictConfig, job_type: str, folder: Path, **provenance: Any) -> 
     tracker.finish(0)
 
 
-def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, provenance: dict[str, Any]):
+def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, wandb_id: str | None, provenance: dict):
+    inside = folder.relative_to(cfg.runs_dir) if folder.is_relative_to(cfg.runs_dir) else folder.name
     try:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
@@ -82,7 +95,9 @@ def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, provenance: 
             entity=cfg.wandb.entity,
             group=cli.experiment(),
             job_type=job_type,
-            name=f"{job_type} {folder.relative_to(cfg.runs_dir) if folder.is_relative_to(cfg.runs_dir) else folder.name}",
+            name=f"{job_type} {inside}",
+            id=wandb_id,
+            resume="allow",
             config=OmegaConf.to_container(cfg, resolve=True) | provenance,
             dir=cfg.runs_dir,
             mode=mode,

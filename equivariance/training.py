@@ -1,6 +1,9 @@
-"""The parts of a training run: recipe, order of the images, one step, evaluation."""
+"""Training: recipe, step, evaluation, and the state from which a run goes on."""
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -70,16 +73,63 @@ class Totals:
         return self.loss.item() / self.images, self.correct.item() / self.images
 
 
-@dataclass
-class Step:
-    """One step of gradient descent; calling it with a batch updates the model in place."""
+class Training:
+    """A network being trained, and all that a checkpoint must hold to go on exactly where it stopped.
 
-    model: nn.Module
-    optimiser: torch.optim.Optimizer
-    hardware: Hardware
-    totals: Totals = field(init=False)
+    Attributes:
+        epoch: epochs completed.
+        start: steps completed in the epoch under way.
+        order: the order of the images in that epoch; None between epochs.
+        totals: loss and accuracy so far in that epoch.
+        history: one dict of metrics for each completed epoch.
+        generator: draws the orders, and whatever else a step draws.
+    """
 
-    def __call__(self, images: Tensor, labels: Tensor) -> None:
+    PROGRESS = ("epoch", "start", "order", "history")
+
+    def __init__(self, model: nn.Module, recipe: DictConfig, hardware: Hardware, seed: int):
+        self.model, self.recipe, self.hardware = model, recipe, hardware
+        self.optimiser = optimiser(recipe, model)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.epoch, self.start, self.order, self.history = 0, 0, None, []
+        self.totals = Totals.zero(hardware.device)
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as tensors and plain values."""
+        return {key: getattr(self, key) for key in self.PROGRESS} | {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "torch_rng": torch.get_rng_state(),
+            "totals": [self.totals.loss, self.totals.correct, self.totals.images],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where `state()` was called."""
+        for key in self.PROGRESS:
+            setattr(self, key, state[key])
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["torch_rng"])
+        loss, correct, images = state["totals"]
+        self.totals = Totals(loss.to(self.hardware.device), correct.to(self.hardware.device), images)
+
+    def steps(self, images: int) -> int:
+        """Steps of an epoch; what is left over for an incomplete batch, other images each time, is not used."""
+        return images // self.recipe.batch_size
+
+    def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of this epoch that are still to come: normalised images and labels."""
+        if self.order is None:
+            self.order = torch.randperm(len(images), generator=self.generator)
+        size = self.recipe.batch_size
+        while self.start < self.steps(len(images)):
+            chosen = self.order[self.start * size : (self.start + 1) * size].to(self.hardware.device)
+            yield images.normalise(images.pixels[chosen]), images.labels[chosen]
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """One step of gradient descent on the cross-entropy."""
         with self.hardware.autocast():
             logits = self.model(images.contiguous(memory_format=self.hardware.layout))
         loss = F.cross_entropy(logits.float(), labels)
@@ -87,6 +137,32 @@ class Step:
         loss.backward()
         self.optimiser.step()
         self.totals.add(loss, logits, labels)
+        self.start += 1
+
+    def begin_epoch(self) -> None:
+        """Set the learning rate of this epoch and the mode of the network."""
+        self.model.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.epoch)
+
+    def end_epoch(self, metrics: dict[str, float]) -> None:
+        """Count the epoch, with what was measured at its end."""
+        self.epoch, self.start, self.order = self.epoch + 1, 0, None
+        self.totals = Totals.zero(self.hardware.device)
+        self.history.append(metrics)
+
+    def check_finite(self) -> None:
+        """Refuse to go on once the loss is no number.
+
+        Raises:
+            UserError: with the epoch.
+        """
+        loss, _ = self.totals.means()
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} in epoch {self.epoch + 1}; what was saved before is kept; "
+                f"try a lower recipe.lr than {self.recipe.lr}"
+            )
 
 
 @torch.inference_mode()

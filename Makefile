@@ -1,0 +1,45 @@
+# Everything starts here; `make help` lists the targets. PYTHON=python uses an environment of your own.
+PYTHON ?= .venv/bin/python
+NAME ?= symmetry
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test format collect figure claims bench clean
+
+help:        ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: $(if $(filter .venv/bin/python,$(PYTHON)),.venv/ready) ## create .venv and install the requirements, if missing
+
+.venv/ready: requirements.txt
+	@command -v python3 >/dev/null || { echo "python3 is needed: install Python 3.11 or later"; exit 1; }
+	test -x .venv/bin/python || python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+quickstart: setup  ## train on embedded handwritten digits, measure rotation equivariance, draw it
+	$(PYTHON) train.py experiment=quickstart
+	$(PYTHON) measure.py experiment=quickstart
+
+test: setup        ## check the formatting, lint, run all tests
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m pytest
+
+format: setup      ## format the code and mend what the linter can
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+collect: setup     ## gather the rows of experiment NAME from runs/ into experiments/NAME/results.csv
+	$(PYTHON) scripts/collect.py $(NAME)
+
+figure: setup      ## redraw the figure of experiment NAME from its committed rows
+	$(PYTHON) experiments/$(NAME)/figure.py
+
+claims: setup      ## print the verdicts of experiment NAME, from its committed rows
+	$(PYTHON) experiments/$(NAME)/claims.py
+
+bench: setup       ## time a training step against the plain eager one
+	$(PYTHON) scripts/bench.py train
+
+clean:             ## remove the environment and caches; runs and data stay
+	rm -rf .venv .pytest_cache .ruff_cache

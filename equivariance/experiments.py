@@ -1,0 +1,32 @@
+"""The jobs of an experiment preset, composed as its sweep composes them."""
+
+from itertools import product
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from equivariance.cli import CONF, REPOSITORY
+
+FOLDER = REPOSITORY / "experiments"
+
+
+def jobs(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> list[DictConfig]:
+    """The configurations that `python ENTRYPOINT.py experiment=NAME OVERRIDES` runs, in its order.
+
+    Args:
+        name: a preset of conf/experiment/.
+        entrypoint: "train" or "measure".
+        overrides: as on the command line, without sweeps.
+    """
+    chosen = [f"experiment={name}", *overrides]
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name=entrypoint):
+        preset = compose("config", chosen, return_hydra_config=True)
+        axes = [f"{key}={values}" for key, values in (preset.hydra.sweeper.params or {}).items()]
+        values = [
+            [f"{axis.get_key_element()}={value}" for value in axis.sweep_string_iterator()]
+            if axis.is_sweep_override()
+            else [f"{axis.get_key_element()}={axis.get_value_element_as_str()}"]
+            for axis in OverridesParser.create().parse_overrides(axes)
+        ]
+        return [compose("config", chosen + list(point)) for point in product(*values)]

@@ -1,0 +1,64 @@
+"""Results as rows: one per layer, transformation and measure. Figures and verdicts read rows and nothing else."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from equivariance.errors import UserError
+from equivariance.files import write_whole
+
+COLUMNS = [
+    # what was measured
+    *("experiment", "dataset", "model", "aug", "width", "trained", "seed"),
+    # where in it, and how
+    *("layer", "index", "part", "transform", "element", "measure", "similarity"),
+    # the result: score and its chance level, in [0, 1]
+    *("value", "chance"),
+    # over how many images and channels
+    *("images", "channels", "dead_channels"),
+    # where it comes from; epochs, accuracy and precision are those of the training
+    *("epochs", "accuracy", "precision", "git_commit", "torch_version", "hardware"),
+]
+
+
+def write(path: Path, rows: pd.DataFrame) -> None:
+    """Write rows, whole or not at all; values with six digits."""
+    write_whole(path, rows[COLUMNS].to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read rows back.
+
+    Raises:
+        UserError: there is no such file, or it lacks a column.
+    """
+    try:
+        rows = pd.read_csv(io.StringIO(path.read_text()), keep_default_na=True)
+    except OSError as error:
+        raise UserError(f"no rows in {path}: {error.strerror}") from error
+    missing = [column for column in COLUMNS if column not in rows]
+    if missing:
+        raise UserError(f"{path} is no table of results: it has no column {', '.join(missing)}")
+    return rows
+
+
+def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over transformations: one row per network, layer and measure, in the order of the layers."""
+    keys = ["dataset", "model", "aug", "width", "trained", "seed", "index", "layer", "part", "measure"]
+    scores = ["value", "chance", "dead_channels"]
+    return rows.groupby(keys, dropna=False, sort=False)[scores].mean().reset_index()
+
+
+def summary(rows: pd.DataFrame) -> str:
+    """A short table of one measurement for the terminal: both scores and their chance level, layer by layer."""
+    wide = by_layer(rows).pivot(index=["index", "layer", "part"], columns="measure", values=["value", "chance"])
+    table = pd.DataFrame(
+        {
+            (measure, kind): wide[kind, measure].map("{:.3f}".format)
+            for measure in ("invariance", "equivariance")
+            for kind in ("value", "chance")
+        }
+    )
+    table.columns = ["invariance", "(chance)", "equivariance", "(chance)"]
+    return table.reset_index().drop(columns="index").to_string(index=False)

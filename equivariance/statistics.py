@@ -1,0 +1,117 @@
+"""The similarity of every channel with every other one, as sums over a stream of images.
+
+For channels c, c' the pooled Pearson correlation of a = f(T_g x)_c and b = (T_g f(x))_c' runs over all images
+and positions:
+
+    r[c, c'] = S_ab / sqrt(S_aa S_bb),    S_ab = sum (a - mean a)(b - mean b)
+
+Only the counts, the means and the sums S are kept, so memory does not grow with the number of images, and
+two halves of a stream merge exactly into the whole (Chan, Golub & LeVeque 1983).
+"""
+
+import torch
+from torch import Tensor
+
+# A channel is dead when its deviation is within what float32 rounding makes of a constant map.
+DEAD = 8 * torch.finfo(torch.float32).eps
+
+
+class PairStatistics:
+    """Running second moments of the channels of two feature maps, of one layer under one transformation.
+
+    Next to the pairs (f(T_g x_i), T_g f(x_i)) it keeps the cross products of pairs from different images,
+    (f(T_g x_i), T_g f(x_j)): their similarity is the chance level. Each image is used once on each side, so
+    that means and deviations are the same for both.
+
+    Inputs are centred on the mean of their batch before they are multiplied, and batches are merged in
+    float64: maps with mean 1000 and deviation 1 keep their digits in float32.
+    """
+
+    def __init__(self, channels: int, device: torch.device | str = "cpu"):
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=device)
+
+        self.count = 0
+        self.mean_a, self.mean_b = zeros(channels), zeros(channels)
+        self.square_a, self.square_b = zeros(channels), zeros(channels)
+        self.cross, self.chance_cross = zeros(channels, channels), zeros(channels, channels)
+
+    def update(self, a: Tensor, b: Tensor) -> None:
+        """Add a batch of n >= 2 images.
+
+        Args:
+            a: f(T_g x), (n, c, ...).
+            b: T_g f(x), of the same shape; the i-th image of one belongs to the i-th of the other.
+        """
+        images, channels = a.shape[:2]
+        a, b = (x.float().movedim(1, 0).reshape(channels, -1).contiguous() for x in (a, b))
+        origin_a, origin_b = a.mean(1, keepdim=True), b.mean(1, keepdim=True)
+        a, b = a - origin_a, b - origin_b
+        other = b.view(channels, images, -1)[:, partners(images, b.device)].flatten(1)
+        count = a.shape[1]
+
+        # The origins are means up to rounding; what rounding left, the sums below, is taken out exactly.
+        rest_a, rest_b = a.sum(1).double(), b.sum(1).double()
+        batch = PairStatistics.__new__(PairStatistics)
+        batch.count = count
+        batch.mean_a = origin_a[:, 0].double() + rest_a / count
+        batch.mean_b = origin_b[:, 0].double() + rest_b / count
+        batch.square_a = a.square().sum(1).double() - rest_a.square() / count
+        batch.square_b = b.square().sum(1).double() - rest_b.square() / count
+        rest = torch.outer(rest_a, rest_b) / count
+        batch.cross = (a @ b.T).double() - rest
+        batch.chance_cross = (a @ other.T).double() - rest
+        self.merge(batch)
+
+    def merge(self, other: "PairStatistics") -> None:
+        """Add the statistics of another part of the stream."""
+        if other.count == 0:
+            return
+        total = self.count + other.count
+        gap_a, gap_b = other.mean_a - self.mean_a, other.mean_b - self.mean_b
+        weight = self.count * other.count / total
+        self.square_a += other.square_a + weight * gap_a.square()
+        self.square_b += other.square_b + weight * gap_b.square()
+        between = weight * torch.outer(gap_a, gap_b)
+        self.cross += other.cross + between
+        self.chance_cross += other.chance_cross + between
+        self.mean_a += gap_a * (other.count / total)
+        self.mean_b += gap_b * (other.count / total)
+        self.count = total
+
+    def dead(self) -> Tensor:
+        """Channels without variance on one of the two sides, bool (c,): their correlation is 0/0."""
+        sides = ((self.mean_a, self.square_a), (self.mean_b, self.square_b))
+        still = [square <= self.count * (DEAD * mean).square() for mean, square in sides]
+        return still[0] | still[1]
+
+    def correlation(self, chance: bool = False) -> Tensor:
+        """r (c, c), rows for f(T_g x), columns for T_g f(x), in [-1, 1]; NaN where either channel is dead."""
+        scale = torch.outer(self.square_a, self.square_b).sqrt()
+        r = ((self.chance_cross if chance else self.cross) / scale).clamp(-1, 1)
+        dead = self.dead()
+        r[dead] = torch.nan
+        r[:, dead] = torch.nan
+        return r
+
+
+def partners(images: int, device: torch.device | str = "cpu") -> Tensor:
+    """For each image of a batch, another one: neighbours swap places; the last three of an odd number rotate."""
+    if images < 2:
+        raise ValueError("the chance level needs at least two images")
+    order = torch.arange(images, device=device)
+    order[: images // 2 * 2] ^= 1
+    if images % 2:
+        order[-3:] = torch.tensor([images - 2, images - 1, images - 3], device=device)
+    return order
+
+
+def invariance(r: Tensor) -> float:
+    """Mean over c of relu(r[c, c]) (paper, Eq. 4); in [0, 1], dead channels left out, NaN if all are."""
+    return r.diagonal().relu().nanmean().item()
+
+
+def equivariance(r: Tensor) -> float:
+    """Mean over c of max over c' of relu(r[c, c']) (paper, Eq. 7); as `invariance`, and never smaller."""
+    best = r.relu().nan_to_num(-torch.inf).amax(1)
+    return best[best >= 0].mean().item()

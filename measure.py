@@ -1,0 +1,145 @@
+"""One measurement of one network: `python measure.py model=cnn7 dataset=mnist6 measure=rotation`.
+
+Measures the network that `train.py` trained with the same configuration, or the same network untrained
+(`measure.trained=false`), and writes rows, a figure and the indices of the images below the run's folder.
+"""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from equivariance import data, models, plots, rows
+from equivariance.cli import entrypoint, experiment, progress, stoppable
+from equivariance.data import Images
+from equivariance.errors import UserError
+from equivariance.features import find_layers
+from equivariance.files import write_whole
+from equivariance.hardware import Hardware
+from equivariance.measure import Measurement, batches
+from equivariance.runs import Run, first_difference, git_commit, load_weights, measurement_folder
+from equivariance.tracking import tracked
+
+
+@entrypoint
+def main(cfg: DictConfig) -> None:
+    hardware = Hardware(**cfg.hardware)
+    transforms = instantiate(cfg.measure.transform, _convert_="all")
+    run = Run(Path(cfg.run_dir))
+    folder = measurement_folder(cfg)
+    images = data.load(cfg.dataset, "held_out")
+    for transform in transforms:
+        transform.check(*images.pixels.shape[2:])
+    chosen = choose(images, cfg.measure.images, cfg.measure.image_seed)
+
+    torch.manual_seed(cfg.seed)
+    model = hardware.place(models.build(cfg.model, images)).eval()
+    made = load_weights(model, cfg, run) if cfg.measure.trained else {"epochs": 0}
+    config = {
+        "model": OmegaConf.to_container(cfg.model, resolve=True),
+        "measure": OmegaConf.to_container(cfg.measure, resolve=True),
+        "images": images.digest(),
+        "weights": digest(model),
+    }
+    provenance = {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware.name}
+    del config["measure"]["batch_size"]  # no influence on the result
+
+    with Run(folder).only_process(), stoppable() as stop:
+        if previous := finished(folder, config):
+            print(f"{folder} is complete:\n{rows.summary(rows.read(previous))}")
+            return
+        with tracked(cfg, "measure", folder, None, provenance) as tracker:
+            layers = find_layers(model, images.normalise(images.pixels[0]).to(hardware.device))
+            measurement = Measurement(model, layers, transforms)
+            bar = progress(f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}", len(chosen))
+            for part in batches(len(chosen), cfg.measure.batch_size):
+                batch = images.normalise(images.pixels[chosen[part]]).to(hardware.device)
+                measurement.add(batch)
+                bar.update(len(batch))
+                if stop:
+                    bar.close()
+                    print(f"\nstopped; nothing was written to {folder}; the same command measures again")
+                    raise SystemExit(stop.exit_code)
+
+            bar.close()
+            result = pd.DataFrame(
+                {
+                    "experiment": experiment(),
+                    "dataset": cfg.dataset.name,
+                    "model": cfg.model.name,
+                    "aug": cfg.aug.name,
+                    "width": cfg.model.get("width"),
+                    "trained": cfg.measure.trained,
+                    "seed": cfg.seed,
+                    "layer": score.layer.name,
+                    "index": score.layer.index,
+                    "part": score.layer.part,
+                    "transform": score.transform.name,
+                    "element": score.transform.element,
+                    "measure": score.measure,
+                    "similarity": cfg.measure.similarity,
+                    "value": score.value,
+                    "chance": score.chance,
+                    "images": len(chosen),
+                    "channels": score.layer.channels,
+                    "dead_channels": score.dead_channels,
+                    "epochs": made["epochs"],
+                    "accuracy": made.get("accuracy"),
+                    "precision": made.get("precision"),
+                    **provenance,
+                }
+                for score in measurement.scores()
+            )
+            figure = folder / "depth.png"
+            trained = f"{made['epochs']} epochs" if cfg.measure.trained else "untrained"
+            title = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {transforms[0].name}"
+            plots.save(plots.depth(result, title), figure)
+            write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")
+            write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+            rows.write(folder / "results.csv", result)  # last: it makes the measurement complete
+            tracker.table("scores", result)
+            tracker.image("depth", figure)
+        print(f"{title}, {len(chosen)} images\n{rows.summary(result)}\nrows and figure: {folder}")
+
+
+def choose(images: Images, count: int, seed: int) -> torch.Tensor:
+    """Indices of `count` images, a seeded choice; of all of them, said so, where there are fewer."""
+    if count < 2:
+        raise UserError(f"measure.images={count}: needs at least 2")
+    if count > len(images):
+        print(f"measuring all {len(images)} held-out images: measure.images={count} are not there")
+    return torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]
+
+
+def digest(model: torch.nn.Module) -> str:
+    """Identifies the weights of a model."""
+    content = hashlib.blake2b(digest_size=8)
+    for name, value in model.state_dict().items():
+        content.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()
+
+
+def finished(folder: Path, config: dict) -> Path | None:
+    """The rows of this measurement, if they are there.
+
+    Raises:
+        UserError: the folder holds another measurement.
+    """
+    results = folder / "results.csv"
+    if not results.exists():
+        return None
+    made_with = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    if difference := first_difference(made_with, config):
+        key, there, here = difference
+        raise UserError(
+            f"{folder} holds a measurement with {key}={there}, this one has {key}={here}; "
+            "delete the folder, or give this one another measure.name"
+        )
+    return results
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Gather the rows of an experiment: runs/ in, experiments/NAME/results.csv out.
+
+    python scripts/collect.py NAME [--partial] [overrides, such as runs_dir=FOLDER]
+
+Every job of the preset must have been measured at the preset's own size. With --partial, what is there is
+gathered, and what is missing is listed.
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from equivariance import experiments, rows
+from equivariance.errors import UserError
+from equivariance.runs import measurement_folder
+
+
+def main(name: str, *arguments: str) -> None:
+    partial = "--partial" in arguments
+    overrides = tuple(argument for argument in arguments if argument != "--partial")
+    found, missing = [], []
+    for cfg in experiments.jobs(name, "measure", overrides):
+        results = measurement_folder(cfg) / "results.csv"
+        if not results.exists():
+            missing.append(results)
+            continue
+        table = rows.read(results)
+        if cfg.measure.trained and set(table.epochs) != {cfg.recipe.epochs}:
+            raise UserError(
+                f"{results} is of {table.epochs[0]} epochs, experiment {name} needs {cfg.recipe.epochs}"
+            )
+        found.append(table.assign(experiment=name))
+    for results in missing:
+        print(f"not measured: {results}")
+    if missing and not (partial and found):
+        raise UserError(
+            f"{len(missing)} of {len(missing) + len(found)} measurements are missing: python train.py "
+            f"experiment={name} and python measure.py experiment={name} make them; --partial collects the others"
+        )
+    target = experiments.FOLDER / name / "results.csv"
+    rows.write(target, pd.concat(found))
+    print(f"{len(found)} measurements in {target}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"collect.py: {error}")
