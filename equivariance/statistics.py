@@ -44,7 +44,8 @@ class PairStatistics:
             b: T_g f(x), of the same shape; the i-th image of one belongs to the i-th of the other.
         """
         images, channels = a.shape[:2]
-        a, b = (x.float().movedim(1, 0).reshape(channels, -1).contiguous() for x in (a, b))
+        dtype = torch.promote_types(a.dtype, torch.float32)
+        a, b = (x.to(dtype).movedim(1, 0).reshape(channels, -1).contiguous() for x in (a, b))
         origin_a, origin_b = a.mean(1, keepdim=True), b.mean(1, keepdim=True)
         a, b = a - origin_a, b - origin_b
         other = b.view(channels, images, -1)[:, partners(images, b.device)].flatten(1)

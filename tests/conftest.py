@@ -1,0 +1,39 @@
+"""Shared by the tests: run an entrypoint in this process, with tiny settings and nothing outside a folder."""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Result:
+    def __init__(self, code: int, out: str, error: str):
+        self.code, self.out, self.error = code, out, error
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Call `run("train.py", "model=cnn7", ...)` as the command line would; returns code, out and error."""
+
+    def call(script: str, *arguments: str) -> Result:
+        common = (f"runs_dir={tmp_path / 'runs'}", "wandb.mode=disabled", "hardware.threads=1")
+        given = {argument.split("=")[0] for argument in arguments}
+        extra = [argument for argument in common if argument.split("=")[0] not in given]
+        monkeypatch.setattr(sys, "argv", [str(REPOSITORY / script), *extra, *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        capsys.readouterr()
+        code, message = 0, ""
+        try:
+            runpy.run_path(str(REPOSITORY / script), run_name="__main__")
+        except SystemExit as exit:
+            code, message = (exit.code or 0, "") if not isinstance(exit.code, str) else (1, exit.code)
+        finally:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err + message)
+
+    return call

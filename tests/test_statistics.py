@@ -1,0 +1,114 @@
+"""The statistics against NumPy in float64, and the properties that any correct ones have."""
+
+import numpy as np
+import pytest
+import torch
+
+from equivariance.measure import batches
+from equivariance.statistics import PairStatistics, equivariance, invariance, partners
+
+
+def maps(images=12, channels=5, side=4, seed=0, mean=0.0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    a, b = torch.randn(2, images, channels, side, side, generator=generator, dtype=dtype)
+    return a + b.roll(1, 1) + mean, b + mean  # channel c of a is half channel c - 1 of b
+
+
+def stream(a, b, size):
+    statistics = PairStatistics(a.shape[1])
+    for part in batches(len(a), size):
+        statistics.update(a[part], b[part])
+    return statistics
+
+
+def numpy_correlation(a, b):
+    """Pooled over images and positions, in float64."""
+    flat = [x.double().numpy().swapaxes(0, 1).reshape(x.shape[1], -1) for x in (a, b)]
+    channels = a.shape[1]
+    return np.corrcoef(*flat)[:channels, channels:]
+
+
+@pytest.mark.parametrize("mean", [0.0, 1000.0])
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+def test_pooled_correlation_is_numpys_in_float64(mean, dtype, digits):
+    a, b = maps(images=200, mean=mean, dtype=dtype)
+    r = stream(a, b, size=32).correlation().numpy()
+    np.testing.assert_allclose(r, numpy_correlation(a, b), atol=digits)
+
+
+def test_scores_follow_their_equations():
+    a, b = maps()
+    r = numpy_correlation(a, b)
+    ours = stream(a, b, 4).correlation()
+    assert invariance(ours) == pytest.approx(np.maximum(np.diag(r), 0).mean(), abs=1e-12)
+    assert equivariance(ours) == pytest.approx(np.maximum(r, 0).max(1).mean(), abs=1e-12)
+
+
+def test_equivariance_takes_the_maximum_over_channels_of_the_original():
+    b = torch.randn(50, 2, 3, 3, dtype=torch.float64)
+    a = b[:, [0, 0]]  # both channels of the copy match channel 0 of the original; none matches channel 1
+    r = stream(a, b, 10).correlation()
+    assert equivariance(r) == pytest.approx(1, abs=1e-12)
+    assert equivariance(r.T) < 0.6
+
+
+@pytest.mark.parametrize("images", [12, 13])
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 100])
+def test_batch_size_has_no_influence(images, size):
+    a, b = maps(images)
+    whole, parts = stream(a, b, 1000), stream(a, b, size)
+    assert parts.count == whole.count == images * 16
+    for chance in (False, True):
+        torch.testing.assert_close(parts.correlation(chance), whole.correlation(chance), atol=1e-12, rtol=0)
+
+
+def test_merging_two_halves_is_the_whole():
+    a, b = maps(20, mean=50.0)
+    first, second = stream(a[:8], b[:8], 4), stream(a[8:], b[8:], 4)
+    first.merge(second)
+    first.merge(PairStatistics(a.shape[1]))  # an empty part changes nothing
+    torch.testing.assert_close(first.correlation(), stream(a, b, 20).correlation(), atol=1e-12, rtol=0)
+
+
+def test_chance_pairs_every_image_with_another_one():
+    a, b = maps(7)
+    order = [1, 0, 3, 2, 5, 6, 4]
+    assert partners(7).tolist() == order
+    expected = numpy_correlation(a, b[order])
+    np.testing.assert_allclose(stream(a, b, 4).correlation(chance=True), expected, atol=1e-12)
+
+
+def test_each_image_has_one_partner_and_never_itself():
+    for images in range(2, 20):
+        order = partners(images)
+        assert sorted(order.tolist()) == list(range(images))
+        assert (order != torch.arange(images)).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1000.1])
+def test_dead_channels_are_left_out_and_counted(value):
+    a, b = maps()
+    alive = stream(a[:, :4], b[:, :4], 4)
+    a[:, 4] = b[:, 4] = value
+    with_dead = stream(a, b, 4)
+    assert with_dead.dead().tolist() == [False] * 4 + [True]
+    for score in (invariance, equivariance):
+        assert score(with_dead.correlation()) == pytest.approx(score(alive.correlation()), abs=1e-12)
+
+
+def test_a_layer_of_dead_channels_has_no_score():
+    zeros = torch.zeros(4, 3, 2, 2)
+    r = stream(zeros, zeros, 4).correlation()
+    assert np.isnan(invariance(r)) and np.isnan(equivariance(r))
+
+
+def test_equivariance_is_never_smaller_than_invariance():
+    for seed in range(20):
+        r = stream(*maps(4, seed=seed), 4).correlation()
+        assert equivariance(r) >= invariance(r)
+
+
+def test_identical_maps_reach_exactly_one():
+    a, _ = maps()
+    r = stream(a, a, 4).correlation()
+    assert invariance(r) == pytest.approx(1, abs=1e-12) and r.max() <= 1

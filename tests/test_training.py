@@ -1,0 +1,106 @@
+"""Training: the recipe, exact repetition, exact resumption, and runs that are never lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+from conftest import REPOSITORY
+from omegaconf import OmegaConf
+
+from equivariance.training import learning_rate
+
+TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=2", "recipe.milestones=[1]")
+
+
+def weights(folder):
+    return torch.load(folder / "digits6/cnn7/none/seed0/checkpoint.pt", weights_only=True)["model"]
+
+
+def equal(a, b):
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_learning_rate_falls_at_the_milestones():
+    recipe = OmegaConf.load(REPOSITORY / "conf/recipe/table1.yaml")
+    rates = [learning_rate(recipe, epoch) for epoch in (0, 24, 25, 49, 50, 99)]
+    assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4])
+
+
+def test_training_learns_and_is_repeatable_bit_for_bit(run, tmp_path):
+    for name in ("a", "b"):
+        assert run("train.py", *TINY, f"runs_dir={tmp_path / name}").code == 0
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    run("train.py", *TINY, f"runs_dir={tmp_path / 'c'}", "seed=1", f"run_dir={tmp_path}/c/digits6/cnn7/none/seed0")
+    assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+    metrics = pd.read_csv(tmp_path / "a/digits6/cnn7/none/seed0/metrics.csv")
+    assert list(metrics.epoch) == [1, 2] and list(metrics.lr) == pytest.approx([0.01, 0.001])
+    assert metrics.train_loss[1] < metrics.train_loss[0] and metrics.train_accuracy[1] > 0.8
+
+
+def test_complete_runs_are_skipped_and_others_refused(run, tmp_path):
+    assert run("train.py", *TINY).code == 0
+    before = weights(tmp_path / "runs")
+    again = run("train.py", *TINY)
+    assert again.code == 0 and "is complete: 2 epochs" in again.out
+    other = run("train.py", *TINY, "recipe.lr=0.02")
+    assert other.code == 1 and "recipe.lr=0.01, this one has recipe.lr=0.02" in other.error
+    assert equal(before, weights(tmp_path / "runs"))
+
+
+def test_a_corrupt_checkpoint_is_named_and_kept(run, tmp_path):
+    assert run("train.py", *TINY).code == 0
+    checkpoint = tmp_path / "runs/digits6/cnn7/none/seed0/checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    for script in ("train.py", "measure.py"):
+        result = run(script, *TINY)
+        assert result.code == 1 and result.error.strip().count("\n") == 0
+        assert f"{checkpoint} is damaged" in result.error
+    assert checkpoint.stat().st_size == 5000
+
+
+def start(folder, *extra):
+    command = [sys.executable, "train.py", *TINY[:2], "recipe.epochs=6", "recipe.milestones=[4]", *extra]
+    command += [f"runs_dir={folder}", "wandb.mode=disabled", "hardware.threads=1"]
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_interrupted_runs_end_with_the_weights_of_uninterrupted_ones(run, tmp_path, number, code):
+    epochs = ("recipe.epochs=6", "recipe.milestones=[4]")
+    assert run("train.py", *TINY, *epochs, f"runs_dir={tmp_path / 'whole'}").code == 0
+    process = start(tmp_path / "broken")
+    metrics = tmp_path / "broken/digits6/cnn7/none/seed0/metrics.csv"
+    while not metrics.exists() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.kill(process.pid, number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    assert not list(metrics.parent.glob(".checkpoint*"))
+    again = run("train.py", *TINY, *epochs, f"runs_dir={tmp_path / 'broken'}")
+    assert again.code == 0 and "resuming" in again.out
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    columns = ["epoch", "train_loss", "train_accuracy", "loss", "accuracy"]
+    whole = pd.read_csv(tmp_path / "whole/digits6/cnn7/none/seed0/metrics.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(metrics)[columns], whole[columns])
+
+
+def test_a_second_process_in_the_same_folder_stops(run, tmp_path):
+    process = start(tmp_path / "runs", "recipe.epochs=500")
+    lock = tmp_path / "runs/digits6/cnn7/none/seed0/config.yaml"
+    while not lock.exists():
+        time.sleep(0.02)
+    second = run("train.py", *TINY, "recipe.epochs=500")
+    process.kill()
+    process.communicate()
+    assert second.code == 1 and "in use by another process" in second.error
+
+
+def test_a_loss_that_is_no_number_stops_the_run(run):
+    result = run("train.py", *TINY, "recipe.optimiser=sgd", "recipe.momentum=0.9", "recipe.lr=1e30")
+    assert result.code == 1 and "the loss is nan in epoch 1" in result.error and "recipe.lr" in result.error
