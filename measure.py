@@ -26,6 +26,8 @@ from equivariance.tracking import tracked
 
 @entrypoint
 def main(cfg: DictConfig) -> None:
+    if cfg.measure.similarity != "pearson":
+        raise UserError(f"measure.similarity={cfg.measure.similarity}: choose pearson")
     hardware = Hardware(**cfg.hardware)
     transforms = instantiate(cfg.measure.transform, _convert_="all")
     run = Run(Path(cfg.run_dir))
@@ -107,8 +109,8 @@ def main(cfg: DictConfig) -> None:
 
 def choose(images: Images, count: int, seed: int) -> torch.Tensor:
     """Indices of `count` images, a seeded choice; of all of them, said so, where there are fewer."""
-    if count < 2:
-        raise UserError(f"measure.images={count}: needs at least 2")
+    if not isinstance(count, int) or count < 2:
+        raise UserError(f"measure.images={count}: needs a whole number from 2 on")
     if count > len(images):
         print(f"measuring all {len(images)} held-out images: measure.images={count} are not there")
     return torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]

@@ -18,13 +18,14 @@ from equivariance.files import write_whole
 from equivariance.hardware import Hardware
 from equivariance.runs import Run, git_commit, training_config
 from equivariance.tracking import tracked
-from equivariance.training import Training, check_recipe, evaluate, learning_rate
+from equivariance.training import Training, check_augmentation, check_recipe, evaluate, learning_rate
 
 
 @entrypoint
 def main(cfg: DictConfig) -> None:
     recipe, run = cfg.recipe, Run(Path(cfg.run_dir))
     hardware = Hardware(**cfg.hardware)
+    check_augmentation(cfg.aug)
     train, held_out = (data.load(cfg.dataset, split).to(hardware.device) for split in data.SPLITS)
     check_recipe(recipe, len(train))
     torch.manual_seed(cfg.seed)

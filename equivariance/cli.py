@@ -44,6 +44,8 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
             if missing:
                 values = " ".join(f"{key}=VALUE" for key in missing)
                 raise UserError(f"no value for {', '.join(missing)}: give {values}")
+            if not isinstance(cfg.seed, int) or cfg.seed < 0:
+                raise UserError(f"seed={cfg.seed}: needs a whole number from 0 on")
             task(cfg)
         except EXPECTED as error:
             if full_error:
@@ -88,13 +90,13 @@ def one_line(error: Exception) -> str:
     text = str(error)
     if isinstance(error, UserError):
         return text
-    unknown = re.search(r"Key '(\w+)' is not in struct\s+full_key: ([\w.]+)", text)
+    unknown = re.search(r"Could not override '([\w.]+)'", text)
     if unknown:
-        key, full_key = unknown.groups()
-        known = _keys_beside(full_key)
-        close = difflib.get_close_matches(key, known, n=1)
+        key = unknown[1]
+        known = _keys_beside(key)
+        close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
-        return f"unknown key {full_key}: {hint}"
+        return f"unknown key {key}: {hint}"
     choice = re.search(r"Could not find '(\w+)/([^']+)'\s+Available options in '\w+':\s+(.*?)\s+Config", text, re.S)
     if choice:
         group, name, options = choice.groups()
@@ -115,6 +117,8 @@ def _keys_beside(full_key: str) -> list[str]:
         for group in inner:
             node = node.get(group, {}) if OmegaConf.is_dict(node) else {}
         keys |= dict.fromkeys(str(key) for key in node if key not in ("defaults", "hydra"))
+    if not groups:
+        keys |= dict.fromkeys(entry.name for entry in CONF.iterdir() if entry.is_dir())
     return list(keys)
 
 

@@ -98,7 +98,7 @@ def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, wandb_id: st
             name=f"{job_type} {inside}",
             id=wandb_id,
             resume="allow",
-            config=OmegaConf.to_container(cfg, resolve=True) | provenance,
+            config=OmegaConf.to_container(cfg, resolve=True) | {"provenance": provenance},
             dir=cfg.runs_dir,
             mode=mode,
         )

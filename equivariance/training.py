@@ -38,6 +38,16 @@ def check_recipe(recipe: DictConfig, images: int) -> None:
         refuse("optimiser", "choose adam or sgd")
 
 
+def check_augmentation(aug: DictConfig) -> None:
+    """Refuse to train without an augmentation that was asked for.
+
+    Raises:
+        UserError: it is not in this version.
+    """
+    if aug.name != "none":
+        raise UserError(f"aug={aug.name} composes, but augmentations are not in this version yet; use aug=none")
+
+
 def optimiser(recipe: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
     """Adam or SGD with momentum, weight decay as an L2 term of the gradient (coupled), on every parameter."""
     common = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": True}

@@ -1,8 +1,74 @@
-"""CIFAR ResNets (He et al. 2016)."""
+"""CIFAR ResNets (He, Zhang, Ren & Sun, "Deep residual learning for image recognition", 2016, Sec. 4.2)."""
+
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from equivariance.errors import UserError
 
 
-def resnet(depth: int, **_):
-    """Not there yet: `model=resnet44` composes (Table 2), but only CNN-7 can be built in this version."""
-    raise UserError(f"model resnet{depth}: the CIFAR networks are not in this version yet; use model=cnn7")
+class BasicBlock(nn.Module):
+    """relu(x + bn(conv(relu(bn(conv(x)))))), both convolutions 3x3.
+
+    Where the block halves the map and doubles the channels, the shortcut has no parameters (option A of the
+    paper): every second position is kept, and the new channels are zeros.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.stride, self.new_channels = stride, channels - in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        if self.stride != 1 or self.new_channels:
+            half = self.new_channels // 2
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.new_channels - half))
+        return F.relu(out + x)
+
+
+class ResNet(nn.Module):
+    """A stem of one convolution, then three stages of `(depth - 2) / 6` blocks of 16, 32 and 64 channels.
+
+    32x32 images give maps of side 32, 16 and 8. Convolutions are initialised as in He et al. 2015.
+
+    Args:
+        in_channels: channels of the images.
+        num_classes: number of logits.
+        depth: 6 n + 2 layers with weights: 20, 32, 44, 56, 110.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, depth: int = 44):
+        super().__init__()
+        blocks, rest = divmod(depth - 2, 6)
+        if rest or blocks < 1:
+            raise UserError(f"model.depth={depth}: CIFAR ResNets have 6 n + 2 layers, such as 20, 32, 44, 56, 110")
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+        )
+        widths = [16] + [16] * blocks + [32] * blocks + [64] * blocks
+        self.blocks = nn.ModuleList(
+            BasicBlock(before, after, stride=after // before) for before, after in pairwise(widths)
+        )
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.final = nn.Linear(64, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (n, in_channels, h, w) to logits (n, num_classes)."""
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.final(self.pool(x))
+
+    def feature_layers(self) -> dict[str, nn.Module]:
+        """The modules whose outputs are measured, in order: stem, every block, `pool` and `final`."""
+        blocks = {f"block{index}": block for index, block in enumerate(self.blocks, 1)}
+        return {"stem": self.stem} | blocks | {"pool": self.pool, "final": self.final}

@@ -1,0 +1,154 @@
+"""Wrong input: one line that says what was wrong, where, and what to do; nothing is written."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from equivariance import data
+from equivariance.errors import UserError
+
+DIGITS = ("dataset=digits6", "model=cnn7")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("model=foo",), r"unknown model foo: choose one of cnn7, resnet44"),
+        (("experiment=symetry",), r"unknown experiment symetry: choose one of quickstart, symmetry"),
+        (("modle=cnn7",), r"unknown key modle: did you mean model\?"),
+        (("recipe.epochz=3",), r"unknown key recipe.epochz: did you mean epochs\?"),
+        (("measure.transform.element=[90]",), r"unknown key .*: did you mean elements\?"),
+        ((*DIGITS, "recipe.epochs=-1"), r"recipe.epochs=-1: needs a whole number from 1 on"),
+        ((*DIGITS, "recipe.epochs=many"), r"recipe.epochs=many: needs a whole number"),
+        ((*DIGITS, "recipe.batch_size=5000"), r"batch_size=5000: larger than the training set of 811 images"),
+        ((*DIGITS, "recipe.lr=0"), r"recipe.lr=0: needs a number above 0"),
+        ((*DIGITS, "recipe.optimiser=lion"), r"recipe.optimiser=lion: choose adam or sgd"),
+        ((*DIGITS, "seed=x"), r"seed=x: needs a whole number from 0 on"),
+        ((*DIGITS, "hardware.device=tpu9"), r"hardware.device=tpu9: "),
+        ((*DIGITS, "hardware.threads=0"), r"hardware.threads=0: needs at least 1"),
+        ((*DIGITS, "hardware.precision=int4"), r"precision=int4: choose auto, float32 or bfloat16"),
+        ((*DIGITS, "wandb.mode=maybe"), r"wandb.mode=maybe: choose auto, online, offline, disabled"),
+        ((*DIGITS, "model.padding=-1"), r"model cnn7 \(.*model.padding=-1\) cannot take images of 1x28x28"),
+        (("model=resnet44", "dataset=digits6", "model.depth=43"), r"model.depth=43: CIFAR ResNets have 6 n \+ 2"),
+        (("aug=cutmix",), r"aug=cutmix composes, but augmentations are not in this version yet"),
+        (("dataset=image_folder", "model=cnn7"), r"no value for dataset.root: give dataset.root=VALUE"),
+    ],
+)
+def test_train_refuses_in_one_line(run, tmp_path, arguments, line):
+    result = run("train.py", *arguments)
+    assert result.code == 1
+    assert result.error.startswith("train.py: ") and result.error.strip().count("\n") == 0, result.error
+    assert re.search(line, result.error), result.error
+    assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), r"no trained network in .*: run python train.py with the same arguments, or measure.trained=false"),
+        (("measure.trained=false", "measure.images=1"), r"measure.images=1: needs a whole number from 2 on"),
+        (("measure.trained=false", "measure.similarity=cos"), r"measure.similarity=cos: choose pearson"),
+        (("measure.trained=false", "measure.transform.elements=[45]"), r"45 degrees; choose from 90, 180"),
+        (("measure=translation", "measure.transform.elements=[28]"), r"leaves nothing of images of 28x28"),
+    ],
+)
+def test_measure_refuses_in_one_line(run, tmp_path, arguments, line):
+    result = run("measure.py", *DIGITS, *arguments)
+    assert result.code == 1 and result.error.strip().count("\n") == 0, result.error
+    assert re.search(line, result.error), result.error
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_measure_refuses_another_networks_checkpoint(run):
+    tiny = (*DIGITS, "recipe.epochs=1")
+    assert run("train.py", *tiny).code == 0
+    wider = run("measure.py", *tiny, "model.width=8")
+    assert wider.code == 1 and "model.width=20, this one has model.width=8" in wider.error
+    longer = run("measure.py", *DIGITS, "recipe.epochs=1", "recipe.milestones=[7]")
+    assert longer.code == 1 and "recipe.milestones=[25, 50], this one has" in longer.error
+
+
+def test_quarter_turns_of_images_that_are_not_square(run, folder):
+    given = ("dataset=image_folder", f"dataset.root={folder}", "model=cnn7", "measure.trained=false")
+    result = run("measure.py", *given, "dataset.size=[28,36]")
+    assert result.code == 1 and "quarter turns need square images, these are 28x36" in result.error
+    assert run("measure.py", *given, "dataset.size=[28,36]", "measure=translation").code == 0
+
+
+def test_a_failing_job_of_a_sweep_is_named_and_the_others_finish(run, tmp_path):
+    arguments = (
+        *DIGITS,
+        "recipe.epochs=1",
+        "hydra.sweep.subdir=${model.width}",
+        "run_dir=${runs_dir}/${model.width}",
+    )
+    result = run("train.py", *arguments, "model.width=-1,4", "-m")
+    assert result.code == 1 and "1 failed: " in result.error.strip().splitlines()[-1]
+    assert (tmp_path / "runs/4/checkpoint.pt").exists()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of four images each, in both splits, of various sizes."""
+    generator = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for index in range(4):
+                pixels = generator.integers(256, size=(40 + 5 * index, 60, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / split / name / f"{index}.png")
+    return tmp_path / "images"
+
+
+def test_image_folder_reads_class_folders(folder):
+    pixels, labels, classes = data.image_folder(str(folder), 32, "held_out")
+    assert pixels.shape == (8, 3, 32, 32) and labels.tolist() == [0] * 4 + [1] * 4 and classes == ["cat", "dog"]
+    exact, _, _ = data.image_folder(str(folder), [40, 60], "train")
+    first = np.array(Image.open(folder / "train/cat/0.png"))
+    np.testing.assert_array_equal(exact[0].permute(1, 2, 0), first)
+
+
+def test_broken_images_and_empty_folders_are_named(folder):
+    broken = folder / "train/dog/2.png"
+    content = broken.read_bytes()
+    broken.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=f"cannot read the image {broken}"):
+        data.image_folder(str(folder), 32, "train")
+    broken.write_text("not an image")
+    with pytest.raises(UserError, match=f"cannot read the image {broken}"):
+        data.image_folder(str(folder), 32, "train")
+    for file in (folder / "val/dog").iterdir():
+        file.unlink()
+    with pytest.raises(UserError, match=f"class folder {folder / 'val/dog'} holds no images"):
+        data.image_folder(str(folder), 32, "held_out")
+
+
+def test_cifar_folders_hold_images_of_32_by_32(folder):
+    (folder / "train").rename(folder / "test")
+    folder.rename(folder.parent / "cifar10")
+    with pytest.raises(UserError, match=r"cat/0.png is 40x60; every image must be 32x32"):
+        data.cifar10(str(folder.parent), False, "held_out")
+
+
+@pytest.mark.parametrize("name", ["mnist6", "cifar10"])
+def test_missing_data_say_where_they_were_looked_for(run, tmp_path, name):
+    given = (f"dataset={name}", "model=cnn7", f"data_dir={tmp_path / 'nowhere'}", "dataset.download=false")
+    result = run("train.py", *given)
+    assert result.code == 1 and result.error.strip().count("\n") == 0
+    for part in (str(tmp_path / "nowhere"), "put it there as", "data_dir=FOLDER", "make quickstart"):
+        assert part in result.error
+
+
+def test_truncated_mnist_is_named(tmp_path):
+    raw = tmp_path / "MNIST/raw"
+    raw.mkdir(parents=True)
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + (10000).to_bytes(4, "big") + bytes(10000))
+    images = raw / "t10k-images-idx3-ubyte"
+    images.write_bytes(b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (10000, 28, 28)) + bytes(999))
+    with pytest.raises(UserError, match=f"{images} is truncated: 1015 of 7840016 bytes"):
+        data.mnist6(str(tmp_path), "upright", False, "held_out")
+    images.write_bytes(b"<html>")
+    with pytest.raises(UserError, match=f"{images} is no IDX file"):
+        data.mnist6(str(tmp_path), "upright", False, "held_out")

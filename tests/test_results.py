@@ -1,0 +1,167 @@
+"""From training to rows: the quick start's path, the columns, collecting, figures, W&B."""
+
+import os
+import runpy
+import shutil
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import REPOSITORY
+
+from equivariance import experiments, plots, rows
+from equivariance.cli import CONF
+from equivariance.errors import UserError
+from equivariance.files import write_whole
+from equivariance.models import CNN7
+
+TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1")
+
+
+@pytest.fixture
+def measured(run, tmp_path):
+    """The folder of a tiny trained and measured network."""
+    assert run("train.py", *TINY).code == 0
+    result = run("measure.py", *TINY, "measure.images=50", "measure.batch_size=20")
+    assert result.code == 0, result.error
+    return tmp_path / "runs/digits6/cnn7/none/seed0/measure/rotation", result.out
+
+
+def test_measure_writes_rows_a_figure_and_the_images(measured):
+    folder, out = measured
+    table = rows.read(folder / "results.csv")
+    assert list(table) == rows.COLUMNS and len(table) == 9 * 3 * 2
+    assert table[["value", "chance"]].stack().between(0, 1).all()
+    assert (table.images == 50).all() and (table.epochs == 1).all() and table.trained.all()
+    wide = table.pivot(index=["index", "element"], columns="measure", values="value")
+    assert (wide.equivariance >= wide.invariance).all()
+    chosen = pd.read_csv(folder / "images.csv")["index"]
+    assert len(chosen) == chosen.nunique() == 50 and chosen.max() < 271
+    assert (folder / "depth.png").stat().st_size > 5000
+    assert "block1  early" in out and str(folder) in out
+
+
+def test_measuring_again_skips_and_another_setting_is_refused(run, measured):
+    folder, _ = measured
+    before = (folder / "results.csv").read_bytes()
+    again = run("measure.py", *TINY, "measure.images=50", "measure.batch_size=33")
+    assert again.code == 0 and "is complete" in again.out and "block1  early" in again.out
+    other = run("measure.py", *TINY, "measure.images=60")
+    assert other.code == 1 and "measure.images=50, this one has measure.images=60" in other.error
+    assert (folder / "results.csv").read_bytes() == before
+
+
+def test_batch_size_does_not_change_the_rows(run, measured, tmp_path):
+    folder, _ = measured
+    assert run("measure.py", *TINY, "measure.images=50", "measure.batch_size=50", "measure.name=whole").code == 0
+    a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "whole"))
+    np.testing.assert_allclose(a[["value", "chance"]], b[["value", "chance"]], atol=2e-6)
+
+
+def test_untrained_is_the_network_at_the_start_of_training(run, tmp_path):
+    torch.manual_seed(3)
+    model = CNN7(1, 6)
+    result = run("measure.py", *TINY, "measure.images=20", "measure.trained=false", "seed=3")
+    assert result.code == 0, result.error
+    folder = tmp_path / "runs/digits6/cnn7/none/seed3/measure/rotation-untrained"
+    digest = runpy.run_path(str(REPOSITORY / "measure.py"))["digest"]
+    assert f"weights: {digest(model)}" in (folder / "config.yaml").read_text().replace("'", "")
+    table = rows.read(folder / "results.csv")
+    assert not table.trained.any() and (table.epochs == 0).all()
+
+
+def test_collect_wants_every_job_at_full_size(run, monkeypatch, tmp_path):
+    """A made-up experiment of two seeds: collected only when both are measured, at the preset's own epochs."""
+    preset = CONF / "experiment/quickstart.yaml"
+    grid = (
+        preset.read_text().replace("epochs: 30", "epochs: 1")
+        + "\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n"
+    )
+    monkeypatch.setattr(experiments, "CONF", tmp_path / "conf")
+
+    shutil.copytree(CONF, tmp_path / "conf")
+    (tmp_path / "conf/experiment/pair.yaml").write_text(grid)
+    monkeypatch.setattr(experiments, "FOLDER", tmp_path / "experiments")
+    collect = runpy.run_path(str(REPOSITORY / "scripts/collect.py"))["main"]
+    overrides = f"runs_dir={tmp_path / 'runs'}"
+    for seed in (0, 1):
+        common = (*TINY, "recipe.milestones=[15,25]", f"seed={seed}")
+        assert run("train.py", *common).code == 0
+        if seed:
+            with pytest.raises(Exception, match="1 of 2 measurements are missing"):
+                collect("pair", overrides)
+        assert run("measure.py", *common, "measure.images=20").code == 0
+    collect("pair", overrides)
+    table = rows.read(tmp_path / "experiments/pair/results.csv")
+    assert set(table.seed) == {0, 1} and set(table.experiment) == {"pair"}
+    with pytest.raises(Exception, match="is of 1 epochs, experiment pair needs 2"):
+        collect("pair", overrides, "recipe.epochs=2")
+
+
+def test_the_same_rows_draw_the_same_bytes(measured, tmp_path):
+    folder, _ = measured
+    table = rows.read(folder / "results.csv")
+    for name in ("a", "b"):
+        plots.save(plots.depth(table, "title"), tmp_path / name, ("png", "svg"))
+    for ending in ("png", "svg"):
+        assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+
+
+def test_failures_of_wandb_cost_nothing(run, tmp_path, monkeypatch):
+    import wandb
+
+    def fail(*_, **__):
+        raise wandb.errors.CommError("no network")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    result = run("train.py", *TINY, "wandb.mode=online")
+    assert result.code == 0 and "W&B did not start (no network)" in result.error
+    assert (tmp_path / "runs/digits6/cnn7/none/seed0/checkpoint.pt").exists()
+
+
+def wandb_records(log):
+    """The records of a .wandb file: a header of 7 bytes, then LevelDB's log format around protocol buffers."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, position, pieces = log.read_bytes(), 7, b""
+    while position + 7 <= len(content):
+        if 32768 - position % 32768 < 7:  # the rest of a block is filled up
+            position += 32768 - position % 32768
+            continue
+        length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
+        pieces += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # full, or last of several
+            yield Record.FromString(pieces)
+            pieces = b""
+
+
+def test_offline_wandb_holds_config_metrics_and_group(run, tmp_path):
+    result = run("train.py", *TINY, "wandb.mode=offline")
+    assert result.code == 0 and "wandb sync" in result.out
+    (log,) = (tmp_path / "runs/wandb").glob("offline-run-*/*.wandb")
+    deadline = time.monotonic() + 30  # W&B's own process writes the file, and may lag behind
+    while not (records := list(wandb_records(log))) or not records[-1].HasField("exit"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (started,) = [record.run for record in records if record.HasField("run")]
+    keys = {item.key or item.nested_key[0] for record in records for item in record.history.item}
+    assert (started.job_type, started.run_group) == ("train", "none")
+    assert {"dataset", "recipe", "provenance"} <= {item.key for item in started.config.update}
+    assert {"train_loss", "accuracy", "lr"} <= keys
+    assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]
+
+
+def test_a_full_disk_keeps_the_previous_file(monkeypatch, tmp_path):
+    target = tmp_path / "rows.csv"
+    write_whole(target, "before")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"cannot write .*rows.csv: No space left on device"):
+        write_whole(target, "after")
+    assert target.read_text() == "before" and list(tmp_path.iterdir()) == [target]
