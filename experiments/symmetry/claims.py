@@ -63,9 +63,7 @@ def same_until_late(scores: pd.DataFrame) -> Verdict:
     """S3: in early and middle layers, no task differs from MNIST6 (Welch's t-test over seeds, p < 0.05 / 8)."""
     parts = scores.groupby(["part", "measure", "dataset", "seed"]).value.mean()
     p = {
-        (part, measure, task): ttest_ind(
-            parts[part, measure, task], parts[part, measure, UPRIGHT], equal_var=False
-        ).pvalue
+        (part, measure, task): welch(parts[part, measure, task], parts[part, measure, UPRIGHT])
         for part in ("early", "middle")
         for measure in MEASURES
         for task in TURNED
@@ -80,6 +78,11 @@ def same_until_late(scores: pd.DataFrame) -> Verdict:
     smallest = f"; smallest of {len(p)} p-values before late {min(p.values()):.3f}"
     claim = "No difference between the tasks before the late layers"
     return Verdict("S3", claim, min(p.values()) >= 0.05 / len(p), text + smallest)
+
+
+def welch(a: pd.Series, b: pd.Series) -> float:
+    """p-value of Welch's t-test that two sets of seeds have the same mean."""
+    return ttest_ind(a, b, equal_var=False).pvalue
 
 
 def gap_before_late(scores: pd.DataFrame) -> Verdict:
