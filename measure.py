@@ -19,15 +19,15 @@ from equivariance.errors import UserError
 from equivariance.features import find_layers
 from equivariance.files import write_whole
 from equivariance.hardware import Hardware
-from equivariance.measure import Measurement, batches
+from equivariance.measure import STATISTICS, Measurement, batches
 from equivariance.runs import Run, first_difference, git_commit, load_weights, measurement_folder
 from equivariance.tracking import tracked
 
 
 @entrypoint
 def main(cfg: DictConfig) -> None:
-    if cfg.measure.similarity != "pearson":
-        raise UserError(f"measure.similarity={cfg.measure.similarity}: choose pearson")
+    if cfg.measure.similarity not in STATISTICS:
+        raise UserError(f"measure.similarity={cfg.measure.similarity}: choose {', '.join(STATISTICS)}")
     hardware = Hardware(**cfg.hardware)
     transforms = instantiate(cfg.measure.transform, _convert_="all")
     run = Run(Path(cfg.run_dir))
@@ -55,7 +55,7 @@ def main(cfg: DictConfig) -> None:
             return
         with tracked(cfg, "measure", folder, None, provenance) as tracker:
             layers = find_layers(model, images.normalise(images.pixels[0]).to(hardware.device))
-            measurement = Measurement(model, layers, transforms)
+            measurement = Measurement(model, layers, transforms, cfg.measure.similarity)
             bar = progress(f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}", len(chosen))
             for part in batches(len(chosen), cfg.measure.batch_size):
                 batch = images.normalise(images.pixels[chosen[part]]).to(hardware.device)
@@ -85,6 +85,7 @@ def main(cfg: DictConfig) -> None:
                     "similarity": cfg.measure.similarity,
                     "value": score.value,
                     "chance": score.chance,
+                    "activation": score.activation,
                     "images": len(chosen),
                     "channels": score.layer.channels,
                     "dead_channels": score.dead_channels,

@@ -1,20 +1,16 @@
 """The measure: how alike are the feature maps of an image and of its transformed copies?"""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from equivariance import statistics
 from equivariance.features import Layer, tap
-from equivariance.statistics import PairStatistics
+from equivariance.statistics import PairStatistics, PerImageStatistics
 from equivariance.transforms import Transformation
 
-SCORES: dict[str, Callable[[Tensor], float]] = {
-    "invariance": statistics.invariance,
-    "equivariance": statistics.equivariance,
-}
+STATISTICS = {"pearson": PairStatistics, "cosine": PairStatistics, "per_image": PerImageStatistics}
 
 
 @dataclass(frozen=True)
@@ -22,6 +18,7 @@ class Score:
     """One number of a layer: its `measure` (invariance or equivariance) under one transformation.
 
     `value` and `chance` are in [0, 1]; NaN where the layer has no live channel or no common position.
+    `activation` is the mean of f(x) where it was compared.
     """
 
     layer: Layer
@@ -30,6 +27,7 @@ class Score:
     value: float
     chance: float
     dead_channels: int
+    activation: float
 
 
 class Measurement:
@@ -39,13 +37,22 @@ class Measurement:
         model: in evaluation mode, on its device.
         layers: what to measure, from `features.find_layers`.
         transforms: the set G, without the identity.
+        similarity: pearson (pooled over images and positions), cosine (likewise), or per_image (Pearson within
+            each image).
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[Layer], transforms: Sequence[Transformation]):
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[Layer],
+        transforms: Sequence[Transformation],
+        similarity: str = "pearson",
+    ):
+        self.similarity = similarity
         self.model, self.layers, self.transforms = model, {layer.name: layer for layer in layers}, transforms
         device = next(model.parameters()).device
         self.statistics = {
-            (layer.name, transform): PairStatistics(layer.channels, device)
+            (layer.name, transform): STATISTICS[similarity](layer.channels, device)
             for layer in layers
             for transform in transforms
         }
@@ -61,10 +68,9 @@ class Measurement:
     def scores(self) -> Iterator[Score]:
         """All scores, in the order of layers, transformations and measures."""
         for (name, transform), pairs in self.statistics.items():
-            dead = int(pairs.dead().sum())
-            r, chance = pairs.correlation(), pairs.correlation(chance=True)
-            for measure, score in SCORES.items():
-                yield Score(self.layers[name], transform, measure, score(r), score(chance), dead)
+            dead, activation = int(pairs.dead().sum()), pairs.activation()
+            for measure, (value, chance) in pairs.scores(self.similarity).items():
+                yield Score(self.layers[name], transform, measure, value, chance, dead, activation)
 
     def _receive(self, name: str, output: Tensor) -> None:
         original, *copies = output.chunk(1 + len(self.transforms))

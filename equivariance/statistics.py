@@ -86,14 +86,82 @@ class PairStatistics:
         still = [square <= self.count * (DEAD * mean).square() for mean, square in sides]
         return still[0] | still[1]
 
+    def activation(self) -> float:
+        """Mean of f(x) over images, positions and channels."""
+        return self.mean_b.mean().item()
+
     def correlation(self, chance: bool = False) -> Tensor:
-        """r (c, c), rows for f(T_g x), columns for T_g f(x), in [-1, 1]; NaN where either channel is dead."""
-        scale = torch.outer(self.square_a, self.square_b).sqrt()
-        r = ((self.chance_cross if chance else self.cross) / scale).clamp(-1, 1)
-        dead = self.dead()
-        r[dead] = torch.nan
-        r[:, dead] = torch.nan
-        return r
+        """Pearson's r (c, c), rows f(T_g x), columns T_g f(x), in [-1, 1]; NaN where either channel is dead."""
+        cross = self.chance_cross if chance else self.cross
+        return self._leave_out(cross / torch.outer(self.square_a, self.square_b).sqrt(), self.dead())
+
+    def cosine(self, chance: bool = False) -> Tensor:
+        """sum a b / sqrt(sum a^2 sum b^2), as `correlation` without centring; NaN where either channel is zero."""
+        cross = (self.chance_cross if chance else self.cross) + self.count * torch.outer(self.mean_a, self.mean_b)
+        norm_a, norm_b = (
+            square + self.count * mean.square()
+            for square, mean in ((self.square_a, self.mean_a), (self.square_b, self.mean_b))
+        )
+        return self._leave_out(cross / torch.outer(norm_a, norm_b).sqrt(), (norm_a == 0) | (norm_b == 0))
+
+    @staticmethod
+    def _leave_out(r: Tensor, dead: Tensor) -> Tensor:
+        return r.clamp(-1, 1).masked_fill(dead[:, None] | dead, torch.nan)
+
+    def scores(self, similarity: str) -> dict[str, tuple[float, float]]:
+        """For each of `MEASURES` its value and chance level; similarity is "pearson" or "cosine"."""
+        r, chance = (getattr(self, SIMILARITIES[similarity])(chance) for chance in (False, True))
+        return {name: (score(r), score(chance)) for name, score in MEASURES.items()}
+
+
+class PerImageStatistics(PairStatistics):
+    """As `PairStatistics`, with one correlation per image over its positions, averaged over images.
+
+    The maximum over c' is taken image by image. On small maps that is mostly chance (64 channels of 8x8 positions),
+    which is why it is not the default; offered to compare. Maps of one position have no correlation of their own:
+    for them the pooled one is taken. Images in which a channel is constant do not count for it.
+    """
+
+    def __init__(self, channels: int, device: torch.device | str = "cpu"):
+        super().__init__(channels, device)
+        # sums over images and channels of (invariance, equivariance), for true pairs and for chance; how many
+        self.sums = torch.zeros(2, 2, dtype=torch.float64, device=device)
+        self.counts = torch.zeros(2, 2, dtype=torch.float64, device=device)
+
+    def update(self, a: Tensor, b: Tensor) -> None:
+        super().update(a, b)
+        if a[0, 0].numel() == 1:
+            return
+        other = b[partners(len(b), b.device)]
+        for index in range(len(a)):  # one at a time: (c, c) per image
+            for kind, against in enumerate((b, other)):
+                r = _correlation(a[index], against[index])
+                own, best = r.diagonal().relu(), r.relu().nan_to_num(-torch.inf).amax(1)
+                for measure, values in enumerate((own[~own.isnan()], best[best >= 0])):
+                    self.sums[kind, measure] += values.sum()
+                    self.counts[kind, measure] += len(values)
+
+    def merge(self, other: "PairStatistics") -> None:
+        super().merge(other)
+        if isinstance(other, PerImageStatistics):
+            self.sums += other.sums
+            self.counts += other.counts
+
+    def scores(self, similarity: str) -> dict[str, tuple[float, float]]:
+        if not self.counts.any():
+            return super().scores("pearson")
+        mean = (self.sums / self.counts).tolist()
+        return {name: (mean[0][index], mean[1][index]) for index, name in enumerate(MEASURES)}
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's r (c, c) of the channels of two maps (c, h, w) over positions; NaN where a channel is constant."""
+    flat = [x.to(torch.promote_types(x.dtype, torch.float32)).flatten(1) for x in (a, b)]
+    centred = [x - x.mean(1, keepdim=True) for x in flat]
+    spread = [x.square().mean(1).sqrt() for x in centred]
+    dead = [s <= DEAD * x.abs().amax(1) for s, x in zip(spread, flat, strict=True)]
+    r = (centred[0] @ centred[1].T) / (flat[0].shape[1] * torch.outer(*spread))
+    return r.clamp(-1, 1).masked_fill(dead[0][:, None] | dead[1], torch.nan)
 
 
 def partners(images: int, device: torch.device | str = "cpu") -> Tensor:
@@ -116,3 +184,7 @@ def equivariance(r: Tensor) -> float:
     """Mean over c of max over c' of relu(r[c, c']) (paper, Eq. 7); as `invariance`, and never smaller."""
     best = r.relu().nan_to_num(-torch.inf).amax(1)
     return best[best >= 0].mean().item()
+
+
+MEASURES = {"invariance": invariance, "equivariance": equivariance}
+SIMILARITIES = {"pearson": "correlation", "cosine": "cosine"}

@@ -49,7 +49,10 @@ def test_train_refuses_in_one_line(run, tmp_path, arguments, line):
     [
         ((), r"no trained network in .*: run python train.py with the same arguments, or measure.trained=false"),
         (("measure.trained=false", "measure.images=1"), r"measure.images=1: needs a whole number from 2 on"),
-        (("measure.trained=false", "measure.similarity=cos"), r"measure.similarity=cos: choose pearson"),
+        (
+            ("measure.trained=false", "measure.similarity=cos"),
+            r"similarity=cos: choose pearson, cosine, per_image",
+        ),
         (("measure.trained=false", "measure.transform.elements=[45]"), r"45 degrees; choose from 90, 180"),
         (("measure=translation", "measure.transform.elements=[28]"), r"leaves nothing of images of 28x28"),
     ],

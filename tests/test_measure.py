@@ -8,7 +8,7 @@ from equivariance.errors import UserError
 from equivariance.features import find_layers
 from equivariance.measure import Measurement
 from equivariance.models import CNN7
-from equivariance.transforms import DiagonalShift, QuarterTurn, diagonal_shifts, quarter_turns
+from equivariance.transforms import QuarterTurn, Shift, dihedral, quarter_turns, shifts
 
 
 class Plain(nn.Module):
@@ -34,7 +34,7 @@ class Plain(nn.Module):
 
 def scores(model, transforms, images):
     """{(layer, element, measure): value}, and chance levels apart."""
-    measurement = Measurement(model.eval(), find_layers(model, images[0]), transforms)
+    measurement = Measurement(model.eval(), find_layers(model, images[0]), list(transforms))
     measurement.add(images[:20])
     measurement.add(images[20:])
     found = list(measurement.scores())
@@ -74,7 +74,7 @@ def test_all_turns_of_a_filter_are_equivariant_but_not_invariant(images):
 
 def test_turning_the_wrong_way_is_seen(images):
     """The copy must be turned back, not on: otherwise even a symmetric network looks unlike itself."""
-    turn = QuarterTurn(90)
+    turn = QuarterTurn(1)
     copy = turn.act(images)
     back, original = turn.align(copy, images, 1)
     assert torch.equal(back, original)
@@ -84,40 +84,86 @@ def test_turning_the_wrong_way_is_seen(images):
 @pytest.mark.parametrize("stride", [1, 2])
 def test_unpadded_convolutions_shift_exactly_on_the_overlap(images, stride):
     network = Plain(random_filters(3, 1, 3, 3), stride=stride)
-    values, _ = scores(network, diagonal_shifts([2, 4, 6]), images)
+    values, _ = scores(network, map(Shift, [2, 4, 6]), images)
     exact = [value for (layer, _, _), value in values.items() if layer == "block0"]
     assert min(exact) == pytest.approx(1, abs=1e-12)
 
 
 def test_a_shift_between_two_strides_is_not_exact(images):
-    values, _ = scores(Plain(random_filters(3, 1, 3, 3), stride=2), diagonal_shifts([2, 3]), images)
+    values, _ = scores(Plain(random_filters(3, 1, 3, 3), stride=2), map(Shift, [2, 3]), images)
     assert values["block0", 3, "invariance"] < 0.9 < values["block0", 2, "invariance"]
 
 
-def test_turns_undo_themselves():
+ALL = ["mirror", "mirror90", "mirror180", "mirror270", 90, 180, 270]
+
+
+def test_symmetries_of_the_square_undo_themselves():
     x = torch.rand(2, 3, 6, 6)
-    for turn in quarter_turns([90, 180, 270]):
-        assert not torch.equal(turn.act(x), x)
-        assert torch.equal(turn.align(turn.act(x), x, 1)[0], x)
+    seen = []
+    for g in dihedral(ALL):
+        assert torch.equal(g.align(g.act(x), x, 1)[0], x)
+        assert not any(torch.equal(g.act(x), other) for other in seen)
+        seen.append(g.act(x))
+    mirror, turned = dihedral(["mirror"])[0], dihedral(["mirror90"])[0]
+    assert torch.equal(mirror.act(x), x.flip(3)) and torch.equal(turned.act(x), x.flip(3).rot90(1, (2, 3)))
+
+
+def test_filters_with_all_symmetries_are_invariant_to_all(images):
+    weight = symmetrised(random_filters(3, 1, 3, 3))
+    values, _ = scores(Plain(weight + weight.flip(3)), dihedral(ALL), images)
+    assert min(values.values()) == pytest.approx(1, abs=1e-12)
+    assert {element for _, element, _ in values} == set(ALL)
+
+
+def circular(network):
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.padding, module.padding_mode = (1, 1), "circular"
+            module._reversed_padding_repeated_twice = [1, 1, 1, 1]
+    return network
+
+
+@pytest.mark.parametrize("direction", ["diagonal", "vertical", "horizontal"])
+def test_circular_convolutions_shift_exactly_and_zero_fill_does_not(images, direction):
+    network = circular(Plain(random_filters(3, 1, 3, 3), random_filters(3, 3, 3, 3)))
+    values, _ = scores(network, shifts([1, 7], direction, "circular", "floor"), images)
+    assert min(values.values()) == pytest.approx(1, abs=1e-12)
+    filled, _ = scores(network, shifts([1, 7], direction, "full", "floor"), images)
+    assert filled["block1", 7, "invariance"] < 0.999
+
+
+def test_roundings_of_shifts_between_two_strides():
+    x = torch.rand(2, 3, 12, 12)
+    found = {kind: Shift(7, rounding=kind).align(x, x, 4) for kind in ("floor", "round", "exact")}
+    assert found["floor"][0].shape[-1] == 11 and found["round"][0].shape[-1] == 10 and found["exact"] is None
+    assert Shift(8, rounding="exact").align(x, x, 4)[0].shape[-1] == 10
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "per_image"])
+def test_symmetric_filters_are_invariant_by_every_similarity(images, similarity):
+    network = Plain(symmetrised(random_filters(3, 1, 3, 3))).eval()
+    measurement = Measurement(network, find_layers(network, images[0]), quarter_turns([90]), similarity)
+    measurement.add(images)
+    assert all(score.value == pytest.approx(1, abs=1e-12) for score in measurement.scores())
 
 
 def test_shifts_line_up_by_the_floor_of_shift_over_stride():
     x = torch.rand(2, 3, 12, 12)
     for pixels in (1, 5, 11):
-        shift = DiagonalShift(pixels)
+        shift = Shift(pixels)
         assert torch.equal(*shift.align(shift.act(x), x, 1))
-    copy, original = DiagonalShift(5).align(x, x, stride=2)
+    copy, original = Shift(5).align(x, x, stride=2)
     assert torch.equal(copy, x[..., 2:, 2:]) and torch.equal(original, x[..., :10, :10])
-    assert DiagonalShift(5).align(x[..., :2, :2], x[..., :2, :2], stride=2) is None
+    assert Shift(5).align(x[..., :2, :2], x[..., :2, :2], stride=2) is None
 
 
 def test_transformations_refuse_what_they_are_not_defined_on():
     with pytest.raises(UserError, match="square"):
-        QuarterTurn(90).check(20, 30)
+        QuarterTurn(1).check(20, 30)
     with pytest.raises(UserError, match="45 degrees"):
-        QuarterTurn(45)
+        quarter_turns([45])
     with pytest.raises(UserError, match="leaves nothing"):
-        DiagonalShift(28).check(28, 28)
+        Shift(28).check(28, 28)
 
 
 @pytest.mark.parametrize(("padding", "sizes"), [(0, [26, 24, 10, 8, 6, 4, 2]), (1, [28, 28, 14, 14, 14, 14, 14])])
