@@ -9,6 +9,9 @@ Only the counts, the means and the sums S are kept, so memory does not grow with
 two halves of a stream merge exactly into the whole (Chan, Golub & LeVeque 1983).
 """
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import torch
 from torch import Tensor
 
@@ -36,8 +39,9 @@ class PairStatistics:
         self.square_a, self.square_b = zeros(channels), zeros(channels)
         self.cross, self.chance_cross = zeros(channels, channels), zeros(channels, channels)
 
-    def update(self, a: Tensor, b: Tensor) -> None:
-        """Add a batch of n >= 2 images.
+    @classmethod
+    def of(cls, a: Tensor, b: Tensor) -> Self:
+        """The statistics of one batch of n >= 2 images.
 
         Args:
             a: f(T_g x), (n, c, ...).
@@ -53,18 +57,34 @@ class PairStatistics:
 
         # The origins are means up to rounding; what rounding left, the sums below, is taken out exactly.
         rest_a, rest_b = a.sum(1).double(), b.sum(1).double()
-        batch = PairStatistics.__new__(PairStatistics)
+        rest = torch.outer(rest_a, rest_b) / count
+        batch = cls(channels, a.device)
         batch.count = count
         batch.mean_a = origin_a[:, 0].double() + rest_a / count
         batch.mean_b = origin_b[:, 0].double() + rest_b / count
         batch.square_a = a.square().sum(1).double() - rest_a.square() / count
         batch.square_b = b.square().sum(1).double() - rest_b.square() / count
-        rest = torch.outer(rest_a, rest_b) / count
         batch.cross = (a @ b.T).double() - rest
         batch.chance_cross = (a @ other.T).double() - rest
-        self.merge(batch)
+        return batch
 
-    def merge(self, other: "PairStatistics") -> None:
+    def update(self, a: Tensor, b: Tensor) -> None:
+        """Add a batch, as for `of`."""
+        self.merge(self.of(a, b))
+
+    def state(self) -> dict[str, Any]:
+        """All sums, on the CPU."""
+        return {key: value.cpu() if isinstance(value, Tensor) else value for key, value in vars(self).items()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: torch.device | str = "cpu") -> Self:
+        """The statistics that `state()` describes."""
+        statistics = cls(len(state["mean_a"]), device)
+        for key, value in state.items():
+            setattr(statistics, key, value.to(device) if isinstance(value, Tensor) else value)
+        return statistics
+
+    def merge(self, other: Self) -> None:
         """Add the statistics of another part of the stream."""
         if other.count == 0:
             return
@@ -128,24 +148,25 @@ class PerImageStatistics(PairStatistics):
         self.sums = torch.zeros(2, 2, dtype=torch.float64, device=device)
         self.counts = torch.zeros(2, 2, dtype=torch.float64, device=device)
 
-    def update(self, a: Tensor, b: Tensor) -> None:
-        super().update(a, b)
+    @classmethod
+    def of(cls, a: Tensor, b: Tensor) -> Self:
+        batch = super().of(a, b)
         if a[0, 0].numel() == 1:
-            return
+            return batch
         other = b[partners(len(b), b.device)]
         for index in range(len(a)):  # one at a time: (c, c) per image
             for kind, against in enumerate((b, other)):
                 r = _correlation(a[index], against[index])
                 own, best = r.diagonal().relu(), r.relu().nan_to_num(-torch.inf).amax(1)
                 for measure, values in enumerate((own[~own.isnan()], best[best >= 0])):
-                    self.sums[kind, measure] += values.sum()
-                    self.counts[kind, measure] += len(values)
+                    batch.sums[kind, measure] += values.sum()
+                    batch.counts[kind, measure] += len(values)
+        return batch
 
-    def merge(self, other: "PairStatistics") -> None:
+    def merge(self, other: Self) -> None:
         super().merge(other)
-        if isinstance(other, PerImageStatistics):
-            self.sums += other.sums
-            self.counts += other.counts
+        self.sums += other.sums
+        self.counts += other.counts
 
     def scores(self, similarity: str) -> dict[str, tuple[float, float]]:
         if not self.counts.any():
@@ -162,6 +183,14 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     dead = [s <= DEAD * x.abs().amax(1) for s, x in zip(spread, flat, strict=True)]
     r = (centred[0] @ centred[1].T) / (flat[0].shape[1] * torch.outer(*spread))
     return r.clamp(-1, 1).masked_fill(dead[0][:, None] | dead[1], torch.nan)
+
+
+def merged(parts: Sequence[PairStatistics]) -> PairStatistics:
+    """The statistics of all parts of a stream together; the parts stay as they are."""
+    whole = type(parts[0])(len(parts[0].mean_a), parts[0].mean_a.device)
+    for part in parts:
+        whole.merge(part)
+    return whole
 
 
 def partners(images: int, device: torch.device | str = "cpu") -> Tensor:

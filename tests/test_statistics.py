@@ -1,10 +1,11 @@
 """The statistics against NumPy in float64, and the properties that any correct ones have."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
-from equivariance.measure import batches
 from equivariance.statistics import PairStatistics, PerImageStatistics, equivariance, invariance, partners
 
 
@@ -12,6 +13,12 @@ def maps(images=12, channels=5, side=4, seed=0, mean=0.0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.randn(2, images, channels, side, side, generator=generator, dtype=dtype)
     return a + b.roll(1, 1) + mean, b + mean  # channel c of a is half channel c - 1 of b
+
+
+def batches(count, size):
+    """Slices of an even number of images; a single left-over goes along with the last."""
+    cuts = [*range(0, count - 1, max(2, size // 2 * 2)), count]
+    return [slice(*cut) for cut in pairwise(cuts)]
 
 
 def stream(a, b, size):
