@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from equivariance.errors import UserError
 from equivariance.features import Layer, tap
-from equivariance.statistics import PairStatistics, PerImageStatistics, merged
+from equivariance.statistics import Originals, PairStatistics, PerImageStatistics, merged
 from equivariance.transforms import Transformation
 
 STATISTICS = {"pearson": PairStatistics, "cosine": PairStatistics, "per_image": PerImageStatistics}
@@ -101,10 +101,15 @@ class Measurement:
             layer = self.layers[name]
             # Behind global pooling there is no position left to transform.
             spatial = output.ndim == 4 and output.shape[2:] != (1, 1)
+            whole = None
             for transform, copy in zip(self.transforms, copies, strict=True):
                 pair = transform.align(copy, original, layer.stride) if spatial else (copy, original)
-                if pair is not None:
-                    batch[name, transform.element] = STATISTICS[self.similarity].of(*pair)
+                if pair is None:
+                    continue
+                copy, shared = pair
+                if shared is original:
+                    whole = shared = whole or Originals(original)
+                batch[name, transform.element] = STATISTICS[self.similarity].of(copy, shared)
 
         with tap({name: layer.module for name, layer in self.layers.items()}, receive):
             self.model(orbit)

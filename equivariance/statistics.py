@@ -19,6 +19,59 @@ from torch import Tensor
 DEAD = 8 * torch.finfo(torch.float32).eps
 
 
+class Originals:
+    """The side T_g f(x) of a batch, ready to be multiplied: centred, beside itself with the images exchanged.
+
+    Args:
+        b: (n, c, ...), n >= 2.
+
+    Attributes:
+        origin: (c,), the mean of b up to rounding.
+        matrix: (2 c + 1, positions): b, b with every image replaced by its partner, and ones.
+        rest: (c,), the sums of the centred b, which only rounding keeps from zero.
+        squares: (c,), the sums of its squares.
+    """
+
+    def __init__(self, b: Tensor):
+        images, self.channels = b.shape[:2]
+        self.b, self.count = b, b[:, 0].numel()
+        self.dtype = torch.promote_types(b.dtype, torch.float32)
+        self.channels_last = b.stride(1) == 1
+        self.matrix = self._empty(2 * self.channels + 1, b)
+        c = self.channels
+        self.origin = self._centre(b, self.matrix[:c])
+        order = partners(images, b.device)
+        # positions are in the order of images, so whole stretches of them move
+        stretches = self.matrix[:c].unflatten(1, (images, -1))
+        self.matrix[c:-1].unflatten(1, (images, -1)).copy_(stretches[:, order])
+        self.matrix[-1] = 1
+        self.rest = self.matrix[:c].sum(1).double()
+        self.squares = _squares(self.matrix[:c])
+
+    def beside(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """The other side, (n, c, ...): its own mean (c,), and it centred, as (c, positions)."""
+        centred = self._empty(self.channels, a)
+        return self._centre(a, centred), centred
+
+    def _empty(self, rows: int, like: Tensor) -> Tensor:
+        """(rows, positions) in the order of memory in which the maps lie, so that copying streams."""
+        if self.channels_last:
+            return torch.empty(self.count, rows, dtype=self.dtype, device=like.device).T
+        return torch.empty(rows, self.count, dtype=self.dtype, device=like.device)
+
+    def _centre(self, x: Tensor, out: Tensor) -> Tensor:
+        """Write x - mean to `out`, in the order of `out`, in a single pass; returns the mean."""
+        origin = x.mean([d for d in range(x.ndim) if d != 1], dtype=self.dtype)
+        aligned = origin.view(-1, *[1] * (x.ndim - 1))
+        torch.sub(x.movedim(1, 0), aligned, out=out.unflatten(1, (len(x), *x.shape[2:])))
+        return origin
+
+
+def _squares(x: Tensor) -> Tensor:
+    """Sums of squares of the rows of x, float64."""
+    return torch.linalg.vecdot(x, x).double()
+
+
 class PairStatistics:
     """Running second moments of the channels of two feature maps, of one layer under one transformation.
 
@@ -40,32 +93,29 @@ class PairStatistics:
         self.cross, self.chance_cross = zeros(channels, channels), zeros(channels, channels)
 
     @classmethod
-    def of(cls, a: Tensor, b: Tensor) -> Self:
+    def of(cls, a: Tensor, b: "Tensor | Originals") -> Self:
         """The statistics of one batch of n >= 2 images.
 
         Args:
             a: f(T_g x), (n, c, ...).
-            b: T_g f(x), of the same shape; the i-th image of one belongs to the i-th of the other.
+            b: T_g f(x), of the same shape; the i-th image of one belongs to the i-th of the other. `Originals(b)`
+                saves work where several transformations are compared with the same maps.
         """
-        images, channels = a.shape[:2]
-        dtype = torch.promote_types(a.dtype, torch.float32)
-        a, b = (x.to(dtype).movedim(1, 0).reshape(channels, -1).contiguous() for x in (a, b))
-        origin_a, origin_b = a.mean(1, keepdim=True), b.mean(1, keepdim=True)
-        a, b = a - origin_a, b - origin_b
-        other = b.view(channels, images, -1)[:, partners(images, b.device)].flatten(1)
-        count = a.shape[1]
-
-        # The origins are means up to rounding; what rounding left, the sums below, is taken out exactly.
-        rest_a, rest_b = a.sum(1).double(), b.sum(1).double()
+        b = b if isinstance(b, Originals) else Originals(b)
+        channels, count = b.channels, b.count
+        origin_a, a = b.beside(a)
+        # One product gives the sums over positions of a times b, of a times another image's b, and of a.
+        products = (a @ b.matrix.T).double()
+        rest_a, rest_b = products[:, -1], b.rest
         rest = torch.outer(rest_a, rest_b) / count
         batch = cls(channels, a.device)
         batch.count = count
-        batch.mean_a = origin_a[:, 0].double() + rest_a / count
-        batch.mean_b = origin_b[:, 0].double() + rest_b / count
-        batch.square_a = a.square().sum(1).double() - rest_a.square() / count
-        batch.square_b = b.square().sum(1).double() - rest_b.square() / count
-        batch.cross = (a @ b.T).double() - rest
-        batch.chance_cross = (a @ other.T).double() - rest
+        batch.mean_a = origin_a.double() + rest_a / count
+        batch.mean_b = b.origin.double() + rest_b / count
+        batch.square_a = _squares(a) - rest_a.square() / count
+        batch.square_b = b.squares - rest_b.square() / count
+        batch.cross = products[:, :channels] - rest
+        batch.chance_cross = products[:, channels:-1] - rest
         return batch
 
     def update(self, a: Tensor, b: Tensor) -> None:
@@ -149,10 +199,11 @@ class PerImageStatistics(PairStatistics):
         self.counts = torch.zeros(2, 2, dtype=torch.float64, device=device)
 
     @classmethod
-    def of(cls, a: Tensor, b: Tensor) -> Self:
+    def of(cls, a: Tensor, b: Tensor | Originals) -> Self:
         batch = super().of(a, b)
         if a[0, 0].numel() == 1:
             return batch
+        b = b.b if isinstance(b, Originals) else b
         other = b[partners(len(b), b.device)]
         for index in range(len(a)):  # one at a time: (c, c) per image
             for kind, against in enumerate((b, other)):
