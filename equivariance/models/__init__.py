@@ -8,9 +8,10 @@ from torch import nn
 from equivariance.data import Images
 from equivariance.errors import UserError
 from equivariance.models.cnn7 import CNN7
+from equivariance.models.gaussian import GaussianCNN
 from equivariance.models.resnet import ResNet
 
-__all__ = ["CNN7", "ResNet", "build"]
+__all__ = ["CNN7", "GaussianCNN", "ResNet", "build"]
 
 
 def build(cfg: DictConfig, images: Images) -> nn.Module:
