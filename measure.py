@@ -1,7 +1,8 @@
 """One measurement of one network: `python measure.py model=cnn7 dataset=mnist6 measure=rotation`.
 
-Measures the network that `train.py` trained with the same configuration, or the same network untrained
-(`measure.trained=false`), and writes rows, a figure and the indices of the images below the run's folder.
+Measures the network that `train.py` trained with the same configuration, published weights of it
+(`model.weights=FILE`), or the same network untrained (`measure.trained=false`), and writes rows, a figure and the
+indices of the images below the run's folder.
 """
 
 import hashlib
@@ -22,13 +23,14 @@ from equivariance.hardware import Hardware
 from equivariance.measure import Measurement, batches
 from equivariance.runs import Run, first_difference, git_commit, load_weights, measurement_folder
 from equivariance.tracking import tracked
+from equivariance.training import evaluate
 
 
 @entrypoint
 def main(cfg: DictConfig) -> None:
     if cfg.measure.similarity != "pearson":
         raise UserError(f"measure.similarity={cfg.measure.similarity}: choose pearson")
-    hardware = Hardware(**cfg.hardware)
+    hardware = Hardware(**{**cfg.hardware, "precision": "float32"})  # as every measurement
     transforms = instantiate(cfg.measure.transform, _convert_="all")
     run = Run(Path(cfg.run_dir))
     folder = measurement_folder(cfg)
@@ -40,6 +42,7 @@ def main(cfg: DictConfig) -> None:
     torch.manual_seed(cfg.seed)
     model = hardware.place(models.build(cfg.model, images)).eval()
     made = load_weights(model, cfg, run) if cfg.measure.trained else {"epochs": 0}
+    published = cfg.measure.trained and cfg.model.get("weights")
     config = {
         "model": OmegaConf.to_container(cfg.model, resolve=True),
         "measure": OmegaConf.to_container(cfg.measure, resolve=True),
@@ -48,12 +51,15 @@ def main(cfg: DictConfig) -> None:
     }
     provenance = {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware.name}
     del config["measure"]["batch_size"]  # no influence on the result
+    config["model"].pop("weights", None)  # where they lay; their digest says what they are
 
     with Run(folder).only_process(), stoppable() as stop:
         if previous := finished(folder, config):
             print(f"{folder} is complete:\n{rows.summary(rows.read(previous))}")
             return
         with tracked(cfg, "measure", folder, None, provenance) as tracker:
+            if published:
+                _, made["accuracy"] = evaluate(model, images.to(hardware.device), hardware)
             layers = find_layers(model, images.normalise(images.pixels[0]).to(hardware.device))
             measurement = Measurement(model, layers, transforms)
             bar = progress(f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}", len(chosen))
@@ -72,7 +78,7 @@ def main(cfg: DictConfig) -> None:
                     "experiment": experiment(),
                     "dataset": cfg.dataset.name,
                     "model": cfg.model.name,
-                    "aug": cfg.aug.name,
+                    "aug": None if published else cfg.aug.name,  # the file does not say
                     "width": cfg.model.get("width"),
                     "trained": cfg.measure.trained,
                     "seed": cfg.seed,
@@ -88,7 +94,7 @@ def main(cfg: DictConfig) -> None:
                     "images": len(chosen),
                     "channels": score.layer.channels,
                     "dead_channels": score.dead_channels,
-                    "epochs": made["epochs"],
+                    "epochs": made.get("epochs"),
                     "accuracy": made.get("accuracy"),
                     "precision": made.get("precision"),
                     **provenance,
@@ -96,7 +102,10 @@ def main(cfg: DictConfig) -> None:
                 for score in measurement.scores()
             )
             figure = folder / "depth.png"
-            trained = f"{made['epochs']} epochs" if cfg.measure.trained else "untrained"
+            epochs = "published weights" if published else f"{made['epochs']} epochs"
+            trained = epochs if cfg.measure.trained else "untrained"
+            if published:
+                trained = "published weights"
             title = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {transforms[0].name}"
             plots.save(plots.depth(result, title), figure)
             write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from equivariance import data, models
 from equivariance.cli import entrypoint, progress, stoppable
+from equivariance.errors import UserError
 from equivariance.files import write_whole
 from equivariance.hardware import Hardware
 from equivariance.runs import Run, git_commit, training_config
@@ -24,6 +25,10 @@ from equivariance.training import Training, check_augmentation, check_recipe, ev
 @entrypoint
 def main(cfg: DictConfig) -> None:
     recipe, run = cfg.recipe, Run(Path(cfg.run_dir))
+    if cfg.model.get("weights"):
+        raise UserError(
+            f"model.weights={cfg.model.weights} is already trained: measure.py takes it, train.py does not"
+        )
     hardware = Hardware(**cfg.hardware)
     check_augmentation(cfg.aug)
     train, held_out = (data.load(cfg.dataset, split).to(hardware.device) for split in data.SPLITS)
