@@ -102,10 +102,8 @@ def main(cfg: DictConfig) -> None:
                 for score in measurement.scores()
             )
             figure = folder / "depth.png"
-            epochs = "published weights" if published else f"{made['epochs']} epochs"
-            trained = epochs if cfg.measure.trained else "untrained"
-            if published:
-                trained = "published weights"
+            training = "published weights" if published else f"{made['epochs']} epochs"
+            trained = training if cfg.measure.trained else "untrained"
             title = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {transforms[0].name}"
             plots.save(plots.depth(result, title), figure)
             write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")

@@ -32,7 +32,16 @@ DIGITS = ("dataset=digits6", "model=cnn7")
         ((*DIGITS, "wandb.mode=maybe"), r"wandb.mode=maybe: choose auto, online, offline, disabled"),
         ((*DIGITS, "model.padding=-1"), r"model cnn7 \(.*model.padding=-1\) cannot take images of 1x28x28"),
         (("model=resnet44", "dataset=digits6", "model.depth=43"), r"model.depth=43: CIFAR ResNets have 6 n \+ 2"),
-        (("aug=cutmix",), r"aug=cutmix composes, but augmentations are not in this version yet"),
+        ((*DIGITS, "model=wrn40", "model.width=0"), r"model.width=0: needs a whole number from 1 on"),
+        ((*DIGITS, "aug=crop", "aug.crop.padding=-1"), r"aug.crop.padding=-1: needs a whole number of pixels"),
+        ((*DIGITS, "aug=flip", "aug.flip.probability=2"), r"aug.flip.probability=2: needs a number from 0 to 1"),
+        ((*DIGITS, "aug=cutmix", "aug.cutmix.probability=no"), r"aug.cutmix.probability=no: needs a number"),
+        ((*DIGITS, "aug=randaugment", "aug.randaugment.magnitude=31"), r"magnitude=31: needs .* from 0 to 30"),
+        (
+            (*DIGITS, "aug=randaugment", "aug.randaugment.operations=0"),
+            r"operations=0: needs a whole number from 1",
+        ),
+        (("aug=mixup",), r"unknown aug mixup: choose one of crop, crop_flip, cutmix, flip, none, randaugment"),
         (("dataset=image_folder", "model=cnn7"), r"no value for dataset.root: give dataset.root=VALUE"),
     ],
 )
