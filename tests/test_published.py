@@ -59,7 +59,7 @@ def test_anything_else_is_refused_in_one_line(weights, tmp_path):
         "list.th": "holds no state dict of tensors",
         "model.th": "holds no state dict of tensors",
         "empty.th": "holds no state dict of tensors",
-        weights.name: "is of another network; choose its model.depth",
+        weights.name: "is of another network than ResNet-20 for 6 classes",
     }
     (tmp_path / "text.th").write_text("no weights")
     torch.save([1, 2], tmp_path / "list.th")

@@ -1,8 +1,7 @@
 """Published weights of the CIFAR ResNets: github.com/akamaster/pytorch_resnet_cifar10."""
 
-import pickle
 import re
-import zipfile
+import textwrap
 from pathlib import Path
 
 import torch
@@ -27,8 +26,9 @@ def load_published(model: ResNet, path: str | Path) -> None:
     try:
         model.load_state_dict({our_name(name, blocks): value for name, value in state.items()})
     except RuntimeError as error:
-        detail = str(error).splitlines()[1].strip()
-        raise UserError(f"model.weights={path} is of another network; choose its model.depth: {detail}") from error
+        network = f"ResNet-{6 * blocks + 2} for {model.final.out_features} classes"
+        detail = textwrap.shorten(str(error).splitlines()[1], 110, placeholder=" ...")
+        raise UserError(f"model.weights={path} is of another network than {network}: {detail}") from error
 
 
 def our_name(name: str, blocks: int) -> str:
@@ -54,7 +54,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UserError(f"model.weights={path}: there is no such file; give {SOURCE}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+    except Exception:  # whatever bytes that are no checkpoint make the reader raise
         content = None
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
