@@ -67,14 +67,16 @@ def build(cfg: DictConfig) -> Augmentation:
     """
     built = []
     for key, node in cfg.items():
-        if key != "name":
-            try:
-                built.append(instantiate(node))
-            except InstantiationException as error:
-                cause = str(error.__cause__ or error).splitlines()[0]
-                raise UserError(
-                    cause if isinstance(error.__cause__, UserError) else f"aug.{key}: {cause}"
-                ) from error
+        if key == "name":
+            continue
+        try:
+            built.append(instantiate(node))
+        except InstantiationException as error:
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from None
+            raise UserError(f"aug.{key}: {str(error.__cause__ or error).splitlines()[0]}") from error
+        if not hasattr(built[-1], "numbers"):
+            raise UserError(f"aug.{key}={node} is no augmentation; conf/aug/crop.yaml shows one")
     mixes = [augmentation for augmentation in built if isinstance(augmentation, CutMix)]
     return Augmentation([one for one in built if one not in mixes], mixes[0] if mixes else None)
 

@@ -41,6 +41,8 @@ DIGITS = ("dataset=digits6", "model=cnn7")
             (*DIGITS, "aug=randaugment", "aug.randaugment.operations=0"),
             r"operations=0: needs a whole number from 1",
         ),
+        ((*DIGITS, "+aug.mixup.alpha=1"), r"aug.mixup=\{'alpha': 1\} is no augmentation; conf/aug/crop.yaml shows"),
+        ((*DIGITS, "aug=crop", "+aug.crop.fill=1"), r"aug.crop: .*unexpected keyword argument 'fill'"),
         (("aug=mixup",), r"unknown aug mixup: choose one of crop, crop_flip, cutmix, flip, none, randaugment"),
         (("dataset=image_folder", "model=cnn7"), r"no value for dataset.root: give dataset.root=VALUE"),
     ],
