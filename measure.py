@@ -3,9 +3,14 @@
 Measures the network that `train.py` trained with the same configuration, published weights of it
 (`model.weights=FILE`), or the same network untrained (`measure.trained=false`), and writes rows, a figure and the
 indices of the images below the run's folder.
+`torchrun --nproc_per_node=K measure.py ...` splits the images over K processes, to the same result.
 """
 
 import hashlib
+import io
+import pickle
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -20,16 +25,25 @@ from equivariance.errors import UserError
 from equivariance.features import find_layers
 from equivariance.files import write_whole
 from equivariance.hardware import Hardware
-from equivariance.measure import Measurement, batches
+from equivariance.measure import STATISTICS, Measurement, feed
+from equivariance.processes import Processes, processes
 from equivariance.runs import Run, first_difference, git_commit, load_weights, measurement_folder
 from equivariance.tracking import tracked
 from equivariance.training import evaluate
 
+SAVE_EVERY = 60  # seconds between two savings of what has been measured so far
+
 
 @entrypoint
 def main(cfg: DictConfig) -> None:
-    if cfg.measure.similarity != "pearson":
-        raise UserError(f"measure.similarity={cfg.measure.similarity}: choose pearson")
+    with processes() as process:
+        measure(cfg, process)
+
+
+def measure(cfg: DictConfig, process: Processes) -> None:
+    """This process's share of the images; the first process merges all shares and writes the result."""
+    if cfg.measure.similarity not in STATISTICS:
+        raise UserError(f"measure.similarity={cfg.measure.similarity}: choose {', '.join(STATISTICS)}")
     hardware = Hardware(**{**cfg.hardware, "precision": "float32"})  # as every measurement
     transforms = instantiate(cfg.measure.transform, _convert_="all")
     run = Run(Path(cfg.run_dir))
@@ -37,7 +51,7 @@ def main(cfg: DictConfig) -> None:
     images = data.load(cfg.dataset, "held_out")
     for transform in transforms:
         transform.check(*images.pixels.shape[2:])
-    chosen = choose(images, cfg.measure.images, cfg.measure.image_seed)
+    chosen = choose(images, cfg.measure.images, cfg.measure.image_seed, say=process.first)
 
     torch.manual_seed(cfg.seed)
     model = hardware.place(models.build(cfg.model, images)).eval()
@@ -53,72 +67,115 @@ def main(cfg: DictConfig) -> None:
     del config["measure"]["batch_size"]  # no influence on the result
     config["model"].pop("weights", None)  # where they lay; their digest says what they are
 
-    with Run(folder).only_process(), stoppable() as stop:
+    with Run(folder).only_process() if process.first else nullcontext(), stoppable() as stop:
         if previous := finished(folder, config):
-            print(f"{folder} is complete:\n{rows.summary(rows.read(previous))}")
+            if process.first:
+                print(f"{folder} is complete:\n{rows.summary(rows.read(previous))}")
             return
-        with tracked(cfg, "measure", folder, None, provenance) as tracker:
-            if published:
-                _, made["accuracy"] = evaluate(model, images.to(hardware.device), hardware)
-            layers = find_layers(model, images.normalise(images.pixels[0]).to(hardware.device))
-            measurement = Measurement(model, layers, transforms)
-            bar = progress(f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}", len(chosen))
-            for part in batches(len(chosen), cfg.measure.batch_size):
-                batch = images.normalise(images.pixels[chosen[part]]).to(hardware.device)
-                measurement.add(batch)
-                bar.update(len(batch))
-                if stop:
-                    bar.close()
-                    print(f"\nstopped; nothing was written to {folder}; the same command measures again")
+        layers = find_layers(model, images.normalise(images.pixels[0]).to(hardware.device))
+        measurement = Measurement(
+            model, layers, transforms, len(chosen), cfg.measure.similarity, cfg.measure.blocks
+        )
+        start, end = process.share(len(chosen))
+        measurement.done = start
+        unfinished = folder / f".statistics-{process.rank + 1}-of-{process.count}.pt"
+        resume(measurement, unfinished, config)
+
+        def save() -> None:
+            buffer = io.BytesIO()
+            torch.save({"config": config, "state": measurement.state()}, buffer)
+            write_whole(unfinished, buffer.getvalue())
+
+        def load(part: slice) -> torch.Tensor:
+            return images.normalise(images.pixels[chosen[part]]).to(hardware.device)
+
+        title = f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}"
+        saved = time.monotonic()
+        with progress(title, end - start, measurement.done - start) as bar:
+            for count in feed(measurement, load, end, cfg.measure.batch_size):
+                bar.update(count)
+                stopping = bool(stop)
+                if stopping or time.monotonic() - saved > SAVE_EVERY:
+                    save()
+                    saved = time.monotonic()
+                if stopping:
+                    print(f"\nstopped after {measurement.done - start} images; the same command goes on from there")
                     raise SystemExit(stop.exit_code)
 
-            bar.close()
-            result = pd.DataFrame(
-                {
-                    "experiment": experiment(),
-                    "dataset": cfg.dataset.name,
-                    "model": cfg.model.name,
-                    "aug": None if published else cfg.aug.name,  # the file does not say
-                    "width": cfg.model.get("width"),
-                    "trained": cfg.measure.trained,
-                    "seed": cfg.seed,
-                    "layer": score.layer.name,
-                    "index": score.layer.index,
-                    "part": score.layer.part,
-                    "transform": score.transform.name,
-                    "element": score.transform.element,
-                    "measure": score.measure,
-                    "similarity": cfg.measure.similarity,
-                    "value": score.value,
-                    "chance": score.chance,
-                    "images": len(chosen),
-                    "channels": score.layer.channels,
-                    "dead_channels": score.dead_channels,
-                    "epochs": made.get("epochs"),
-                    "accuracy": made.get("accuracy"),
-                    "precision": made.get("precision"),
-                    **provenance,
-                }
-                for score in measurement.scores()
-            )
+        _, *others = process.gather(measurement.state()) or [None]
+        if not process.first:
+            return
+        for other in others:
+            measurement.merge(other)
+        if published:
+            _, made["accuracy"] = evaluate(model, images.to(hardware.device), hardware)
+        result = table(cfg, measurement, made | provenance)
+        with tracked(cfg, "measure", folder, None, provenance) as tracker:
             figure = folder / "depth.png"
             training = "published weights" if published else f"{made['epochs']} epochs"
             trained = training if cfg.measure.trained else "untrained"
-            title = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {transforms[0].name}"
-            plots.save(plots.depth(result, title), figure)
+            headline = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {transforms[0].name}"
+            plots.save(plots.depth(result, headline), figure)
             write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")
             write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
             rows.write(folder / "results.csv", result)  # last: it makes the measurement complete
+            for part in folder.glob(".statistics-*"):
+                part.unlink()
             tracker.table("scores", result)
             tracker.image("depth", figure)
-        print(f"{title}, {len(chosen)} images\n{rows.summary(result)}\nrows and figure: {folder}")
+        print(f"{headline}, {len(chosen)} images\n{rows.summary(result)}\nrows and figure: {folder}")
 
 
-def choose(images: Images, count: int, seed: int) -> torch.Tensor:
+def table(cfg: DictConfig, measurement: Measurement, provenance: dict) -> pd.DataFrame:
+    """The scores as rows, see `rows.COLUMNS`."""
+    return pd.DataFrame(
+        {
+            "experiment": experiment(),
+            "dataset": cfg.dataset.name,
+            "model": cfg.model.name,
+            "aug": cfg.aug.name,
+            "width": cfg.model.get("width"),
+            "trained": cfg.measure.trained,
+            "seed": cfg.seed,
+            "layer": score.layer.name,
+            "index": score.layer.index,
+            "part": score.layer.part,
+            "transform": score.transform.name,
+            "element": score.transform.element,
+            "measure": score.measure,
+            "similarity": cfg.measure.similarity,
+            "value": score.value,
+            "chance": score.chance,
+            "low": score.low,
+            "high": score.high,
+            "activation": score.activation,
+            "images": measurement.bounds[-1],
+            "channels": score.layer.channels,
+            "dead_channels": score.dead_channels,
+            **provenance,
+        }
+        for score in measurement.scores()
+    ).reindex(columns=rows.COLUMNS)
+
+
+def resume(measurement: Measurement, unfinished: Path, config: dict) -> None:
+    """Go on from what an interrupted process of the same measurement left, if it left anything."""
+    try:
+        saved = torch.load(unfinished, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise UserError(f"{unfinished} is damaged; delete it to measure from the start") from error
+    if saved["config"] == config:
+        measurement.restore(saved["state"])
+        print(f"going on after {measurement.done} images")
+
+
+def choose(images: Images, count: int, seed: int, say: bool = True) -> torch.Tensor:
     """Indices of `count` images, a seeded choice; of all of them, said so, where there are fewer."""
     if not isinstance(count, int) or count < 2:
         raise UserError(f"measure.images={count}: needs a whole number from 2 on")
-    if count > len(images):
+    if count > len(images) and say:
         print(f"measuring all {len(images)} held-out images: measure.images={count} are not there")
     return torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]
 

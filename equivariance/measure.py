@@ -1,20 +1,20 @@
 """The measure: how alike are the feature maps of an image and of its transformed copies?"""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from scipy.stats import t as student
 from torch import Tensor, nn
 
-from equivariance import statistics
+from equivariance.errors import UserError
 from equivariance.features import Layer, tap
-from equivariance.statistics import PairStatistics
+from equivariance.statistics import Originals, PairStatistics, PerImageStatistics, merged
 from equivariance.transforms import Transformation
 
-SCORES: dict[str, Callable[[Tensor], float]] = {
-    "invariance": statistics.invariance,
-    "equivariance": statistics.equivariance,
-}
+STATISTICS = {"pearson": PairStatistics, "cosine": PairStatistics, "per_image": PerImageStatistics}
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Score:
     """One number of a layer: its `measure` (invariance or equivariance) under one transformation.
 
     `value` and `chance` are in [0, 1]; NaN where the layer has no live channel or no common position.
+    `low` and `high` are the ends of its 95 % confidence interval over images (NaN with a single block).
+    `activation` is the mean of f(x) where it was compared.
     """
 
     layer: Layer
@@ -29,61 +31,167 @@ class Score:
     measure: str
     value: float
     chance: float
+    low: float
+    high: float
     dead_channels: int
+    activation: float
 
 
 class Measurement:
     """Statistics of all layers under all transformations, filled batch by batch inside forward hooks.
 
+    The images are cut into blocks of equal size, each with statistics of its own. They merge into those of all
+    images, and leaving out one block at a time gives the jackknife confidence interval of every score.
+
     Args:
         model: in evaluation mode, on its device.
         layers: what to measure, from `features.find_layers`.
         transforms: the set G, without the identity.
+        count: number of images that will be measured.
+        similarity: pearson (pooled over images and positions), cosine (likewise), or per_image (Pearson within
+            each image).
+        blocks: of images, for the confidence interval; 1 for none.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[Layer], transforms: Sequence[Transformation]):
-        self.model, self.layers, self.transforms = model, {layer.name: layer for layer in layers}, transforms
-        device = next(model.parameters()).device
-        self.statistics = {
-            (layer.name, transform): PairStatistics(layer.channels, device)
-            for layer in layers
-            for transform in transforms
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[Layer],
+        transforms: Sequence[Transformation],
+        count: int,
+        similarity: str = "pearson",
+        blocks: int = 10,
+    ):
+        self.model, self.transforms, self.similarity = model, transforms, similarity
+        self.layers = {layer.name: layer for layer in layers}
+        blocks = max(1, min(blocks, count // 2))
+        self.bounds = [*(2 * (count * block // (2 * blocks)) for block in range(blocks)), count]
+        self.done = 0  # index of the next image
+        self.device = next(model.parameters()).device
+        self.blocks = [self._empty() for _ in range(blocks)]
+
+    def _empty(self) -> dict[tuple[str, int | str], PairStatistics]:
+        kind = STATISTICS[self.similarity]
+        return {
+            (name, transform.element): kind(layer.channels, self.device)
+            for name, layer in self.layers.items()
+            for transform in self.transforms
         }
+
+    def batch(self, size: int) -> slice:
+        """The next images: an even number of at most `size`, within one block; a single left-over goes along.
+
+        So each image meets the same partner for the chance level whatever the batch size.
+        """
+        end = next(bound for bound in self.bounds if bound > self.done)
+        size = max(2, size // 2 * 2)
+        return slice(self.done, end if end - self.done <= size + 1 else self.done + size)
 
     @torch.inference_mode()
     def add(self, images: Tensor) -> None:
-        """Add n >= 2 normalised images (n, c, h, w): they and their transformed copies pass as one batch."""
+        """Add the next n >= 2 normalised images (n, c, h, w); they and their copies pass as one batch.
+
+        Statistics change only after the whole pass, so that one that runs out of memory leaves no trace.
+        """
         orbit = torch.cat([images, *(transform.act(images) for transform in self.transforms)])
-        modules = {name: layer.module for name, layer in self.layers.items()}
-        with tap(modules, self._receive):
+        batch: dict[tuple[str, int | str], PairStatistics] = {}
+
+        def receive(name: str, output: Tensor) -> None:
+            original, *copies = output.chunk(1 + len(self.transforms))
+            layer = self.layers[name]
+            # Behind global pooling there is no position left to transform.
+            spatial = output.ndim == 4 and output.shape[2:] != (1, 1)
+            whole = None
+            for transform, copy in zip(self.transforms, copies, strict=True):
+                pair = transform.align(copy, original, layer.stride) if spatial else (copy, original)
+                if pair is None:
+                    continue
+                copy, shared = pair
+                if shared is original:
+                    whole = shared = whole or Originals(original)
+                batch[name, transform.element] = STATISTICS[self.similarity].of(copy, shared)
+
+        with tap({name: layer.module for name, layer in self.layers.items()}, receive):
             self.model(orbit)
+        block = self.blocks[sum(bound <= self.done for bound in self.bounds) - 1]
+        for key, statistics in batch.items():
+            block[key].merge(statistics)
+        self.done += len(images)
 
     def scores(self) -> Iterator[Score]:
         """All scores, in the order of layers, transformations and measures."""
-        for (name, transform), pairs in self.statistics.items():
-            dead = int(pairs.dead().sum())
-            r, chance = pairs.correlation(), pairs.correlation(chance=True)
-            for measure, score in SCORES.items():
-                yield Score(self.layers[name], transform, measure, score(r), score(chance), dead)
+        for name, layer in self.layers.items():
+            for transform in self.transforms:
+                blocks = [block[name, transform.element] for block in self.blocks]
+                pairs = merged(blocks)
+                dead, activation = int(pairs.dead().sum()), pairs.activation()
+                others = [blocks[:left] + blocks[left + 1 :] for left in range(len(blocks)) if len(blocks) > 1]
+                without = [merged(other).scores(self.similarity) for other in others]
+                for measure, (value, chance) in pairs.scores(self.similarity).items():
+                    half = half_width([scores[measure][0] for scores in without])
+                    low, high = max(value - half, 0.0), min(value + half, 1.0)  # NaN stays NaN
+                    yield Score(layer, transform, measure, value, chance, low, high, dead, activation)
 
-    def _receive(self, name: str, output: Tensor) -> None:
-        original, *copies = output.chunk(1 + len(self.transforms))
-        for transform, copy in zip(self.transforms, copies, strict=True):
-            # Behind global pooling there is no position left to transform.
-            spatial = output.ndim == 4 and output.shape[2:] != (1, 1)
-            pair = transform.align(copy, original, self.layers[name].stride) if spatial else (copy, original)
-            if pair is not None:
-                self.statistics[name, transform].update(*pair)
+    def state(self) -> dict[str, Any]:
+        """What has been measured so far, as tensors and plain values."""
+        statistics = [{key: pairs.state() for key, pairs in block.items()} for block in self.blocks]
+        return {"done": self.done, "bounds": self.bounds, "statistics": statistics}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()` of a measurement of the same layers, transformations and images."""
+        self.blocks = [self._empty() for _ in self.blocks]
+        self.merge(state)
+        self.done = state["done"]
+
+    def merge(self, state: dict[str, Any]) -> None:
+        """Add what another process measured on other images of the same blocks."""
+        kind = STATISTICS[self.similarity]
+        for block, other in zip(self.blocks, state["statistics"], strict=True):
+            for key, pairs in other.items():
+                block[key].merge(kind.from_state(pairs, self.device))
 
 
-def batches(count: int, size: int) -> Iterator[slice]:
-    """Slices of an even number of at most `size` images; the last one takes a single left-over image along.
+def half_width(without: Sequence[float], level: float = 0.95) -> float:
+    """Half the width of the jackknife confidence interval, from the estimates that leave out one block each.
 
-    So each image meets the same partner for the chance level whatever the batch size.
+    t sqrt((B - 1) / B sum (x_i - mean x)^2), t the quantile of Student's distribution with B - 1 degrees of
+    freedom (Efron & Tibshirani 1993, Ch. 11). NaN for a single block.
     """
-    size = max(2, size // 2 * 2)
-    start = 0
-    while start < count:
-        stop = count if count - start <= size + 1 else start + size
-        yield slice(start, stop)
-        start = stop
+    blocks = len(without)
+    if blocks < 2:
+        return math.nan
+    mean = sum(without) / blocks
+    error = math.sqrt((blocks - 1) / blocks * sum((x - mean) ** 2 for x in without))
+    return float(student.ppf((1 + level) / 2, blocks - 1)) * error
+
+
+def feed(measurement: Measurement, load: Callable[[slice], Tensor], stop: int, size: int) -> Iterator[int]:
+    """Measure images up to the one with index `stop`, yielding the number of images of each batch.
+
+    Out of memory, the batches are halved and the measurement goes on; no result depends on it.
+
+    Args:
+        load: gives the normalised images of a slice, on the model's device.
+        size: images of a batch.
+
+    Raises:
+        UserError: not even two images and their copies fit into memory.
+    """
+    while measurement.done < stop:
+        part = measurement.batch(size)
+        try:
+            measurement.add(load(part))
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            count = part.stop - part.start
+            if count <= 3:
+                copies = len(measurement.transforms)
+                raise UserError(
+                    f"out of memory with {count} images and {copies} copies of each: "
+                    "measure fewer measure.transform.elements at a time"
+                ) from error
+            size = max(2, count // 4 * 2)
+            print(f"out of memory: batches of {size} images from here on")
+        else:
+            yield part.stop - part.start

@@ -13,8 +13,8 @@ COLUMNS = [
     *("experiment", "dataset", "model", "aug", "width", "trained", "seed"),
     # where in it, and how
     *("layer", "index", "part", "transform", "element", "measure", "similarity"),
-    # the result: score and its chance level, in [0, 1]
-    *("value", "chance"),
+    # the result: score, chance level and 95 % confidence interval over images, in [0, 1]; mean of the feature maps
+    *("value", "chance", "low", "high", "activation"),
     # over how many images and channels
     *("images", "channels", "dead_channels"),
     # where it comes from; epochs, accuracy and precision are those of the training

@@ -133,7 +133,7 @@ def load_weights(model: torch.nn.Module, cfg: DictConfig, run: Run) -> dict[str,
     """
     if cfg.model.get("weights"):
         load_published(model, cfg.model.weights)
-        return {}
+        return {"epochs": None, "aug": None}  # the file does not say
     command = "python train.py with the same arguments"
     config = training_config(cfg, "", "")
     state = run.load(config, ignore=("data", "precision"))

@@ -1,8 +1,8 @@
 """The transformations: how each acts on an image, and how it lines up two feature maps.
 
-A transformation is a class with a `name`, a parameter `element` (90 degrees, 3 pixels), and three methods:
-`check` (which images it is defined on), `act` (T_g x on images) and `align`. A group of them is a list.
-To add one, write such a class here and a file in conf/measure/.
+A transformation is a class with a `name`, an `element` (90 degrees, 3 pixels) and three methods: `check` (which
+images it is defined on), `act` (T_g x on images) and `align`. A set G of them is a list. To add one, write such
+a class here, and a file in conf/measure/ that names a function which returns the list.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from equivariance.errors import UserError
 class Transformation(Protocol):
     """One element g of a finite set of transformations."""
 
-    name: ClassVar[str]
-    element: int
+    name: str
+    element: int | str
 
     def check(self, height: int, width: int) -> None:
         """Refuse images on which g is not defined.
@@ -37,8 +37,8 @@ class Transformation(Protocol):
         instead of applied to the original.
 
         Args:
-            copy, original: f(T_g x) and f(x), (n, c, h, w), of a map with h, w > 1.
-            stride: pixels of the image per position of the map; None if it could not be found.
+            copy, original: f(T_g x) and f(x), (n, c, h, w), of a map with more than one position.
+            stride: pixels of the image per position of the map; None if it is not defined.
 
         Returns:
             Two maps of equal shape that hold the positions defined on both sides; None where there are none.
@@ -46,72 +46,134 @@ class Transformation(Protocol):
 
 
 @dataclass(frozen=True)
-class QuarterTurn:
-    """Rotation by 90, 180 or 270 degrees, counter-clockwise; exact on square images."""
+class Dihedral:
+    """A symmetry of the square: a mirror image, left to right, if `mirrored`, then `turns` quarter turns.
 
-    element: int
-    name: ClassVar[str] = "rotation"
+    Turns are counter-clockwise; all are exact. Odd numbers of them need square images.
+    """
 
-    def __post_init__(self):
-        if self.element not in (90, 180, 270):
-            raise UserError(f"measure.transform.elements: {self.element} degrees; choose from 90, 180 and 270")
+    turns: int
+    mirrored: bool = False
+    name: ClassVar[str] = "dihedral"
+
+    @property
+    def element(self) -> int | str:
+        """Degrees of a pure rotation; "mirror", "mirror90", ... with the mirror image."""
+        return f"mirror{90 * self.turns or ''}" if self.mirrored else 90 * self.turns
 
     def check(self, height: int, width: int) -> None:
-        if height != width:
+        if self.turns % 2 and height != width:
             raise UserError(
                 f"quarter turns need square images, these are {height}x{width}: give a square dataset.size, "
                 "or measure=translation"
             )
 
     def act(self, images: Tensor) -> Tensor:
-        return images.rot90(self.element // 90, (-2, -1))
+        return (images.flip(-1) if self.mirrored else images).rot90(self.turns, (-2, -1))
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
-        return copy.rot90(-self.element // 90, (-2, -1)), original
+        upright = copy.rot90(-self.turns, (-2, -1))
+        return upright.flip(-1) if self.mirrored else upright, original
 
 
 @dataclass(frozen=True)
-class DiagonalShift:
-    """Shift by `element` pixels down and as many to the right, zeros entering.
+class QuarterTurn(Dihedral):
+    """Rotation by 90, 180 or 270 degrees, counter-clockwise; exact on square images."""
 
-    A map of stride k shifts by floor(element / k) positions (thesis, Sec. 4.2). Compared are only the positions
-    that hold a shifted value: with zero fill and full maps the fill would be measured, not the network.
+    name: ClassVar[str] = "rotation"
+
+
+DIRECTIONS = {"diagonal": (1, 1), "vertical": (1, 0), "horizontal": (0, 1)}
+BORDERS = ("overlap", "full", "circular")
+ROUNDINGS = ("floor", "round", "exact")
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Shift by `element` pixels: down, to the right, or both.
+
+    A map of stride k shifts by element / k positions, rounded (the thesis, Sec. 4.2, takes the floor).
+
+    Args:
+        element: pixels, from 1 on.
+        direction: diagonal (down and to the right by as many pixels), vertical or horizontal.
+        border: what enters the image, and what is compared. `overlap`: zeros enter, and only positions that hold
+            a shifted value are compared, as otherwise the fill would be measured, not the network; `full`: zeros
+            enter both image and map, and all positions are compared; `circular`: what leaves enters again.
+        rounding: floor or round to whole positions; `exact` leaves shifts out that are no multiple of the stride.
     """
 
     element: int
+    direction: str = "diagonal"
+    border: str = "overlap"
+    rounding: str = "floor"
     name: ClassVar[str] = "translation"
 
     def __post_init__(self):
         if not isinstance(self.element, int) or self.element < 1:
             raise UserError(f"measure.transform.elements: a shift of {self.element}; needs whole pixels from 1 on")
+        for key, known in (("direction", DIRECTIONS), ("border", BORDERS), ("rounding", ROUNDINGS)):
+            if getattr(self, key) not in known:
+                raise UserError(f"measure.transform.{key}={getattr(self, key)}: choose {', '.join(known)}")
 
     def check(self, height: int, width: int) -> None:
-        if self.element >= min(height, width):
+        down, right = self._steps(self.element)
+        if down >= height or right >= width:
             raise UserError(
                 f"a shift by {self.element} pixels leaves nothing of images of {height}x{width}: "
                 "give smaller measure.transform.elements"
             )
 
     def act(self, images: Tensor) -> Tensor:
-        shifted = images.new_zeros(images.shape)
-        shifted[..., self.element :, self.element :] = images[..., : -self.element, : -self.element]
-        return shifted
+        return self._moved(images, self.element)
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
-        if stride is None:
+        if stride is None or (self.rounding == "exact" and self.element % stride):
             return None
-        shift = int(self.element / stride)
+        positions = int(self.element / stride + (0.5 if self.rounding == "round" else 0))
+        down, right = self._steps(positions)
         height, width = original.shape[-2:]
-        if shift >= min(height, width):
+        if down >= height or right >= width:
             return None
-        return copy[..., shift:, shift:], original[..., : height - shift, : width - shift]
+        if self.border == "overlap":
+            return copy[..., down:, right:], original[..., : height - down, : width - right]
+        return copy, self._moved(original, positions)
+
+    def _steps(self, distance: int) -> tuple[int, int]:
+        down, right = DIRECTIONS[self.direction]
+        return down * distance, right * distance
+
+    def _moved(self, x: Tensor, distance: int) -> Tensor:
+        down, right = self._steps(distance)
+        if self.border == "circular":
+            return x.roll((down, right), (-2, -1))
+        height, width = x.shape[-2:]
+        moved = x.new_zeros(x.shape)
+        moved[..., down:, right:] = x[..., : height - down, : width - right]
+        return moved
 
 
 def quarter_turns(elements: Sequence[int]) -> list[Transformation]:
-    """Rotations by these degrees."""
-    return [QuarterTurn(degrees) for degrees in elements]
+    """Rotations by these degrees, out of 90, 180 and 270."""
+    for degrees in elements:
+        if degrees not in (90, 180, 270):
+            raise UserError(f"measure.transform.elements: {degrees} degrees; choose from 90, 180 and 270")
+    return [QuarterTurn(degrees // 90) for degrees in elements]
 
 
-def diagonal_shifts(elements: Sequence[int]) -> list[Transformation]:
-    """Diagonal shifts by these numbers of pixels."""
-    return [DiagonalShift(pixels) for pixels in elements]
+def dihedral(elements: Sequence[int | str]) -> list[Transformation]:
+    """Symmetries of the square by name: 90, 180, 270, mirror, mirror90, mirror180, mirror270."""
+    group = {g.element: g for g in (Dihedral(turns, mirrored) for mirrored in (False, True) for turns in range(4))}
+    del group[0]  # the identity
+    for element in elements:
+        if element not in group:
+            raise UserError(
+                f"measure.transform.elements: {element} is no symmetry of the square; "
+                f"choose from {', '.join(map(str, group))}"
+            )
+    return [group[element] for element in elements]
+
+
+def shifts(elements: Sequence[int], direction: str, border: str, rounding: str) -> list[Transformation]:
+    """Shifts by these numbers of pixels."""
+    return [Shift(pixels, direction, border, rounding) for pixels in elements]

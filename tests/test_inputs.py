@@ -15,8 +15,8 @@ DIGITS = ("dataset=digits6", "model=cnn7")
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("model=foo",), r"unknown model foo: choose one of cnn7, resnet44, wrn40"),
-        (("experiment=symetry",), r"unknown experiment symetry: choose one of quickstart, symmetry"),
+        (("model=foo",), r"unknown model foo: choose one of cnn7, .*resnet44, wrn40"),
+        (("experiment=symetry",), r"unknown experiment symetry: choose one of .*quickstart, symmetry"),
         (("modle=cnn7",), r"unknown key modle: did you mean model\?"),
         (("recipe.epochz=3",), r"unknown key recipe.epochz: did you mean epochs\?"),
         (("measure.transform.element=[90]",), r"unknown key .*: did you mean elements\?"),
@@ -60,7 +60,10 @@ def test_train_refuses_in_one_line(run, tmp_path, arguments, line):
     [
         ((), r"no trained network in .*: run python train.py with the same arguments, or measure.trained=false"),
         (("measure.trained=false", "measure.images=1"), r"measure.images=1: needs a whole number from 2 on"),
-        (("measure.trained=false", "measure.similarity=cos"), r"measure.similarity=cos: choose pearson"),
+        (
+            ("measure.trained=false", "measure.similarity=cos"),
+            r"similarity=cos: choose pearson, cosine, per_image",
+        ),
         (("measure.trained=false", "measure.transform.elements=[45]"), r"45 degrees; choose from 90, 180"),
         (("measure=translation", "measure.transform.elements=[28]"), r"leaves nothing of images of 28x28"),
     ],

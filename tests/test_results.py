@@ -3,7 +3,10 @@
 import os
 import runpy
 import shutil
+import subprocess
+import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -165,3 +168,41 @@ def test_a_full_disk_keeps_the_previous_file(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"cannot write .*rows.csv: No space left on device"):
         write_whole(target, "after")
     assert target.read_text() == "before" and list(tmp_path.iterdir()) == [target]
+
+
+def test_an_interrupted_measurement_goes_on_to_the_same_rows(run, measured, tmp_path, monkeypatch):
+    """Stop after the first batches of a measurement, as Ctrl-C does; the same command finishes it."""
+    import equivariance.cli
+
+    folder, _ = measured
+    given = (*TINY, "measure.images=50", "measure.batch_size=10", "measure.name=again")
+
+    class After:
+        exit_code, calls = 130, 0
+
+        def __bool__(self):
+            self.calls += 1
+            return self.calls >= 4
+
+    with monkeypatch.context() as patch:
+        patch.setattr(equivariance.cli, "stoppable", lambda: nullcontext(After()))
+        stopped = run("measure.py", *given)
+    assert stopped.code == 130 and "goes on from there" in stopped.out
+    assert not (folder.parent / "again/results.csv").exists()
+    finished = run("measure.py", *given)
+    assert finished.code == 0 and "going on after 20 images" in finished.out, finished.out
+    a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "again"))
+    scores = ["value", "chance", "low", "high", "activation"]
+    np.testing.assert_allclose(a[scores], b[scores], atol=2e-6)
+    assert not list((folder.parent / "again").glob(".statistics*"))
+
+
+def test_several_processes_give_the_same_rows(measured, tmp_path):
+    folder, _ = measured
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "measure.py", *TINY]
+    command += ["measure.images=50", "measure.name=shared", f"runs_dir={tmp_path / 'runs'}", "wandb.mode=disabled"]
+    done = subprocess.run([*command, "hardware.threads=1"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "shared"))
+    scores = ["value", "chance", "low", "high", "activation"]
+    np.testing.assert_allclose(a[scores], b[scores], atol=2e-6)

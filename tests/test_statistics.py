@@ -1,17 +1,24 @@
 """The statistics against NumPy in float64, and the properties that any correct ones have."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
-from equivariance.measure import batches
-from equivariance.statistics import PairStatistics, equivariance, invariance, partners
+from equivariance.statistics import PairStatistics, PerImageStatistics, equivariance, invariance, partners
 
 
 def maps(images=12, channels=5, side=4, seed=0, mean=0.0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.randn(2, images, channels, side, side, generator=generator, dtype=dtype)
     return a + b.roll(1, 1) + mean, b + mean  # channel c of a is half channel c - 1 of b
+
+
+def batches(count, size):
+    """Slices of an even number of images; a single left-over goes along with the last."""
+    cuts = [*range(0, count - 1, max(2, size // 2 * 2)), count]
+    return [slice(*cut) for cut in pairwise(cuts)]
 
 
 def stream(a, b, size):
@@ -112,3 +119,48 @@ def test_identical_maps_reach_exactly_one():
     a, _ = maps()
     r = stream(a, a, 4).correlation()
     assert invariance(r) == pytest.approx(1, abs=1e-12) and r.max() <= 1
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.0])
+def test_cosine_is_numpys(mean):
+    a, b = maps(mean=mean)
+    flat = [x.numpy().swapaxes(0, 1).reshape(x.shape[1], -1) for x in (a, b)]
+    norms = [np.linalg.norm(x, axis=1) for x in flat]
+    expected = flat[0] @ flat[1].T / np.outer(*norms)
+    np.testing.assert_allclose(stream(a, b, 4).cosine(), expected, atol=1e-12)
+
+
+def test_a_shift_of_the_values_changes_cosine_and_not_correlation():
+    """M2 of the papers: two random maps, one pair with 0.5 added."""
+    a, b = maps()
+    before, after = stream(a, b, 4), stream(a + 0.5, b + 0.5, 4)
+    torch.testing.assert_close(after.correlation(), before.correlation(), atol=1e-12, rtol=0)
+    assert (after.cosine() - before.cosine()).abs().min() > 0.01
+
+
+@pytest.mark.parametrize("size", [2, 5, 100])
+def test_per_image_is_the_mean_of_numpys_image_by_image(size):
+    a, b = maps(9)
+    a[3, 2] = 7.0  # constant in one image: does not count there
+    statistics = PerImageStatistics(5)
+    for part in batches(9, size):
+        statistics.update(a[part], b[part])
+    own, best = [], []
+    for x, y in zip(a.numpy(), b.numpy(), strict=True):
+        with np.errstate(all="ignore"):
+            r = np.corrcoef(x.reshape(5, -1), y.reshape(5, -1))[:5, 5:]
+        own += [max(r[c, c], 0) for c in range(5) if not np.isnan(r[c, c])]
+        best += [max(np.nanmax(r[c]), 0) for c in range(5) if not np.isnan(r[c]).all()]
+    scores = statistics.scores("per_image")
+    assert scores["invariance"][0] == pytest.approx(np.mean(own), abs=1e-12)
+    assert scores["equivariance"][0] == pytest.approx(np.mean(best), abs=1e-12)
+    halves = [PerImageStatistics(5), PerImageStatistics(5)]
+    halves[0].update(a[:4], b[:4])
+    halves[1].update(a[4:], b[4:])
+    halves[0].merge(halves[1])
+    assert halves[0].scores("per_image")["equivariance"][0] == pytest.approx(np.mean(best), abs=1e-12)
+
+
+def test_activation_is_the_mean_of_the_original_maps():
+    a, b = maps(mean=2.0)
+    assert stream(a, b, 4).activation() == pytest.approx(b.mean().item(), abs=1e-12)

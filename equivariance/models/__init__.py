@@ -8,11 +8,12 @@ from torch import nn
 from equivariance.data import Images
 from equivariance.errors import UserError
 from equivariance.models.cnn7 import CNN7
+from equivariance.models.gaussian import GaussianCNN
 from equivariance.models.published import load_published
 from equivariance.models.resnet import ResNet
 from equivariance.models.wideresnet import WideResNet
 
-__all__ = ["CNN7", "ResNet", "WideResNet", "build", "load_published"]
+__all__ = ["CNN7", "GaussianCNN", "ResNet", "WideResNet", "build", "load_published"]
 
 
 def build(cfg: DictConfig, images: Images) -> nn.Module:

@@ -1,0 +1,51 @@
+"""One measurement by several processes, as `torchrun` starts them: who measures which images, and the merging."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process, number `rank` of `count`."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that prints, tracks and writes the result."""
+        return self.rank == 0
+
+    def share(self, images: int) -> tuple[int, int]:
+        """The images of this process, from the first index up to the second; cuts are even: pairs stay together."""
+        start, stop = (2 * (images * rank // (2 * self.count)) for rank in (self.rank, self.rank + 1))
+        return start, images if self.rank == self.count - 1 else stop
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes in the first one, an empty list in the others."""
+        if self.count == 1:
+            return [value]
+        values = [None] * self.count if self.first else None
+        dist.gather_object(value, values)
+        return values or []
+
+
+@contextmanager
+def processes() -> Iterator[Processes]:
+    """The processes that torchrun started with this one, gloo between CPUs, NCCL between GPUs; or just this one."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield Processes()
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
