@@ -1,7 +1,8 @@
 """One measurement of one network: `python measure.py model=cnn7 dataset=mnist6 measure=rotation`.
 
-Measures the network that `train.py` trained with the same configuration, or the same network untrained
-(`measure.trained=false`), and writes rows, a figure and the indices of the images below the run's folder.
+Measures the network that `train.py` trained with the same configuration, published weights of it
+(`model.weights=FILE`), or the same network untrained (`measure.trained=false`), and writes rows, a figure and the
+indices of the images below the run's folder.
 `torchrun --nproc_per_node=K measure.py ...` splits the images over K processes, to the same result.
 """
 
@@ -28,6 +29,7 @@ from equivariance.measure import STATISTICS, Measurement, feed
 from equivariance.processes import Processes, processes
 from equivariance.runs import Run, first_difference, git_commit, load_weights, measurement_folder
 from equivariance.tracking import tracked
+from equivariance.training import evaluate
 
 SAVE_EVERY = 60  # seconds between two savings of what has been measured so far
 
@@ -42,7 +44,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     """This process's share of the images; the first process merges all shares and writes the result."""
     if cfg.measure.similarity not in STATISTICS:
         raise UserError(f"measure.similarity={cfg.measure.similarity}: choose {', '.join(STATISTICS)}")
-    hardware = Hardware(**cfg.hardware)
+    hardware = Hardware(**{**cfg.hardware, "precision": "float32"})  # as every measurement
     transforms = instantiate(cfg.measure.transform, _convert_="all")
     run = Run(Path(cfg.run_dir))
     folder = measurement_folder(cfg)
@@ -54,6 +56,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     torch.manual_seed(cfg.seed)
     model = hardware.place(models.build(cfg.model, images)).eval()
     made = load_weights(model, cfg, run) if cfg.measure.trained else {"epochs": 0}
+    published = cfg.measure.trained and cfg.model.get("weights")
     config = {
         "model": OmegaConf.to_container(cfg.model, resolve=True),
         "measure": OmegaConf.to_container(cfg.measure, resolve=True),
@@ -62,6 +65,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     }
     provenance = {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware.name}
     del config["measure"]["batch_size"]  # no influence on the result
+    config["model"].pop("weights", None)  # where they lay; their digest says what they are
 
     with Run(folder).only_process() if process.first else nullcontext(), stoppable() as stop:
         if previous := finished(folder, config):
@@ -103,10 +107,13 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             return
         for other in others:
             measurement.merge(other)
+        if published:
+            _, made["accuracy"] = evaluate(model, images.to(hardware.device), hardware)
         result = table(cfg, measurement, made | provenance)
         with tracked(cfg, "measure", folder, None, provenance) as tracker:
             figure = folder / "depth.png"
-            trained = f"{made['epochs']} epochs" if cfg.measure.trained else "untrained"
+            training = "published weights" if published else f"{made['epochs']} epochs"
+            trained = training if cfg.measure.trained else "untrained"
             headline = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {transforms[0].name}"
             plots.save(plots.depth(result, headline), figure)
             write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")

@@ -12,25 +12,30 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from equivariance import data, models
+from equivariance import augmentation, data, models
 from equivariance.cli import entrypoint, progress, stoppable
+from equivariance.errors import UserError
 from equivariance.files import write_whole
 from equivariance.hardware import Hardware
 from equivariance.runs import Run, git_commit, training_config
 from equivariance.tracking import tracked
-from equivariance.training import Training, check_augmentation, check_recipe, evaluate, learning_rate
+from equivariance.training import Training, check_recipe, evaluate, learning_rate
 
 
 @entrypoint
 def main(cfg: DictConfig) -> None:
     recipe, run = cfg.recipe, Run(Path(cfg.run_dir))
+    if cfg.model.get("weights"):
+        raise UserError(
+            f"model.weights={cfg.model.weights} is already trained: measure.py takes it, train.py does not"
+        )
     hardware = Hardware(**cfg.hardware)
-    check_augmentation(cfg.aug)
+    augment = augmentation.build(cfg.aug)
     train, held_out = (data.load(cfg.dataset, split).to(hardware.device) for split in data.SPLITS)
     check_recipe(recipe, len(train))
     torch.manual_seed(cfg.seed)
     model = hardware.place(models.build(cfg.model, train))
-    training = Training(model, recipe, hardware, cfg.seed)
+    training = Training(model, recipe, hardware, cfg.seed, augment)
     config = training_config(cfg, train.digest(), hardware.precision)
     provenance = {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware.name}
 

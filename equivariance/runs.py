@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from equivariance.cli import REPOSITORY
 from equivariance.errors import UserError
 from equivariance.files import write_whole
+from equivariance.models import load_published
 
 PLACES = ("root", "download")  # where data lie, not what they are
 
@@ -81,8 +82,10 @@ class Run:
 
 
 def measurement_folder(cfg: DictConfig) -> Path:
-    """Where `measure.py` writes: below the run, by the measurement's name; untrained networks apart."""
-    return Path(cfg.run_dir) / "measure" / (cfg.measure.name + ("" if cfg.measure.trained else "-untrained"))
+    """Where `measure.py` writes: below the run, by its name; untrained networks and published ones apart."""
+    weights = cfg.model.get("weights")
+    kind = "-untrained" if not cfg.measure.trained else f"-{Path(weights).stem}" if weights else ""
+    return Path(cfg.run_dir) / "measure" / (cfg.measure.name + kind)
 
 
 def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[str, Any]:
@@ -123,9 +126,14 @@ def git_commit() -> str:
 def load_weights(model: torch.nn.Module, cfg: DictConfig, run: Run) -> dict[str, Any]:
     """Load the weights that `train.py` left in the run's folder; returns epochs, accuracy and precision.
 
+    With `model.weights`, load those of that file, of which nothing else is known.
+
     Raises:
         UserError: there are none, training is not complete, or they belong to another network.
     """
+    if cfg.model.get("weights"):
+        load_published(model, cfg.model.weights)
+        return {"epochs": None, "aug": None}  # the file does not say
     command = "python train.py with the same arguments"
     config = training_config(cfg, "", "")
     state = run.load(config, ignore=("data", "precision"))

@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from equivariance.augmentation import Augmentation
 from equivariance.data import Images
 from equivariance.errors import UserError
 from equivariance.hardware import Hardware
+
+CHUNK = 32  # batches augmented at once: enough that the operations, not their calls, take the time
 
 
 def check_recipe(recipe: DictConfig, images: int) -> None:
@@ -36,16 +39,6 @@ def check_recipe(recipe: DictConfig, images: int) -> None:
             refuse(key, f"needs a number {'from 0 on' if lowest is None else 'above 0'}")
     if recipe.optimiser not in ("adam", "sgd"):
         refuse("optimiser", "choose adam or sgd")
-
-
-def check_augmentation(aug: DictConfig) -> None:
-    """Refuse to train without an augmentation that was asked for.
-
-    Raises:
-        UserError: it is not in this version.
-    """
-    if aug.name != "none":
-        raise UserError(f"aug={aug.name} composes, but augmentations are not in this version yet; use aug=none")
 
 
 def optimiser(recipe: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -74,6 +67,8 @@ class Totals:
         return cls(torch.zeros((), device=device), torch.zeros((), dtype=torch.long, device=device))
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch; where labels are mixed, (n, classes), that of the largest share is the right one."""
+        labels = labels if labels.ndim == 1 else labels.argmax(1)
         self.loss += loss.detach() * len(labels)
         self.correct += (logits.detach().argmax(1) == labels).sum()
         self.images += len(labels)
@@ -90,18 +85,27 @@ class Training:
         epoch: epochs completed.
         start: steps completed in the epoch under way.
         order: the order of the images in that epoch; None between epochs.
+        draws: what their augmentation draws, in that order; None between epochs.
         totals: loss and accuracy so far in that epoch.
         history: one dict of metrics for each completed epoch.
-        generator: draws the orders, and whatever else a step draws.
+        generator: draws the orders and the augmentations.
     """
 
-    PROGRESS = ("epoch", "start", "order", "history")
+    PROGRESS = ("epoch", "start", "order", "draws", "history")
 
-    def __init__(self, model: nn.Module, recipe: DictConfig, hardware: Hardware, seed: int):
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: DictConfig,
+        hardware: Hardware,
+        seed: int,
+        augmentation: Augmentation | None = None,
+    ):
         self.model, self.recipe, self.hardware = model, recipe, hardware
+        self.augmentation = augmentation or Augmentation()
         self.optimiser = optimiser(recipe, model)
         self.generator = torch.Generator().manual_seed(seed)
-        self.epoch, self.start, self.order, self.history = 0, 0, None, []
+        self.epoch, self.start, self.order, self.draws, self.history = 0, 0, None, None, []
         self.totals = Totals.zero(hardware.device)
 
     def state(self) -> dict[str, Any]:
@@ -117,7 +121,7 @@ class Training:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state()` was called."""
         for key in self.PROGRESS:
-            setattr(self, key, state[key])
+            setattr(self, key, state.get(key))  # there were no draws before there were augmentations
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
@@ -130,16 +134,26 @@ class Training:
         return images // self.recipe.batch_size
 
     def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of this epoch that are still to come: normalised images and labels."""
+        """The batches of this epoch that are still to come: augmented, normalised images, and labels.
+
+        Labels are (n,), or with CutMix (n, classes), the share of each class in the pixels.
+        """
+        size, steps, device = self.recipe.batch_size, self.steps(len(images)), self.hardware.device
         if self.order is None:
             self.order = torch.randperm(len(images), generator=self.generator)
-        size = self.recipe.batch_size
-        while self.start < self.steps(len(images)):
-            chosen = self.order[self.start * size : (self.start + 1) * size].to(self.hardware.device)
-            yield images.normalise(images.pixels[chosen]), images.labels[chosen]
+        if self.draws is None:
+            self.draws = self.augmentation.draw(steps * size, self.generator)
+        for first in range(self.start, steps, CHUNK):
+            chunk = slice(first * size, min(first + CHUNK, steps) * size)
+            chosen, draws = self.order[chunk].to(device), self.draws[chunk]
+            pixels = self.augmentation.augment(images.pixels[chosen], draws)
+            labels, draws = images.labels[chosen], draws.to(device)
+            for batch in zip(pixels.split(size), labels.split(size), draws.split(size), strict=True):
+                mixed, targets = self.augmentation.mix(*batch, len(images.classes))
+                yield images.normalise(mixed), targets
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        """One step of gradient descent on the cross-entropy."""
+        """One step of gradient descent on the cross-entropy, for mixed labels the mean over their shares."""
         with self.hardware.autocast():
             logits = self.model(images.contiguous(memory_format=self.hardware.layout))
         loss = F.cross_entropy(logits.float(), labels)
@@ -157,7 +171,7 @@ class Training:
 
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Count the epoch, with what was measured at its end."""
-        self.epoch, self.start, self.order = self.epoch + 1, 0, None
+        self.epoch, self.start, self.order, self.draws = self.epoch + 1, 0, None, None
         self.totals = Totals.zero(self.hardware.device)
         self.history.append(metrics)
 

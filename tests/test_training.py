@@ -11,8 +11,13 @@ import pytest
 import torch
 from conftest import REPOSITORY
 from omegaconf import OmegaConf
+from test_config import config
 
-from equivariance.training import learning_rate
+from equivariance import augmentation, data, training
+from equivariance.augmentation import Augmentation, Crop, CutMix, RandAugment
+from equivariance.hardware import Hardware
+from equivariance.models import CNN7
+from equivariance.training import Training, learning_rate
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=2", "recipe.milestones=[1]")
 
@@ -104,3 +109,64 @@ def test_a_second_process_in_the_same_folder_stops(run, tmp_path):
 def test_a_loss_that_is_no_number_stops_the_run(run):
     result = run("train.py", *TINY, "recipe.optimiser=sgd", "recipe.momentum=0.9", "recipe.lr=1e30")
     assert result.code == 1 and "the loss is nan in epoch 1" in result.error and "recipe.lr" in result.error
+
+
+def start_training(augment, seed=0):
+    """CNN-7 on digits6 with 12 steps in an epoch, and its images."""
+    cfg = config("dataset=digits6", "model=cnn7", "recipe.batch_size=64")
+    hardware = Hardware("cpu", "float32", threads=1)
+    torch.manual_seed(seed)
+    model = hardware.place(CNN7(1, 6, width=8))
+    return Training(model, cfg.recipe, hardware, seed, augment), data.load(cfg.dataset, "train")
+
+
+def train_until(run, images, epoch, step=0):
+    """Go on to a step of an epoch, as train.py does."""
+    while (run.epoch, run.start) != (epoch, step):
+        run.begin_epoch()
+        for batch, labels in run.batches(images):
+            run.step(batch, labels)
+            if (run.epoch, run.start) == (epoch, step):
+                return
+        run.end_epoch({})
+
+
+@pytest.mark.parametrize("augment", [Augmentation([Crop(4)], CutMix(0.5)), Augmentation([RandAugment()])])
+def test_augmented_runs_resume_exactly_within_an_epoch(augment, tmp_path, monkeypatch):
+    whole, images = start_training(augment)
+    train_until(whole, images, 2)
+    for step, chunk in ((0, 32), (5, 32), (5, 2)):  # how many batches are augmented at once changes nothing
+        monkeypatch.setattr(training, "CHUNK", chunk)
+        broken, _ = start_training(augment)
+        train_until(broken, images, 1, step)
+        torch.save(broken.state(), tmp_path / "state.pt")
+        resumed, _ = start_training(augment, seed=1)
+        resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True))
+        train_until(resumed, images, 2)
+        assert equal(whole.model.state_dict(), resumed.model.state_dict())
+        assert torch.equal(whole.generator.get_state(), resumed.generator.get_state())
+
+
+def test_checkpoints_of_before_augmentations_resume_exactly():
+    whole, images = start_training(None)
+    train_until(whole, images, 2)
+    broken, _ = start_training(None)
+    train_until(broken, images, 1, 5)
+    state = broken.state()
+    del state["draws"]
+    resumed, _ = start_training(augmentation.build(config("aug=none").aug), seed=1)
+    resumed.restore(state)
+    train_until(resumed, images, 2)
+    assert equal(whole.model.state_dict(), resumed.model.state_dict())
+
+
+def test_an_augmented_run_learns_from_the_command_line(run, tmp_path):
+    """The augmentation is part of what a run is: another one in its folder is refused."""
+    given = (*TINY, "aug=crop", "+aug.cutmix._target_=equivariance.augmentation.CutMix", "aug.name=crop_cutmix")
+    assert run("train.py", *given).code == 0
+    folder = tmp_path / "runs/digits6/cnn7/crop_cutmix/seed0"
+    metrics = pd.read_csv(folder / "metrics.csv")
+    assert metrics.train_loss[1] < metrics.train_loss[0] and metrics.accuracy[1] > 0.5
+    assert "is complete: 2 epochs" in run("train.py", *given).out
+    other = run("train.py", *given, "aug.crop.padding=2")
+    assert other.code == 1 and "aug.crop.padding=4, this one has aug.crop.padding=2" in other.error

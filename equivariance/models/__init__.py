@@ -9,9 +9,11 @@ from equivariance.data import Images
 from equivariance.errors import UserError
 from equivariance.models.cnn7 import CNN7
 from equivariance.models.gaussian import GaussianCNN
+from equivariance.models.published import load_published
 from equivariance.models.resnet import ResNet
+from equivariance.models.wideresnet import WideResNet
 
-__all__ = ["CNN7", "GaussianCNN", "ResNet", "build"]
+__all__ = ["CNN7", "GaussianCNN", "ResNet", "WideResNet", "build", "load_published"]
 
 
 def build(cfg: DictConfig, images: Images) -> nn.Module:
@@ -20,7 +22,7 @@ def build(cfg: DictConfig, images: Images) -> nn.Module:
     Raises:
         UserError: it cannot be built, or cannot take these images.
     """
-    arguments = {key: value for key, value in cfg.items() if key != "name"}
+    arguments = {key: value for key, value in cfg.items() if key not in ("name", "weights")}
     channels, height, width = images.pixels.shape[1:]
     try:
         model = instantiate(arguments, in_channels=channels, num_classes=len(images.classes))

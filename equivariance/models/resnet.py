@@ -11,25 +11,35 @@ from equivariance.errors import UserError
 class BasicBlock(nn.Module):
     """relu(x + bn(conv(relu(bn(conv(x)))))), both convolutions 3x3.
 
-    Where the block halves the map and doubles the channels, the shortcut has no parameters (option A of the
-    paper): every second position is kept, and the new channels are zeros.
+    Where the block halves the map and doubles the channels, the shortcut of option A of the paper has no
+    parameters: every second position is kept, and the new channels are zeros. Option B is a 1x1 convolution
+    with batch norm.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int):
+    def __init__(self, in_channels: int, channels: int, stride: int, shortcut: str = "A"):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.stride, self.new_channels = stride, channels - in_channels
+        self.projection = None
+        if shortcut == "B" and self.new_channels:
+            convolution = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+            self.projection = nn.Sequential(convolution, nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        if self.stride != 1 or self.new_channels:
-            half = self.new_channels // 2
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.new_channels - half))
-        return F.relu(out + x)
+        return F.relu(out + self._shortcut(x))
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if self.projection is not None:
+            return self.projection(x)
+        if self.stride == 1 and not self.new_channels:
+            return x
+        half = self.new_channels // 2
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.new_channels - half))
 
 
 class ResNet(nn.Module):
@@ -41,19 +51,22 @@ class ResNet(nn.Module):
         in_channels: channels of the images.
         num_classes: number of logits.
         depth: 6 n + 2 layers with weights: 20, 32, 44, 56, 110.
+        shortcut: "A" or "B", see `BasicBlock`.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, depth: int = 44):
+    def __init__(self, in_channels: int, num_classes: int, depth: int = 44, shortcut: str = "A"):
         super().__init__()
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
             raise UserError(f"model.depth={depth}: CIFAR ResNets have 6 n + 2 layers, such as 20, 32, 44, 56, 110")
+        if shortcut not in ("A", "B"):
+            raise UserError(f"model.shortcut={shortcut}: choose A or B")
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
         )
         widths = [16] + [16] * blocks + [32] * blocks + [64] * blocks
         self.blocks = nn.ModuleList(
-            BasicBlock(before, after, stride=after // before) for before, after in pairwise(widths)
+            BasicBlock(before, after, after // before, shortcut) for before, after in pairwise(widths)
         )
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.final = nn.Linear(64, num_classes)

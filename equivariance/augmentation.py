@@ -1,0 +1,270 @@
+"""Augmentations of training images, each image by its own draw.
+
+All chance lies in one row of numbers, uniform in [0, 1), for each image, drawn on the CPU for a whole epoch; an
+augmentation is a function of uint8 pixels, on any device, and of these numbers. So the images are the same however
+many are augmented at once, and a checkpoint that holds the numbers goes on with the same images.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+import torchvision.transforms.functional as TF
+import torchvision.transforms.v2.functional as TF2
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+
+from equivariance.errors import UserError
+
+
+class ImageAugmentation(Protocol):
+    """Images uint8 (n, c, h, w) to images of the same shape; `draws` is float32 (n, numbers), on the CPU."""
+
+    numbers: int
+
+    def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor: ...
+
+
+class Augmentation:
+    """What a run does to its training images: augmentations of single images in order, then CutMix, if any."""
+
+    def __init__(self, images: Sequence[ImageAugmentation] = (), cutmix: "CutMix | None" = None):
+        self.images, self.cutmix = images, cutmix
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Uniform numbers in [0, 1) for `count` images: (count, numbers of all augmentations), on the CPU."""
+        numbers = sum(augmentation.numbers for augmentation in self.images)
+        return torch.rand(count, numbers + (CutMix.numbers if self.cutmix else 0), generator=generator)
+
+    def augment(self, pixels: Tensor, draws: Tensor) -> Tensor:
+        """Every augmentation but CutMix. Any number of images; the more, the less it costs for each."""
+        start = 0
+        for augmentation in self.images:
+            pixels = augmentation(pixels, draws[:, start : start + augmentation.numbers])
+            start += augmentation.numbers
+        return pixels
+
+    def mix(self, pixels: Tensor, labels: Tensor, draws: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+        """CutMix within one batch, `draws` on its device: pixels, and labels as (n, classes).
+
+        Without CutMix, both as they came.
+        """
+        if not self.cutmix:
+            return pixels, labels
+        return self.cutmix(pixels, labels, draws[:, -CutMix.numbers :], classes)
+
+
+def build(cfg: DictConfig) -> Augmentation:
+    """The augmentations that the configuration group `aug` lists, in its order; CutMix comes last.
+
+    Raises:
+        UserError: one of them cannot be built.
+    """
+    built = []
+    for key, node in cfg.items():
+        if key == "name":
+            continue
+        try:
+            built.append(instantiate(node))
+        except InstantiationException as error:
+            if isinstance(error.__cause__, UserError):
+                raise error.__cause__ from None
+            raise UserError(f"aug.{key}: {str(error.__cause__ or error).splitlines()[0]}") from error
+        if not hasattr(built[-1], "numbers"):
+            raise UserError(f"aug.{key}={node} is no augmentation; conf/aug/crop.yaml shows one")
+    mixes = [augmentation for augmentation in built if isinstance(augmentation, CutMix)]
+    return Augmentation([one for one in built if one not in mixes], mixes[0] if mixes else None)
+
+
+class Crop:
+    """A window of the image's size in the image framed by zeros (black), every place equally likely.
+
+    Args:
+        padding: pixels of the frame on each side.
+    """
+
+    numbers = 2
+
+    def __init__(self, padding: int = 4):
+        if not isinstance(padding, int) or padding < 1:
+            raise UserError(f"aug.crop.padding={padding}: needs a whole number of pixels from 1 on")
+        self.padding = padding
+
+    def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
+        height, width = pixels.shape[2:]
+        top, left = (draws * (2 * self.padding + 1)).long().to(pixels.device).unbind(1)
+        windows = F.pad(pixels, [self.padding] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view
+        return windows[torch.arange(len(pixels), device=pixels.device), :, top, left]
+
+
+class Flip:
+    """The mirror image, left and right exchanged.
+
+    Args:
+        probability: in [0, 1].
+    """
+
+    numbers = 1
+
+    def __init__(self, probability: float = 0.5):
+        self.probability = _checked_probability("flip", probability)
+
+    def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
+        flipped = (draws < self.probability).to(pixels.device)
+        return torch.where(flipped[:, :, None, None], pixels.flip(3), pixels)
+
+
+class CutMix:
+    """A box of each image is that of another one, and the label is mixed as the pixels are.
+
+    Yun et al., "CutMix: regularization strategy to train strong classifiers with localizable features", 2019: the
+    share lambda of pixels that stay is uniform in [0, 1), which is Beta(1, 1); the box has sides
+    sqrt(1 - lambda) of the image's, its centre lies anywhere, and what falls outside is cut off. The label's
+    weights are the exact shares of pixels. As in torchvision, the other image is the one before in the batch;
+    unlike there, each image has its own box.
+
+    Args:
+        probability: that an image is mixed, in [0, 1].
+    """
+
+    numbers = 4
+
+    def __init__(self, probability: float = 0.5):
+        self.probability = _checked_probability("cutmix", probability)
+
+    def __call__(self, pixels: Tensor, labels: Tensor, draws: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+        """One batch: pixels (n, c, h, w) and labels (n,) to pixels and weights of labels (n, classes)."""
+        box = self.boxes(pixels.shape[2:], draws)
+        mixed = torch.where(box, pixels.roll(1, 0), pixels)
+        taken = box.float().mean((1, 2, 3))
+        weights = torch.zeros(len(pixels), classes, device=pixels.device)
+        both = torch.stack([labels, labels.roll(1)], 1)
+        return mixed, weights.scatter_add_(1, both, torch.stack([1 - taken, taken], 1))
+
+    def boxes(self, size: tuple[int, int], draws: Tensor) -> Tensor:
+        """Where the other image shows: bool (n, 1, h, w), on the device of the draws."""
+        use, stay, *centre = draws.unbind(1)
+
+        def inside(length: int, u: Tensor) -> Tensor:
+            middle, half = (u * length).int()[:, None], (0.5 * (1 - stay).sqrt() * length).int()[:, None]
+            position = torch.arange(length, device=u.device)
+            return (position >= middle - half) & (position < middle + half)
+
+        rows, columns = (inside(length, u) for length, u in zip(size, centre, strict=True))
+        return (rows[:, :, None] & columns[:, None, :] & (use < self.probability)[:, None, None])[:, None]
+
+
+class RandAugment:
+    """Operations drawn from a list of fourteen, all of one magnitude; the same may come twice.
+
+    Cubuk et al., "RandAugment: practical automated data augmentation with a reduced search space", 2020. List,
+    strengths, signs, nearest interpolation and black fill are those of `torchvision.transforms.RandAugment`, and
+    so is every pixel; but all images that drew the same operation and sign pass through it at once.
+
+    Args:
+        operations: applied to an image one after the other.
+        magnitude: in [0, 30].
+    """
+
+    def __init__(self, operations: int = 2, magnitude: int = 9):
+        if not isinstance(operations, int) or operations < 1:
+            raise UserError(f"aug.randaugment.operations={operations}: needs a whole number from 1 on")
+        if not isinstance(magnitude, int) or not 0 <= magnitude < MAGNITUDES:
+            raise UserError(
+                f"aug.randaugment.magnitude={magnitude}: needs a whole number from 0 to {MAGNITUDES - 1}"
+            )
+        self.magnitude, self.numbers = magnitude, 2 * operations
+
+    def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
+        for operation, sign in draws.T.reshape(-1, 2, len(draws)):
+            pixels = self.apply((operation * len(OPERATIONS)).long(), sign < 0.5, pixels)
+        return pixels
+
+    def apply(self, operation: Tensor, negative: Tensor, pixels: Tensor) -> Tensor:
+        """One operation on each image.
+
+        Args:
+            operation: (n,), on the CPU, places in OPERATIONS.
+            negative: bool (n,), on the CPU; without influence where an operation has no sign.
+            pixels: uint8 (n, c, h, w), on any device.
+        """
+        table = strengths(self.magnitude, *pixels.shape[2:])
+        signed = torch.tensor([table[name][1] for name in OPERATIONS])
+        kind = 2 * operation + (negative & signed[operation])
+        order = kind.argsort().to(pixels.device)
+        groups = pixels[order].split(kind.bincount(minlength=2 * len(OPERATIONS)).tolist())
+        done = []
+        for index, (name, function) in enumerate(OPERATIONS.items()):
+            strength, _ = table[name]
+            for value, group in zip((strength, -strength), groups[2 * index : 2 * index + 2], strict=True):
+                done.append(function(group, value) if len(group) else group)
+        result = torch.empty_like(pixels)
+        result[order] = torch.cat(done)
+        return result
+
+
+MAGNITUDES = 31
+
+
+@cache
+def strengths(magnitude: int, height: int, width: int) -> dict[str, tuple[float, bool]]:
+    """What a magnitude in [0, 30] means for each operation, and whether its sign is drawn.
+
+    Slopes for ShearX and ShearY, pixels for TranslateX and TranslateY, degrees for Rotate, change of the factor 1
+    for Brightness to Sharpness, bits that stay for Posterize, the threshold for Solarize.
+    """
+
+    def between(start: float, stop: float) -> float:
+        return torch.linspace(start, stop, MAGNITUDES)[magnitude].item()
+
+    signed = {
+        "ShearX": between(0, 0.3),
+        "ShearY": between(0, 0.3),
+        "TranslateX": between(0, 150 / 331 * width),
+        "TranslateY": between(0, 150 / 331 * height),
+        "Rotate": between(0, 30),
+        "Brightness": between(0, 0.9),
+        "Color": between(0, 0.9),
+        "Contrast": between(0, 0.9),
+        "Sharpness": between(0, 0.9),
+    }
+    bits = 8 - round(magnitude / ((MAGNITUDES - 1) / 4))
+    unsigned = {"Posterize": bits, "Solarize": between(255, 0), "Identity": 0, "AutoContrast": 0, "Equalize": 0}
+    return {name: (value, True) for name, value in signed.items()} | {
+        name: (value, False) for name, value in unsigned.items()
+    }
+
+
+def _affine(images: Tensor, shift: tuple[float, float] = (0, 0), slope: tuple[float, float] = (0, 0)) -> Tensor:
+    """Shift by whole pixels (x, y), towards zero, or shear about the top left corner."""
+    shear = [math.degrees(math.atan(each)) for each in slope]
+    return TF.affine(images, 0.0, [int(each) for each in shift], 1.0, shear, center=[0, 0] if any(slope) else None)
+
+
+OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "Identity": lambda images, _: images,
+    "ShearX": lambda images, slope: _affine(images, slope=(slope, 0)),
+    "ShearY": lambda images, slope: _affine(images, slope=(0, slope)),
+    "TranslateX": lambda images, shift: _affine(images, shift=(shift, 0)),
+    "TranslateY": lambda images, shift: _affine(images, shift=(0, shift)),
+    "Rotate": lambda images, degrees: TF.rotate(images, degrees),
+    "Brightness": lambda images, change: TF.adjust_brightness(images, 1 + change),
+    "Color": lambda images, change: TF.adjust_saturation(images, 1 + change),
+    "Contrast": lambda images, change: TF.adjust_contrast(images, 1 + change),
+    "Sharpness": lambda images, change: TF.adjust_sharpness(images, 1 + change),
+    "Posterize": lambda images, bits: TF.posterize(images, int(bits)),
+    "Solarize": lambda images, threshold: TF.solarize(images, threshold),
+    "AutoContrast": lambda images, _: TF.autocontrast(images),
+    "Equalize": lambda images, _: TF2.equalize(images),  # the older one goes through a batch image by image
+}
+
+
+def _checked_probability(key: str, probability: float) -> float:
+    if not isinstance(probability, int | float) or not 0 <= probability <= 1:
+        raise UserError(f"aug.{key}.probability={probability}: needs a number from 0 to 1")
+    return probability
