@@ -22,7 +22,9 @@ def jobs(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> list[Di
     chosen = [f"experiment={name}", *overrides]
     with initialize_config_dir(str(CONF), version_base="1.3", job_name=entrypoint):
         preset = compose("config", chosen, return_hydra_config=True)
-        axes = [f"{key}={values}" for key, values in (preset.hydra.sweeper.params or {}).items()]
+        given = {override.partition("=")[0] for override in overrides}  # the command line wins over the preset
+        params = (preset.hydra.sweeper.params or {}).items()
+        axes = [f"{key}={values}" for key, values in params if key not in given]
         values = [
             [f"{axis.get_key_element()}={value}" for value in axis.sweep_string_iterator()]
             if axis.is_sweep_override()
