@@ -18,7 +18,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance import data, models, plots, rows
+from equivariance import data, models, partners, plots, rows
 from equivariance.cli import entrypoint, experiment, progress, stoppable
 from equivariance.data import Images
 from equivariance.errors import UserError
@@ -119,11 +119,25 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")
             write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
             rows.write(folder / "results.csv", result)  # last: it makes the measurement complete
+            if cfg.measure.partners:
+                save_partners(measurement, images.normalise(images.pixels[chosen[:1]]).to(hardware.device), folder)
             for part in folder.glob(".statistics-*"):
                 part.unlink()
             tracker.table("scores", result)
             tracker.image("depth", figure)
         print(f"{headline}, {len(chosen)} images\n{rows.summary(result)}\nrows and figure: {folder}")
+
+
+def save_partners(measurement: Measurement, image: torch.Tensor, folder: Path) -> None:
+    """Partner channels, what they come to by layer, and a picture of the strongest orbits on one image."""
+    found = measurement.partners()
+    by_layer = partners.shares(found).merge(partners.composition(found), on=["index", "layer"], how="left")
+    for name, content in (("partners", found), ("partner_shares", by_layer)):
+        write_whole(folder / f"{name}.csv", content.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
+    orbits = list(partners.strongest(found, 4))
+    if orbits:
+        plots.save(plots.orbits(measurement, orbits, image), folder / "orbits.png")
 
 
 def table(cfg: DictConfig, measurement: Measurement, provenance: dict) -> pd.DataFrame:

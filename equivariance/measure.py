@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from scipy.stats import t as student
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
 from equivariance.features import Layer, tap
+from equivariance.partners import partners
 from equivariance.statistics import Originals, PairStatistics, PerImageStatistics, merged
 from equivariance.transforms import Transformation
 
@@ -131,6 +133,25 @@ class Measurement:
                     half = half_width([scores[measure][0] for scores in without])
                     low, high = max(value - half, 0.0), min(value + half, 1.0)  # NaN stays NaN
                     yield Score(layer, transform, measure, value, chance, low, high, dead, activation)
+
+    @torch.inference_mode()
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """The feature maps of all layers for a few images."""
+        found: dict[str, Tensor] = {}
+        with tap({name: layer.module for name, layer in self.layers.items()}, found.__setitem__):
+            self.model(images)
+        return found
+
+    def partners(self) -> pd.DataFrame:
+        """Which channel matched which one, see `partners.partners`: for all layers and transformations."""
+        return pd.concat(
+            partners(name, layer.index, g.element, self._whole(name, g).similarities(self.similarity))
+            for name, layer in self.layers.items()
+            for g in self.transforms
+        )
+
+    def _whole(self, name: str, transform: Transformation) -> PairStatistics:
+        return merged([block[name, transform.element] for block in self.blocks])
 
     def state(self) -> dict[str, Any]:
         """What has been measured so far, as tensors and plain values."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
+import torch
+from torch import Tensor
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -12,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from equivariance.files import write_whole
+from equivariance.measure import Measurement
 from equivariance.rows import by_layer
 
 COLUMN = 3.5  # inches, the width of one column of a paper
@@ -60,6 +63,36 @@ def depth(rows: pd.DataFrame, title: str) -> Figure:
     depth_axis(axes, list(one.layer), title)
     axes.set_ylabel("mean correlation")
     axes.legend(ncols=2)
+    return figure
+
+
+def orbits(measurement: Measurement, found: list[pd.DataFrame], image: Tensor) -> Figure:
+    """The strongest orbits: a channel on the transformed images, above its partners on the image itself, moved.
+
+    Args:
+        found: from `partners.strongest`.
+        image: normalised, (1, c, h, w).
+    """
+    transforms = measurement.transforms
+    maps = measurement.maps(torch.cat([image, *(g.act(image) for g in transforms)]))
+    figure, grid = plt.subplots(
+        2 * len(found), len(transforms), figsize=(COLUMN, 2.2 * len(found)), layout="constrained", squeeze=False
+    )
+    for panels, orbit in zip(zip(grid[::2], grid[1::2], strict=True), found, strict=True):
+        layer, channel = orbit.layer.iloc[0], orbit.channel.iloc[0]
+        for column, (g, row) in enumerate(zip(transforms, orbit.itertuples(), strict=True)):
+            copy = maps[layer][column + 1 : column + 2]
+            moved = g.act(maps[layer][:1]) if copy[0, 0].numel() > 1 else maps[layer][:1]
+            shown = (
+                (copy, channel, f"channel {channel} of g x"),
+                (moved, row.partner, f"g channel {row.partner} of x, r = {row.r:.2f}"),
+            )
+            for axes, (x, c, label) in zip((panels[0][column], panels[1][column]), shown, strict=True):
+                axes.imshow(x[0, c].reshape(x.shape[2:] or (1, 1)).cpu(), cmap="Greys")
+                axes.set_title(label, fontsize=5)
+                axes.axis("off")
+        panels[0][0].text(-0.1, 0, layer, rotation=90, ha="right", transform=panels[0][0].transAxes, fontsize=6)
+    figure.suptitle(f"{transforms[0].name}, g = {', '.join(str(g.element) for g in transforms)}", fontsize=7)
     return figure
 
 

@@ -178,9 +178,13 @@ class PairStatistics:
     def _leave_out(r: Tensor, dead: Tensor) -> Tensor:
         return r.clamp(-1, 1).masked_fill(dead[:, None] | dead, torch.nan)
 
+    def similarities(self, similarity: str, chance: bool = False) -> Tensor:
+        """(c, c): cosines if asked for, otherwise pooled correlations."""
+        return self.cosine(chance) if similarity == "cosine" else self.correlation(chance)
+
     def scores(self, similarity: str) -> dict[str, tuple[float, float]]:
         """For each of `MEASURES` its value and chance level; similarity is "pearson" or "cosine"."""
-        r, chance = (getattr(self, SIMILARITIES[similarity])(chance) for chance in (False, True))
+        r, chance = (self.similarities(similarity, chance) for chance in (False, True))
         return {name: (score(r), score(chance)) for name, score in MEASURES.items()}
 
 
@@ -221,7 +225,7 @@ class PerImageStatistics(PairStatistics):
 
     def scores(self, similarity: str) -> dict[str, tuple[float, float]]:
         if not self.counts.any():
-            return super().scores("pearson")
+            return super().scores(similarity)
         mean = (self.sums / self.counts).tolist()
         return {name: (mean[0][index], mean[1][index]) for index, name in enumerate(MEASURES)}
 
@@ -267,4 +271,3 @@ def equivariance(r: Tensor) -> float:
 
 
 MEASURES = {"invariance": invariance, "equivariance": equivariance}
-SIMILARITIES = {"pearson": "correlation", "cosine": "cosine"}

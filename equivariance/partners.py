@@ -1,0 +1,91 @@
+"""Which channel takes the place of which one when the image is transformed, and whether that map is a group's.
+
+Olah et al., "Naturally Occurring Equivariance in Neural Networks" (Distill 2020), found by hand that channels of a
+trained network are transformed copies of each other. Here: the partner of channel c under g is
+
+    p_g(c) = argmax over c' of r[g, c, c'],
+
+the channel of the image whose transformed map is most like channel c of the transformed image. As
+f(T_g T_h x)_c ~ T_g f(T_h x)_{p_g(c)} ~ T_g T_h f(x)_{p_h(p_g(c))}, a layer that is equivariant has
+
+    p_gh(c) = p_h(p_g(c)).
+"""
+
+from collections.abc import Iterable
+from itertools import product
+from numbers import Integral
+
+import pandas as pd
+from torch import Tensor
+
+THRESHOLD = 0.5  # of the correlation, from which on two maps count as the same
+
+
+def partners(layer: str, index: int, element: int | str, r: Tensor) -> pd.DataFrame:
+    """One row per live channel: its partner, their correlation, and the channel's correlation with itself.
+
+    Args:
+        r: (c, c), rows f(T_g x), columns T_g f(x); NaN for dead channels.
+    """
+    own = r.diagonal()
+    live = (~own.isnan()).nonzero().flatten()
+    best = r[live].nan_to_num(-2).max(1)
+    columns = {"channel": live, "partner": best.indices, "r": best.values, "own": own[live]}
+    table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
+    return table.assign(layer=layer, index=index, element=element)[
+        ["layer", "index", "element", "channel", "partner", "r", "own"]
+    ]
+
+
+def shares(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
+    """For each layer and element, the shares of live channels that are invariant, have another partner, have none.
+
+    Invariant: r[c, c] reaches the threshold; a partner: another channel does.
+    """
+    invariant = table.own >= threshold
+    partner = ~invariant & (table.r >= threshold)
+    kinds = table.assign(invariant=invariant, partner=partner, none=~invariant & ~partner)
+    return (
+        kinds.groupby(["index", "layer", "element"], sort=False)[["invariant", "partner", "none"]]
+        .mean()
+        .reset_index()
+    )
+
+
+def composition(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
+    """How often the partners of two rotations compose to that of their sum, p_gh(c) = p_h(p_g(c)).
+
+    Counted are channels whose partners along the way all reach the threshold. Only rotations by degrees compose
+    here; 360 degrees are the identity, p(c) = c.
+
+    Returns:
+        One row per layer with at least one such pair: `pairs`, how many, and `agree`, the share that compose.
+    """
+    rows = []
+    degrees = sorted(element for element in table.element.unique() if isinstance(element, Integral))
+    for (index, layer), one in table[table.r >= threshold].groupby(["index", "layer"]):
+        p = {g: dict(zip(of.channel, of.partner, strict=True)) for g, of in one.groupby("element")}
+        p[0] = {channel: channel for channel in one.channel}
+        agree = [
+            p[(g + h) % 360][c] == p[h][middle]
+            for g, h in product(degrees, degrees)
+            for c, middle in p.get(g, {}).items()
+            if middle in p.get(h, {}) and c in p.get((g + h) % 360, {})
+        ]
+        if agree:
+            rows.append({"index": index, "layer": layer, "pairs": len(agree), "agree": sum(agree) / len(agree)})
+    return pd.DataFrame(rows, columns=["index", "layer", "pairs", "agree"])
+
+
+def strongest(table: pd.DataFrame, count: int) -> Iterable[pd.DataFrame]:
+    """The `count` strongest orbits: channels with another channel as partner, by their smallest correlation over G.
+
+    Each is a table of one channel's rows, one an element; orbits that share channels are shown once.
+    """
+    orbits = [one for _, one in table.groupby(["index", "layer", "channel"]) if (one.partner != one.channel).any()]
+    seen: set[tuple[int, frozenset[int]]] = set()
+    for orbit in sorted(orbits, key=lambda one: -one.r.min()):
+        key = (orbit["index"].iloc[0], frozenset([*orbit.channel, *orbit.partner]))
+        if key not in seen and len(seen) < count:
+            seen.add(key)
+            yield orbit

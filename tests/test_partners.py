@@ -1,0 +1,67 @@
+"""Partner channels on layers whose partners are known."""
+
+import pandas as pd
+import pytest
+import torch
+from test_measure import measured
+
+from equivariance.models import GaussianCNN
+from equivariance.partners import composition, partners, shares, strongest
+
+TURNS = (90, 180, 270)
+
+
+def cyclic(order=4, invariants=1):
+    """r of a layer of `order` channels that a quarter turn permutes in a circle, and invariant ones, by element."""
+    size = order + invariants
+    tables = []
+    for degrees in TURNS:
+        r = torch.full((size, size), 0.1, dtype=torch.float64)
+        for c in range(order):
+            r[c, (c - degrees // 90) % order] = 0.9
+        for c in range(order, size):
+            r[c, c] = 0.8
+        tables.append(partners("block1", 0, degrees, r))
+    return pd.concat(tables)
+
+
+def test_partners_of_a_cyclic_layer():
+    table = cyclic()
+    assert table[table.element == 90].partner.tolist() == [3, 0, 1, 2, 4]
+    kinds = shares(table)
+    assert kinds.invariant.tolist() == pytest.approx([0.2] * 3) and kinds.partner.tolist() == pytest.approx(
+        [0.8] * 3
+    )
+    (row,) = composition(table).to_dict("records")
+    assert row["agree"] == 1 and row["pairs"] == 9 * 5
+
+
+def test_partners_that_do_not_compose_are_seen():
+    table = cyclic()
+    table.loc[table.element == 180, "partner"] = 0
+    assert composition(table).agree.iloc[0] < 0.7
+
+
+def test_weak_channels_have_no_partner_and_dead_ones_do_not_count():
+    r = torch.full((3, 3), 0.2, dtype=torch.float64)
+    r[2] = r[:, 2] = torch.nan
+    table = partners("block1", 0, 90, r)
+    assert table.channel.tolist() == [0, 1]
+    assert shares(table).none.tolist() == [1.0]
+    assert composition(table).empty
+
+
+def test_the_strongest_orbit_is_shown_once():
+    (orbit,) = strongest(cyclic(), 5)
+    assert set(orbit.partner) == {1, 2, 3} and (orbit.channel == 0).all()
+
+
+def test_a_network_made_by_hand_has_the_partners_it_was_given():
+    """The filters of channel c are those of channel c - 1 turned once, so p_90(c) = c - 1."""
+    images = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0)).double()
+    found = measured(images, 20, blocks=1, model=GaussianCNN(1, 4, "cut").double().eval()).partners()
+    one = found[(found.layer == "block1") & (found.element == 90)]
+    assert one.partner.tolist() == [3, 0, 1, 2]
+    assert found.r.min() == pytest.approx(1, abs=1e-9)
+    composed = composition(found)
+    assert len(composed) == 4 and (composed.agree == 1).all() and (composed.pairs > 0).all()
