@@ -54,8 +54,7 @@ class Measurement:
     def add(self, images: Tensor) -> None:
         """Add n >= 2 normalised images (n, c, h, w): they and their transformed copies pass as one batch."""
         orbit = torch.cat([images, *(transform.act(images) for transform in self.transforms)])
-        modules = {name: layer.module for name, layer in self.layers.items()}
-        with tap(modules, self._receive):
+        with tap(self.layers.values(), self._receive):
             self.model(orbit)
 
     def scores(self) -> Iterator[Score]:
@@ -66,11 +65,11 @@ class Measurement:
             for measure, score in SCORES.items():
                 yield Score(self.layers[name], transform, measure, score(r), score(chance), dead)
 
-    def _receive(self, name: str, output: Tensor) -> None:
-        original, *copies = output.chunk(1 + len(self.transforms))
+    def _receive(self, name: str, maps: Tensor) -> None:
+        original, *copies = maps.chunk(1 + len(self.transforms))
         for transform, copy in zip(self.transforms, copies, strict=True):
             # Behind global pooling there is no position left to transform.
-            spatial = output.ndim == 4 and output.shape[2:] != (1, 1)
+            spatial = maps.ndim == 4
             pair = transform.align(copy, original, self.layers[name].stride) if spatial else (copy, original)
             if pair is not None:
                 self.statistics[name, transform].update(*pair)
