@@ -166,18 +166,27 @@ def _window(first: Axes | None, out: Tensor, stride: Sequence[int] | int, invert
 
 
 def _convolution(first, args, axes, out):
-    return _window(first, out, args[3], invert=args[6])
+    padding = args[4] if any(args[4]) else None
+    return _covered(args[0], args[1].shape[2:], padding, _window(first, out, args[3], invert=args[6]))
 
 
 def _pool(first, args, axes, out):
-    return _keep_channels(first, _window(first, out, args[2] or args[1]))
+    result = _covered(args[0], args[1], None, _window(first, out, args[2] or args[1]))
+    return result and (result[0], first[1], *result[2:])
+
+
+def _covered(map: Tensor, kernel: Sequence[int], padding: Sequence[int] | None, result: Axes | None) -> Axes | None:
+    """One window over the whole map leaves no positions, as global pooling does."""
+    if result is None or padding or list(kernel) != list(map.shape[2:]) or max(kernel) == 1:
+        return result
+    return (*result[:2], *(Axis() for _ in kernel))
 
 
 def _resample(first, args, axes, out):
     """Resizing by a whole factor, up or down; otherwise the steps are uneven, or unknown."""
     if first is None or len(first) != out.ndim:
         return None
-    result = list(first[:1]) + [channels(out.shape[1])]
+    result = [first[0], channels(out.shape[1])]
     for axis, size in zip(first[2:], out.shape[2:], strict=True):
         before = _size(axis)
         even = before % size == 0 or size % before == 0
@@ -189,10 +198,6 @@ def _resample(first, args, axes, out):
             step = before / size if even else math.nan
             result.append(Axis(tuple(Atom(a.name, a.step * step, size) for a in axis.atoms)))
     return tuple(result)
-
-
-def _keep_channels(first, result):
-    return result and (result[0], first[1], *result[2:])
 
 
 def _view(first, args, axes, out):
@@ -241,7 +246,7 @@ def _reduce(first, args, axes, out):
 
 
 def _slice(first, args, axes, out):
-    dim, start, stop, step = (*args[1:], *(0, None, None, 1)[len(args) - 1 :])
+    dim, start, _, step = (*args[1:], *(0, None, None, 1)[len(args) - 1 :])
     return first and _cut(first, dim % out.ndim, start or 0, out.shape[dim], step)
 
 
@@ -323,6 +328,15 @@ def _last(first, args, axes, out):
     return first and (*first[:-1], channels(out.shape[-1]))
 
 
+def _restride(first, args, axes, out):
+    """Another way to write the strides of axes of size 1."""
+    same = all(
+        size == 1 or size == old and a == b
+        for size, old, a, b in zip(out.shape, args[0].shape, out.stride(), args[0].stride(), strict=False)
+    )
+    return first if same and out.ndim == args[0].ndim else None
+
+
 def _unknown(first, args, axes, out):
     return None
 
@@ -351,14 +365,13 @@ RULES = {
     "slice": _slice,
     "select": _select,
     "cat": _cat,
+    "as_strided": _restride,
 }
 RULES |= dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), _resample)
 RULES |= dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"), _resample)
 RULES |= dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias"), _view)
 RULES |= dict.fromkeys(("mean", "sum", "amax", "amin", "max", "var", "std", "linalg_vector_norm"), _reduce)
 RULES |= dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _pad)
-RULES |= dict.fromkeys(
-    ("flip", "sort", "topk", "as_strided", "gather", "unfold", "index", "index_select"), _unknown
-)
+RULES |= dict.fromkeys(("flip", "sort", "topk", "gather", "unfold", "index", "index_select"), _unknown)
 SCALED_ATTENTION = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
 RULES |= {f"_scaled_dot_product_{kernel}": _last for kernel in SCALED_ATTENTION}

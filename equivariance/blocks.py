@@ -39,11 +39,9 @@ def classifier(record: Record) -> Call | None:
     found = None
     for call in record.root.walk():
         alike = [value for value in call.outputs if [s for s in value.shape[1:] if s > 1] == list(per_image)]
-        if alike and mixes(call.module) and not call.children:
-            if alike[0].node in record.trunk:
-                found = call
-            elif found is None:
-                found = call
+        linear = alike and mixes(call.module) and not call.children
+        if linear and (alike[0].node in record.trunk or found is None):
+            found = call
     return found
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from equivariance.axes import Atom, Axes, merge
@@ -72,9 +71,11 @@ def survey(
     except ValueError as error:
         raise UserError(f"{type(model).__name__} cannot be measured: {error}") from error
     left_out: dict[str, str] = {}
+    own = False
     if patterns:
         sites = _matching(history, patterns)
     elif hasattr(model, "feature_layers"):
+        own = True
         named = {id(module): name for name, module in model.feature_layers().items()}
         calls = [call for call in history.root.walk() if id(call.module) in named and call.outputs]
         sites = [_output(call, call.outputs[0], named[id(call.module)]) for call in calls]
@@ -87,7 +88,7 @@ def survey(
             left_out[site.name] = layout
             continue
         kind, channels, size, stride, read = layout
-        part = _part(site, history, bool(size))
+        part = site.name if site.name in PARTS else "" if size or own else _part(site, history)
         place = (site.on_input, *site.value.place)
         layers.append(
             Layer(
@@ -177,7 +178,9 @@ def _head(history: Record) -> tuple[list[_Site], str | None]:
     if last is None or not last.inputs:
         return [final], "no linear map puts out the logits"
     pooled = last.inputs[0]
-    if pooled.axes is None or any(axis.positions and _count(axis) > 1 for axis in pooled.axes):
+    if pooled.axes is None:
+        return [final], f"cannot tell which axis is which in the input of {last.name} of shape {pooled.shape}"
+    if any(axis.positions and _count(axis) > 1 for axis in pooled.axes):
         return [final], f"the classifier {last.name} comes before global pooling"
     return [_Site("pool", last, pooled, on_input=True), final], None
 
@@ -202,13 +205,9 @@ def _matching(history: Record, patterns: Sequence[str]) -> list[_Site]:
     return sorted(chosen.values(), key=lambda site: (site.value.node, site.call.start))
 
 
-def _part(site: _Site, history: Record, has_positions: bool) -> str:
-    if site.name in PARTS:
-        return site.name
-    if site.value.node == history.logits.node:
-        return "final"
-    spatial = any(axis.positions for axis in site.value.axes)  # a 1x1 map has an axis of rows as well
-    return "" if has_positions or spatial else "pool"
+def _part(site: _Site, history: Record) -> str:
+    """Of a layer without positions."""
+    return "final" if site.value.node == history.logits.node else "pool"
 
 
 def _cut_in_parts(layers: list[Layer]) -> list[Layer]:
@@ -228,7 +227,7 @@ def read_layout(value: Value) -> Layout | str:
     """
     axes = value.axes
     if axes is None:
-        return f"no telling which axis of its output {_by(value.shape)} is which"
+        return f"cannot tell which axis is which in its output of shape {value.shape}"
     atoms = [atom for axis in axes for atom in axis.atoms]
     order = {name: [i for i, atom in enumerate(atoms) if atom.name == name] for name in "nchw"}
     for name in "hw":  # by falling step: windows, then positions inside
