@@ -113,31 +113,36 @@ def _size(axis: Axis) -> int:
     return axis.before + math.prod(atom.size for atom in axis.atoms) + axis.after
 
 
-def infer(operation: str, args: Sequence[Any], known: Sequence[tuple[Tensor, Axes]], out: Tensor) -> Axes | None:
+def infer(
+    operation: str, pointwise: bool, args: Sequence[Any], known: Sequence[tuple[Tensor, Axes]], out: Tensor
+) -> Axes | None:
     """The axes of an operation's output; None where they cannot be told.
 
     Args:
         operation: ATen's name of it, such as `convolution`.
+        pointwise: whether each entry of the output comes from the entries at its place.
         args: its arguments, defaults included; tensors among them whose axes are known are repeated in `known`.
         out: its (first) output.
     """
     axes = {id(tensor): each for tensor, each in known}
     first = axes.get(id(args[0])) if args else None
-    rule = RULES.get(operation)
-    found = rule(first, args, axes, out) if rule else _broadcast(known, out)
+    keeps_shape = any(tensor.shape == out.shape for tensor, _ in known)
+    found = RULES.get(operation, _broadcast if pointwise or keeps_shape else _unknown)(first, args, axes, out)
     if found is None or [_size(axis) for axis in found] != list(out.shape):
         return None
     return found
 
 
-def _broadcast(known: Sequence[tuple[Tensor, Axes]], out: Tensor) -> Axes | None:
+def _broadcast(first, args, axes, out):
     """Elementwise operations, and all others that keep the shape: each axis as in the operand that spans it."""
-    if any(len(axes) > out.ndim for _, axes in known):
+    if any(len(each) > out.ndim for each in axes.values()):
         return None
     result: list[Axis] = []
-    columns = zip_longest(*(reversed(axes) for _, axes in known))
+    columns = zip_longest(*(reversed(each) for each in axes.values()))
     for size, column in zip_longest(reversed(out.shape), columns, fillvalue=()):
         spanning = [axis for axis in column if axis and _size(axis) == size]
+        if any(axis.positions and "c" not in axis.names for axis in spanning):  # the better known one decides
+            spanning = [axis for axis in spanning if "c" not in axis.names or not axis.positions]
         places = {tuple(atom.name for atom in axis.atoms) for axis in spanning if axis.positions}
         if len(places) > 1:  # rows of one operand on columns of the other
             return None
@@ -192,6 +197,8 @@ def _resample(first, args, axes, out):
         even = before % size == 0 or size % before == 0
         if size == before:
             result.append(axis)
+        elif not axis.atoms:  # one value, repeated
+            result.append(channels(size))
         elif len(axis.atoms) > 1 or axis.before or axis.after:
             return None
         else:
@@ -276,17 +283,39 @@ def _select(first, args, axes, out):
 
 
 def _pad(first, args, axes, out):
+    """More rows and columns, or more tokens beside the positions."""
     if first is None:
         return None
-    result = []
-    for axis, size in zip(first, out.shape, strict=True):
-        if _size(axis) == size:
-            result.append(axis)
-        elif len(axis.atoms) == 1 and not axis.before and not axis.after:
-            result.append(Axis((axis.atoms[0]._replace(size=size),)))
+    result = list(first)
+    for i in range(len(args[1]) // 2):
+        axis, (before, after) = first[-1 - i], args[1][2 * i : 2 * i + 2]
+        if len(axis.atoms) == 1 and not axis.before and not axis.after:
+            axis = Axis((axis.atoms[0]._replace(size=out.shape[-1 - i]),))
+        elif before >= 0 <= after:
+            axis = replace(axis, before=axis.before + before, after=axis.after + after)
         else:
             return None
+        result[-1 - i] = axis
     return tuple(result)
+
+
+def _stack(first, args, axes, out):
+    dim = (args[1] if len(args) > 1 else 0) % out.ndim
+    template = next((axes[id(tensor)] for tensor in args[0] if id(tensor) in axes), None)
+    return template and (*template[:dim], channels(out.shape[dim]), *template[dim:])
+
+
+def _patches(first, args, axes, out):
+    """im2col: windows of an image (n, c, h, w) as columns (n, c * kernel, h' * w')."""
+    if first is None or any(len(axis.atoms) != 1 for axis in first[2:]):
+        return None
+    sizes = [
+        (axis.atoms[0].size + 2 * pad - spread * (kernel - 1) - 1) // stride + 1
+        for axis, kernel, spread, pad, stride in zip(first[2:], *args[1:5], strict=True)
+    ]
+    steps = [axis.atoms[0].step * stride for axis, stride in zip(first[2:], args[4], strict=True)]
+    rows, columns = (Atom(name, step, size) for name, step, size in zip("hw", steps, sizes, strict=True))
+    return (first[0], channels(out.shape[1]), Axis((rows, columns)))
 
 
 def _cat(first, args, axes, out):
@@ -331,7 +360,7 @@ def _last(first, args, axes, out):
 def _restride(first, args, axes, out):
     """Another way to write the strides of axes of size 1."""
     same = all(
-        size == 1 or size == old and a == b
+        size == 1 or (size == old and a == b)
         for size, old, a, b in zip(out.shape, args[0].shape, out.stride(), args[0].stride(), strict=False)
     )
     return first if same and out.ndim == args[0].ndim else None
@@ -365,6 +394,8 @@ RULES = {
     "slice": _slice,
     "select": _select,
     "cat": _cat,
+    "stack": _stack,
+    "im2col": _patches,
     "as_strided": _restride,
 }
 RULES |= dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), _resample)

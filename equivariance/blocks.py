@@ -118,7 +118,9 @@ class _Tree:
         """The calls of blocks and single layers, in order."""
         for child in call.children:
             if child.outputs and self.value(child) is None:
-                if any(True for _ in child.module.parameters()):
+                if any(self.value(each) for each in child.walk()):  # it only puts out more than one tensor
+                    yield from self._opened(child)
+                elif any(True for _ in child.module.parameters()):
                     yield child
             elif child.outputs:
                 if not child.children or not _mixing(child) or self.is_block(child):

@@ -243,7 +243,7 @@ def read_layout(value: Value) -> Layout | str:
         return f"its positions lie along one axis only: {kind(axes)}"
     size = (sizes["h"], sizes["w"]) if whole["h"] and whole["w"] else None
     steps = {whole[name][0].step for name in "hw" if whole[name]}
-    even = size and size != (1, 1) and len(steps) == 1 and not any(map(math.isnan, steps))
+    even = size and len(steps) == 1 and not any(map(math.isnan, steps))
     stride = steps.pop() if even else None
     return kind(axes), channels, size, stride, _arrange(axes, atoms, order, size and size != (1, 1))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from equivariance import axes as axis
@@ -65,7 +66,7 @@ class _Flow(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.sources: list[set[int]] = []
-        self.written: dict[int, int] = {}  # storage: the last node written into it in place
+        self.written: dict[StorageWeakRef, int] = {}  # memory: the last node written into it in place
 
     def enter(self, tensor: Tensor, sources: set[int], axes: Axes | None) -> None:
         tensor._node, tensor._axes = len(self.sources), axes
@@ -86,22 +87,18 @@ class _Flow(TorchDispatchMode):
         sources = set().union(*(self._nodes(t) for t in inputs))
         if not sources:
             return out
-        storages = {t.untyped_storage()._cdata for t in inputs}
         known = [(t, t._axes) for t in inputs if getattr(t, "_axes", None) is not None]
         outputs = [t for _, t in tensors(out)]
         found = self._axes(name, func, args, kwargs, known, outputs)
         for tensor, axes in zip(outputs, found, strict=True):
             in_place = any(tensor is t for t in inputs)
             self.enter(tensor, sources, axes)
-            storage = tensor.untyped_storage()._cdata
             if in_place and func._schema.is_mutable:
-                self.written[storage] = tensor._node
-            elif storage not in storages:
-                self.written.pop(storage, None)
+                self.written[StorageWeakRef(tensor.untyped_storage())] = tensor._node
         return out
 
     def _nodes(self, tensor: Tensor) -> set[int]:
-        nodes = {getattr(tensor, "_node", None), self.written.get(tensor.untyped_storage()._cdata)}
+        nodes = {getattr(tensor, "_node", None), self.written.get(StorageWeakRef(tensor.untyped_storage()))}
         return nodes - {None}
 
     @staticmethod
@@ -113,7 +110,9 @@ class _Flow(TorchDispatchMode):
         if name in ("split", "split_with_sizes", "unbind", "chunk"):
             return _pieces(name, known[0][1], full, outputs)
         base = name[:-1] if name.endswith("_") and not name.endswith("__") else name
-        return [axis.infer(base, full, known, outputs[0])] + [None] * (len(outputs) - 1)
+        return [axis.infer(base, torch.Tag.pointwise in func.tags, full, known, outputs[0])] + [None] * (
+            len(outputs) - 1
+        )
 
 
 def _pieces(name: str, axes: Axes, args: list, outputs: list[Tensor]) -> list[Axes | None]:
