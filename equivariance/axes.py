@@ -242,10 +242,9 @@ def _reduce(first, args, axes, out):
     """Sums and means over some axes: these have no position any more."""
     if first is None:
         return None
-    dims = args[1] if len(args) > 1 else None
-    dims = (
-        [dims] if isinstance(dims, int) else dims if isinstance(dims, list | tuple) and dims else range(len(first))
-    )
+    given = [arg for arg in args[1:3] if isinstance(arg, int | list | tuple) and not isinstance(arg, bool)]
+    dims = [given[0]] if given and isinstance(given[0], int) else given[0] if given else []
+    dims = dims or range(len(first))
     gone = {dim % len(first) for dim in dims}
     if out.ndim == len(first):
         return tuple(Axis() if i in gone else axis for i, axis in enumerate(first))

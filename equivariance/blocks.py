@@ -62,8 +62,9 @@ class _Tree:
         self.places = {_place(call) for call in blocks}
 
     def value(self, call: Call) -> Value | None:
-        """The call's output on the trunk; None if all of them are beside it."""
-        return next((value for value in call.outputs if value.node in self.record.trunk), None)
+        """The call's output on the trunk; None if all of them are beside it, or only handed on."""
+        computed = (value for value in call.outputs if value.node >= call.start)
+        return next((value for value in computed if value.node in self.record.trunk), None)
 
     def has_map(self, call: Call) -> bool:
         """Whether the output on the trunk still has positions; yes where its axes could not be told."""

@@ -164,7 +164,10 @@ def _output(call: Call, value: Value, name: str | None = None) -> _Site:
 
 def _all_sites(history: Record) -> tuple[list[_Site], dict[str, str]]:
     calls, left_out = find_blocks(history)
-    sites = [_output(call, next(v for v in call.outputs if v.node in history.trunk)) for call in calls]
+    sites = [
+        _output(call, next(v for v in call.outputs if v.node in history.trunk and v.node >= call.start))
+        for call in calls
+    ]
     head, reason = _head(history)
     if reason:
         left_out["pool"] = reason
