@@ -16,7 +16,7 @@ from equivariance import data, models, plots, rows
 from equivariance.cli import entrypoint, experiment, progress, stoppable
 from equivariance.data import Images
 from equivariance.errors import UserError
-from equivariance.features import find_layers
+from equivariance.features import survey, table
 from equivariance.files import write_whole
 from equivariance.hardware import Hardware
 from equivariance.measure import Measurement, batches
@@ -32,29 +32,42 @@ def main(cfg: DictConfig) -> None:
     transforms = instantiate(cfg.measure.transform, _convert_="all")
     run = Run(Path(cfg.run_dir))
     folder = measurement_folder(cfg)
+    cfg.dataset = models.prepare(cfg.dataset, cfg.model)
+    if cfg.measure.dry_run:
+        show_layers(cfg, hardware)
+        return
     images = data.load(cfg.dataset, "held_out")
     for transform in transforms:
         transform.check(*images.pixels.shape[2:])
     chosen = choose(images, cfg.measure.images, cfg.measure.image_seed)
 
     torch.manual_seed(cfg.seed)
-    model = hardware.place(models.build(cfg.model, images)).eval()
-    made = load_weights(model, cfg, run) if cfg.measure.trained else {"epochs": 0}
+    network = cfg.model if cfg.measure.trained else models.untrained(cfg.model)
+    model = hardware.place(models.build(network, images)).eval()
+    made = {"epochs": None if cfg.measure.trained else 0}
+    if cfg.measure.trained and not models.brings_weights(network):
+        made = load_weights(model, cfg, run)
     config = {
-        "model": OmegaConf.to_container(cfg.model, resolve=True),
+        "model": OmegaConf.to_container(network, resolve=True),
         "measure": OmegaConf.to_container(cfg.measure, resolve=True),
         "images": images.digest(),
         "weights": digest(model),
     }
     provenance = {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware.name}
-    del config["measure"]["batch_size"]  # no influence on the result
+    for key in ("batch_size", "dry_run"):  # no influence on the result
+        del config["measure"][key]
+    if cfg.measure.layers is None:  # measurements made before there was a choice stay valid
+        del config["measure"]["layers"]
 
     with Run(folder).only_process(), stoppable() as stop:
         if previous := finished(folder, config):
             print(f"{folder} is complete:\n{rows.summary(rows.read(previous))}")
             return
         with tracked(cfg, "measure", folder, None, provenance) as tracker:
-            layers = find_layers(model, images.normalise(images.pixels[0]).to(hardware.device))
+            image = images.normalise(images.pixels[0]).to(hardware.device)
+            layers, left_out = survey(model, image, patterns(cfg.measure.layers))
+            if left_out:
+                print(f"{len(layers)} layers; left out: {', '.join(left_out)} (measure.dry_run=true says why)")
             measurement = Measurement(model, layers, transforms)
             bar = progress(f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}", len(chosen))
             for part in batches(len(chosen), cfg.measure.batch_size):
@@ -96,7 +109,8 @@ def main(cfg: DictConfig) -> None:
                 for score in measurement.scores()
             )
             figure = folder / "depth.png"
-            trained = f"{made['epochs']} epochs" if cfg.measure.trained else "untrained"
+            trained = "untrained" if not cfg.measure.trained else f"{made['epochs']} epochs"
+            trained = "own weights" if made["epochs"] is None else trained
             title = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {transforms[0].name}"
             plots.save(plots.depth(result, title), figure)
             write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")
@@ -105,6 +119,26 @@ def main(cfg: DictConfig) -> None:
             tracker.table("scores", result)
             tracker.image("depth", figure)
         print(f"{title}, {len(chosen)} images\n{rows.summary(result)}\nrows and figure: {folder}")
+
+
+def show_layers(cfg: DictConfig, hardware: Hardware) -> None:
+    """Print the layers that would be measured; neither weights nor, for a library's network, data are needed."""
+    images = models.blank_images(cfg.dataset, cfg.model) or data.load(cfg.dataset, "held_out")
+    model = hardware.place(models.build(models.untrained(cfg.model), images)).eval()
+    image = images.normalise(images.pixels[0]).to(hardware.device)
+    print(table(*survey(model, image, patterns(cfg.measure.layers))))
+
+
+def patterns(given: str | list[str] | None) -> list[str] | None:
+    """`measure.layers` as a list.
+
+    Raises:
+        UserError: it is no list of patterns.
+    """
+    given = OmegaConf.to_container(given) if OmegaConf.is_list(given) else [given] if given else None
+    if given == [] or any(not isinstance(pattern, str) for pattern in given or ()):
+        raise UserError(f"measure.layers={given}: needs patterns of module names, such as [layer*.*,fc]")
+    return given
 
 
 def choose(images: Images, count: int, seed: int) -> torch.Tensor:

@@ -26,6 +26,7 @@ def main(cfg: DictConfig) -> None:
     recipe, run = cfg.recipe, Run(Path(cfg.run_dir))
     hardware = Hardware(**cfg.hardware)
     check_augmentation(cfg.aug)
+    cfg.dataset = models.prepare(cfg.dataset, cfg.model)
     train, held_out = (data.load(cfg.dataset, split).to(hardware.device) for split in data.SPLITS)
     check_recipe(recipe, len(train))
     torch.manual_seed(cfg.seed)

@@ -384,6 +384,7 @@ RULES = {
     "matmul": _product(0),
     "addmm": _product(1),
     "baddbmm": _product(1),
+    "expand": _broadcast,
     "permute": _permute,
     "transpose": _transpose,
     "transpose_": _transpose,

@@ -18,6 +18,7 @@ from equivariance.cli import REPOSITORY
 from equivariance.errors import UserError
 from equivariance.files import write_whole
 
+LIBRARY_WEIGHTS = {"pretrained": "true", "weights": "..."}
 PLACES = ("root", "download")  # where data lie, not what they are
 
 
@@ -130,7 +131,9 @@ def load_weights(model: torch.nn.Module, cfg: DictConfig, run: Run) -> dict[str,
     config = training_config(cfg, "", "")
     state = run.load(config, ignore=("data", "precision"))
     if state is None:
-        raise UserError(f"no trained network in {run.folder}: run {command}, or measure.trained=false")
+        others = [f"model.{key}={value}" for key, value in LIBRARY_WEIGHTS.items() if key in cfg.model]
+        choices = ", ".join([*others, "or measure.trained=false"])
+        raise UserError(f"no trained network in {run.folder}: run {command}, {choices}")
     if state["epoch"] < cfg.recipe.epochs:
         raise UserError(
             f"{run.folder} is trained for {state['epoch']} of {cfg.recipe.epochs} epochs: run {command}"

@@ -15,7 +15,7 @@ DIGITS = ("dataset=digits6", "model=cnn7")
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("model=foo",), r"unknown model foo: choose one of cnn7, resnet44"),
+        (("model=foo",), r"unknown model foo: choose one of cnn7, own, resnet44, timm, torchvision"),
         (("experiment=symetry",), r"unknown experiment symetry: choose one of quickstart, symmetry"),
         (("modle=cnn7",), r"unknown key modle: did you mean model\?"),
         (("recipe.epochz=3",), r"unknown key recipe.epochz: did you mean epochs\?"),
