@@ -145,6 +145,7 @@ def table(layers: Sequence[Layer], left_out: dict[str, str]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     ]
     text += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
+    text += ["measure.layers=[NAME,..] measures other layers than these"] if left_out else []
     return "\n".join(text)
 
 
