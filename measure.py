@@ -22,7 +22,7 @@ from equivariance import data, models, partners, plots, rows
 from equivariance.cli import entrypoint, experiment, progress, stoppable
 from equivariance.data import Images
 from equivariance.errors import UserError
-from equivariance.features import find_layers
+from equivariance.features import survey, table
 from equivariance.files import write_whole
 from equivariance.hardware import Hardware
 from equivariance.measure import STATISTICS, Measurement, feed
@@ -48,23 +48,32 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     transforms = instantiate(cfg.measure.transform, _convert_="all")
     run = Run(Path(cfg.run_dir))
     folder = measurement_folder(cfg)
+    cfg.dataset = models.prepare(cfg.dataset, cfg.model)
+    if cfg.measure.dry_run:
+        show_layers(cfg, hardware)
+        return
     images = data.load(cfg.dataset, "held_out")
     for transform in transforms:
         transform.check(*images.pixels.shape[2:])
     chosen = choose(images, cfg.measure.images, cfg.measure.image_seed, say=process.first)
 
     torch.manual_seed(cfg.seed)
-    model = hardware.place(models.build(cfg.model, images)).eval()
-    made = load_weights(model, cfg, run) if cfg.measure.trained else {"epochs": 0}
-    published = cfg.measure.trained and cfg.model.get("weights")
+    network = cfg.model if cfg.measure.trained else models.untrained(cfg.model)
+    model = hardware.place(models.build(network, images)).eval()
+    published = models.brings_weights(network)
+    if published:
+        made = {"epochs": None, "aug": None}  # the weights do not say
+    else:
+        made = load_weights(model, cfg, run) if cfg.measure.trained else {"epochs": 0}
     config = {
-        "model": OmegaConf.to_container(cfg.model, resolve=True),
+        "model": OmegaConf.to_container(network, resolve=True),
         "measure": OmegaConf.to_container(cfg.measure, resolve=True),
         "images": images.digest(),
         "weights": digest(model),
     }
     provenance = {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware.name}
-    del config["measure"]["batch_size"]  # no influence on the result
+    for key in ("batch_size", "dry_run"):  # no influence on the result
+        del config["measure"][key]
     config["model"].pop("weights", None)  # where they lay; their digest says what they are
 
     with Run(folder).only_process() if process.first else nullcontext(), stoppable() as stop:
@@ -72,7 +81,10 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             if process.first:
                 print(f"{folder} is complete:\n{rows.summary(rows.read(previous))}")
             return
-        layers = find_layers(model, images.normalise(images.pixels[0]).to(hardware.device))
+        image = images.normalise(images.pixels[0]).to(hardware.device)
+        layers, left_out = survey(model, image, patterns(cfg.measure.layers))
+        if left_out and process.first:
+            print(f"{len(layers)} layers; left out: {', '.join(left_out)} (measure.dry_run=true says why)")
         measurement = Measurement(
             model, layers, transforms, len(chosen), cfg.measure.similarity, cfg.measure.blocks
         )
@@ -107,12 +119,12 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             return
         for other in others:
             measurement.merge(other)
-        if published:
-            _, made["accuracy"] = evaluate(model, images.to(hardware.device), hardware)
-        result = table(cfg, measurement, made | provenance)
+        if published and logits(model, image) == len(images.classes):
+            _, made["accuracy"] = evaluate(model, images.to(hardware.device), hardware, cfg.measure.batch_size)
+        result = score_rows(cfg, measurement, made | provenance)
         with tracked(cfg, "measure", folder, None, provenance) as tracker:
             figure = folder / "depth.png"
-            training = "published weights" if published else f"{made['epochs']} epochs"
+            training = "given weights" if published else f"{made['epochs']} epochs"
             trained = training if cfg.measure.trained else "untrained"
             headline = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {transforms[0].name}"
             plots.save(plots.depth(result, headline), figure)
@@ -140,7 +152,7 @@ def save_partners(measurement: Measurement, image: torch.Tensor, folder: Path) -
         plots.save(plots.orbits(measurement, orbits, image), folder / "orbits.png")
 
 
-def table(cfg: DictConfig, measurement: Measurement, provenance: dict) -> pd.DataFrame:
+def score_rows(cfg: DictConfig, measurement: Measurement, provenance: dict) -> pd.DataFrame:
     """The scores as rows, see `rows.COLUMNS`."""
     return pd.DataFrame(
         {
@@ -183,6 +195,32 @@ def resume(measurement: Measurement, unfinished: Path, config: dict) -> None:
     if saved["config"] == config:
         measurement.restore(saved["state"])
         print(f"going on after {measurement.done} images")
+
+
+@torch.inference_mode()
+def logits(model: torch.nn.Module, image: torch.Tensor) -> int:
+    """How many numbers the network puts out; as many as there are classes, if it was trained on these."""
+    return model(image[None]).shape[-1]
+
+
+def show_layers(cfg: DictConfig, hardware: Hardware) -> None:
+    """Print the layers that would be measured; neither weights nor, for a library's network, data are needed."""
+    images = models.blank_images(cfg.dataset, cfg.model) or data.load(cfg.dataset, "held_out")
+    model = hardware.place(models.build(models.untrained(cfg.model), images)).eval()
+    image = images.normalise(images.pixels[0]).to(hardware.device)
+    print(table(*survey(model, image, patterns(cfg.measure.layers))))
+
+
+def patterns(given: str | list[str] | None) -> list[str] | None:
+    """`measure.layers` as a list.
+
+    Raises:
+        UserError: it is no list of patterns.
+    """
+    given = OmegaConf.to_container(given) if OmegaConf.is_list(given) else [given] if given else None
+    if given == [] or any(not isinstance(pattern, str) for pattern in given or ()):
+        raise UserError(f"measure.layers={given}: needs patterns of module names, such as [layer*.*,fc]")
+    return given
 
 
 def choose(images: Images, count: int, seed: int, say: bool = True) -> torch.Tensor:

@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> None:
         )
     hardware = Hardware(**cfg.hardware)
     augment = augmentation.build(cfg.aug)
+    cfg.dataset = models.prepare(cfg.dataset, cfg.model)
     train, held_out = (data.load(cfg.dataset, split).to(hardware.device) for split in data.SPLITS)
     check_recipe(recipe, len(train))
     torch.manual_seed(cfg.seed)

@@ -97,6 +97,9 @@ def one_line(error: Exception) -> str:
         close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
         return f"unknown key {key}: {hint}"
+    missing = re.search(r"Missing mandatory value: ([\w.]+)", text)
+    if missing:
+        return f"no value for {missing[1]}: give {missing[1]}=VALUE"
     choice = re.search(r"Could not find '(\w+)/([^']+)'\s+Available options in '\w+':\s+(.*?)\s+Config", text, re.S)
     if choice:
         group, name, options = choice.groups()

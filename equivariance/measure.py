@@ -98,11 +98,11 @@ class Measurement:
         orbit = torch.cat([images, *(transform.act(images) for transform in self.transforms)])
         batch: dict[tuple[str, int | str], PairStatistics] = {}
 
-        def receive(name: str, output: Tensor) -> None:
-            original, *copies = output.chunk(1 + len(self.transforms))
+        def receive(name: str, maps: Tensor) -> None:
+            original, *copies = maps.chunk(1 + len(self.transforms))
             layer = self.layers[name]
             # Behind global pooling there is no position left to transform.
-            spatial = output.ndim == 4 and output.shape[2:] != (1, 1)
+            spatial = maps.ndim == 4
             whole = None
             for transform, copy in zip(self.transforms, copies, strict=True):
                 pair = transform.align(copy, original, layer.stride) if spatial else (copy, original)
@@ -113,7 +113,7 @@ class Measurement:
                     whole = shared = whole or Originals(original)
                 batch[name, transform.element] = STATISTICS[self.similarity].of(copy, shared)
 
-        with tap({name: layer.module for name, layer in self.layers.items()}, receive):
+        with tap(self.layers.values(), receive):
             self.model(orbit)
         block = self.blocks[sum(bound <= self.done for bound in self.bounds) - 1]
         for key, statistics in batch.items():
@@ -138,7 +138,7 @@ class Measurement:
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """The feature maps of all layers for a few images."""
         found: dict[str, Tensor] = {}
-        with tap({name: layer.module for name, layer in self.layers.items()}, found.__setitem__):
+        with tap(self.layers.values(), found.__setitem__):
             self.model(images)
         return found
 

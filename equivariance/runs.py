@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from equivariance.cli import REPOSITORY
 from equivariance.errors import UserError
 from equivariance.files import write_whole
-from equivariance.models import load_published
 
+LIBRARY_WEIGHTS = {"pretrained": "true", "weights": "..."}
 PLACES = ("root", "download")  # where data lie, not what they are
 
 
@@ -126,19 +126,16 @@ def git_commit() -> str:
 def load_weights(model: torch.nn.Module, cfg: DictConfig, run: Run) -> dict[str, Any]:
     """Load the weights that `train.py` left in the run's folder; returns epochs, accuracy and precision.
 
-    With `model.weights`, load those of that file, of which nothing else is known.
-
     Raises:
         UserError: there are none, training is not complete, or they belong to another network.
     """
-    if cfg.model.get("weights"):
-        load_published(model, cfg.model.weights)
-        return {"epochs": None, "aug": None}  # the file does not say
     command = "python train.py with the same arguments"
     config = training_config(cfg, "", "")
     state = run.load(config, ignore=("data", "precision"))
     if state is None:
-        raise UserError(f"no trained network in {run.folder}: run {command}, or measure.trained=false")
+        others = [f"model.{key}={value}" for key, value in LIBRARY_WEIGHTS.items() if key in cfg.model]
+        choices = ", ".join([*others, "or measure.trained=false"])
+        raise UserError(f"no trained network in {run.folder}: run {command}, {choices}")
     if state["epoch"] < cfg.recipe.epochs:
         raise UserError(
             f"{run.folder} is trained for {state['epoch']} of {cfg.recipe.epochs} epochs: run {command}"

@@ -16,7 +16,7 @@ DIGITS = ("dataset=digits6", "model=cnn7")
     ("arguments", "line"),
     [
         (("model=foo",), r"unknown model foo: choose one of .*cnn7.*resnet44"),
-        (("experiment=symetry",), r"unknown experiment symetry: choose one of .*quickstart, symmetry"),
+        (("experiment=symetry",), r"unknown experiment symetry: choose one of .*quickstart, .*symmetry"),
         (("modle=cnn7",), r"unknown key modle: did you mean model\?"),
         (("recipe.epochz=3",), r"unknown key recipe.epochz: did you mean epochs\?"),
         (("measure.transform.element=[90]",), r"unknown key .*: did you mean elements\?"),

@@ -12,7 +12,8 @@ from equivariance import data
 from equivariance.data import Images
 from equivariance.errors import UserError
 from equivariance.hardware import Hardware
-from equivariance.models import ResNet, load_published
+from equivariance.models import ResNet
+from equivariance.models.published import load_published
 from equivariance.training import evaluate
 
 DATA, WEIGHTS = (os.environ.get(f"EQUIVARIANCE_{name}") for name in ("DATA", "WEIGHTS"))
@@ -78,7 +79,7 @@ def test_published_weights_are_measured_as_trained_without_a_run(run, tmp_path, 
     given += ("measure.transform.elements=[4]",)
     result = run("measure.py", *given, f"model.weights={weights}")
     assert result.code == 0, result.error
-    assert "published weights" in result.out and "epochs" not in result.out
+    assert "given weights" in result.out and "epochs" not in result.out
     rows = pd.read_csv(tmp_path / "runs/digits6/resnet14/none/seed0/measure/translation-resnet14-12ab/results.csv")
     assert rows.trained.all() and rows.epochs.isna().all() and rows.aug.isna().all()
     assert rows.accuracy.nunique() == 1 and rows.accuracy.between(0, 1).all()

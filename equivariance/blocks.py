@@ -1,0 +1,149 @@
+"""Which modules of a network are its blocks, found in the record of one forward pass.
+
+All data pass through the trunk; a layer is a module whose output lies on it. Of nested modules the block is the
+outermost one that does more than run its parts in series: inside it, data also flow beside the trunk (a
+shortcut, branches, attention). Modules of the same class, or in the same place of their stage (`blocks.#.#`),
+are blocks too, so that a block without a shortcut counts like its neighbours. What runs its parts in series is
+opened: networks, stages, `nn.Sequential`. What is left are convolutions and linear maps in series; each, with
+the normalisation and non-linearity behind it, is one layer: the stem, or every layer of a plain network.
+"""
+
+import re
+
+from torch import nn
+
+from equivariance.trace import Call, Record, Value
+
+
+def find_blocks(record: Record) -> tuple[list[Call], dict[str, str]]:
+    """The calls whose outputs are measured, in order, and what is left out: its name and the reason."""
+    tree = _Tree(record)
+    units, left_out = tree.units()
+    blocks = [i for i, unit in enumerate(units) if len(unit) == 1 and tree.is_block(unit[0])]
+    if len(blocks) <= len(units) // 2:  # a plain network: its layers are its blocks
+        return [tree.whole(unit) for unit in units], left_out
+    kept = []
+    for i, unit in enumerate(units):
+        if i < blocks[0] - 1:
+            left_out[unit[-1].name] = "inside the stem"
+        elif blocks[0] < i < blocks[-1] and i not in blocks:
+            left_out[tree.whole(unit).name] = "leads from one block to the next"
+        else:
+            kept.append(tree.whole(unit))
+    return kept, left_out
+
+
+def classifier(record: Record) -> Call | None:
+    """The last linear map: its output are the logits (of one head, where a network averages several)."""
+    per_image = record.logits.shape[1:]
+    found = None
+    for call in record.root.walk():
+        alike = [value for value in call.outputs if [s for s in value.shape[1:] if s > 1] == list(per_image)]
+        linear = alike and mixes(call.module) and not call.children
+        if linear and (alike[0].node in record.trunk or found is None):
+            found = call
+    return found
+
+
+def mixes(module: nn.Module) -> bool:
+    """Whether the module itself, not a part of it, holds a matrix or a filter: it begins a layer."""
+    return any(sum(size > 1 for size in p.shape) > 1 or p.ndim > 3 for p in module.parameters(recurse=False))
+
+
+class _Tree:
+    """The calls of a record, asked for blocks."""
+
+    def __init__(self, record: Record):
+        self.record = record
+        self.parents = {id(child): call for call in record.root.walk() for child in call.children}
+        blocks = [call for call in record.root.walk() if self._goes_beside(call)]
+        self.own = {id(call) for call in blocks}
+        self.classes = {type(call.module) for call in blocks}
+        self.places = {_place(call) for call in blocks}
+
+    def value(self, call: Call) -> Value | None:
+        """The call's output on the trunk; None if all of them are beside it, or only handed on."""
+        computed = (value for value in call.outputs if value.node >= call.start)
+        return next((value for value in computed if value.node in self.record.trunk), None)
+
+    def has_map(self, call: Call) -> bool:
+        """Whether the output on the trunk still has positions; yes where its axes could not be told."""
+        value = self.value(call)
+        return value is not None and (value.axes is None or any(axis.positions for axis in value.axes))
+
+    def is_block(self, call: Call) -> bool:
+        if id(call) in self.own:
+            return True
+        alike = type(call.module) in self.classes or _place(call) in self.places
+        inner = sum(id(each) in self.own for each in call.walk())
+        return bool(alike and call.children and inner <= 1 and self.has_map(call) and _mixing(call))
+
+    def units(self) -> tuple[list[list[Call]], dict[str, str]]:
+        """Blocks, each a list of its own, and lists of the calls of one plain layer, in order."""
+        units: list[list[Call]] = []
+        left_out: dict[str, str] = {}
+        open_layer = False
+        for call in self._opened(self.record.root):
+            if self.value(call) is None:
+                left_out[call.name] = "not all data pass through its output"
+            elif not self.has_map(call):
+                open_layer = False
+            elif self.is_block(call):
+                units.append([call])
+                open_layer = False
+            elif mixes(call.module):
+                units.append([call])
+                open_layer = True
+            elif open_layer and _positions(self.value(call)) == _positions(self.value(units[-1][-1])):
+                if not isinstance(call.module, nn.Identity | nn.Dropout):
+                    units[-1].append(call)
+            else:
+                open_layer = False
+        self.members = [[id(call) for call in unit] for unit in units]
+        return units, left_out
+
+    def whole(self, unit: list[Call]) -> Call:
+        """The outermost module that holds this layer and no other, by whose name it is known."""
+        call = unit[-1]
+        if self.is_block(call):
+            return call
+        while (parent := self.parents.get(id(call))) is not None and parent is not self.record.root:
+            inside = {id(each) for each in parent.walk()}
+            held = [members for members in self.members if inside.intersection(members)]
+            if len(held) > 1 or not inside.issuperset(held[0]) or not self.has_map(parent):
+                break
+            call = parent
+        return call
+
+    def _opened(self, call: Call):
+        """The calls of blocks and single layers, in order."""
+        for child in call.children:
+            if child.outputs and self.value(child) is None:
+                if any(self.value(each) for each in child.walk()):  # it only puts out more than one tensor
+                    yield from self._opened(child)
+                elif any(True for _ in child.module.parameters()):
+                    yield child
+            elif child.outputs:
+                if not child.children or not _mixing(child) or self.is_block(child):
+                    yield child
+                else:
+                    yield from self._opened(child)
+
+    def _goes_beside(self, call: Call) -> bool:
+        """Whether parts of it with parameters put out data beside the trunk; a part that ends in no map may."""
+        return self.has_map(call) and any(
+            child.outputs and self.value(child) is None and any(True for _ in child.module.parameters())
+            for child in call.children
+        )
+
+
+def _mixing(call: Call) -> bool:
+    return any(mixes(each.module) for each in call.walk())
+
+
+def _place(call: Call) -> str:
+    return re.sub(r"\d+", "#", call.name)
+
+
+def _positions(value: Value) -> list:
+    return [axis.atoms for axis in value.axes if axis.positions] if value.axes else [value.shape]

@@ -1,0 +1,214 @@
+"""One forward pass on record: every module's call, what its tensors' axes are, and where all data pass through."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from equivariance import axes as axis
+from equivariance.axes import Atom, Axes, Axis
+
+FACTORIES = {"empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"}
+FACTORIES |= {"new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor that depends on the image.
+
+    Attributes:
+        place: where it lies in the output that holds it: () for the output itself, (1,) or ("out",) inside.
+        node: its number in the order of computation.
+        axes: None where they could not be told.
+    """
+
+    place: tuple
+    node: int
+    axes: Axes | None
+    shape: tuple[int, ...]
+
+
+@dataclass
+class Call:
+    """A module's `count`-th call in a forward pass, from 0; `inputs` and `outputs` depend on the image."""
+
+    name: str
+    module: nn.Module
+    count: int
+    start: int
+    inputs: list[Value]
+    outputs: list[Value] = field(default_factory=list)
+    children: list["Call"] = field(default_factory=list)
+
+    def walk(self) -> Iterator["Call"]:
+        """This call and all below it, in the order in which they began."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+@dataclass(frozen=True)
+class Record:
+    """Attributes: root, the call of the network itself; logits; trunk, the nodes that no path to them avoids."""
+
+    root: Call
+    logits: Value
+    trunk: frozenset[int]
+
+
+class _Flow(TorchDispatchMode):
+    """Numbers all tensors that depend on the image, in order, and keeps which ones each was computed from."""
+
+    def __init__(self):
+        super().__init__()
+        self.sources: list[set[int]] = []
+        self.written: dict[StorageWeakRef, int] = {}  # memory: the last node written into it in place
+
+    def enter(self, tensor: Tensor, sources: set[int], axes: Axes | None) -> None:
+        tensor._node, tensor._axes = len(self.sources), axes
+        self.sources.append(sources)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        if name not in axis.RULES:
+            with self:  # what is made of simpler operations is followed through these
+                decomposed = func.decompose(*args, **kwargs)
+            if decomposed is not NotImplemented:
+                return decomposed
+        out = func(*args, **kwargs)
+        if name in FACTORIES:
+            return out
+        inputs = [t for _, t in tensors((args, kwargs))]
+        sources = set().union(*(self._nodes(t) for t in inputs))
+        if not sources:
+            return out
+        known = [(t, t._axes) for t in inputs if getattr(t, "_axes", None) is not None]
+        outputs = [t for _, t in tensors(out)]
+        found = self._axes(name, func, args, kwargs, known, outputs)
+        for tensor, axes in zip(outputs, found, strict=True):
+            in_place = any(tensor is t for t in inputs)
+            self.enter(tensor, sources, axes)
+            if in_place and func._schema.is_mutable:
+                self.written[StorageWeakRef(tensor.untyped_storage())] = tensor._node
+        return out
+
+    def _nodes(self, tensor: Tensor) -> set[int]:
+        nodes = {getattr(tensor, "_node", None), self.written.get(StorageWeakRef(tensor.untyped_storage()))}
+        return nodes - {None}
+
+    @staticmethod
+    def _axes(name, func, args, kwargs, known, outputs) -> list[Axes | None]:
+        if not known or not outputs:
+            return [None] * len(outputs)
+        schema = func._schema.arguments
+        full = [*args, *(kwargs.get(a.name, a.default_value) for a in schema[len(args) :])]
+        if name in ("split", "split_with_sizes", "unbind", "chunk"):
+            return _pieces(name, known[0][1], full, outputs)
+        base = name[:-1] if name.endswith("_") and not name.endswith("__") else name
+        return [axis.infer(base, torch.Tag.pointwise in func.tags, full, known, outputs[0])] + [None] * (
+            len(outputs) - 1
+        )
+
+
+def _pieces(name: str, axes: Axes, args: list, outputs: list[Tensor]) -> list[Axes | None]:
+    if name == "unbind":
+        return [axis.RULES["select"](axes, (None, args[1]), None, t) for t in outputs]
+    dim, start, found = args[2] % len(axes), 0, []
+    for tensor in outputs:
+        found.append(axis._cut(axes, dim, start, tensor.shape[dim]))
+        start += tensor.shape[dim]
+    return found
+
+
+def tensors(content: Any, place: tuple = ()) -> Iterator[tuple[tuple, Tensor]]:
+    """All tensors in nested tuples, lists and dicts, each with its place."""
+    if isinstance(content, Tensor):
+        yield place, content
+    elif isinstance(content, dict):
+        for key, each in content.items():
+            yield from tensors(each, (*place, key))
+    elif isinstance(content, list | tuple):
+        for index, each in enumerate(content):
+            yield from tensors(each, (*place, index))
+
+
+@torch.inference_mode()
+def record(model: nn.Module, image: Tensor) -> Record:
+    """Run the network once on two copies of an image (c, h, w), and write down what happens.
+
+    Raises:
+        ValueError: the output does not depend on the image.
+    """
+    images = torch.stack([image, image])
+    n, c, h, w = images.shape
+    flow, stack, counts = _Flow(), [Call("", model, 0, 0, [])], {}
+    known = [Atom("n", 1, n), Atom("c", 0, c), Atom("h", 1.0, h), Atom("w", 1.0, w)]
+    flow.enter(images, set(), tuple(Axis((atom,)) for atom in known))
+
+    def values(content) -> list[Value]:
+        return [
+            Value(place, t._node, t._axes, tuple(t.shape)) for place, t in tensors(content) if hasattr(t, "_node")
+        ]
+
+    def before(name):
+        def hook(module, args, kwargs):
+            count = counts[name] = counts.get(name, -1) + 1
+            call = Call(name, module, count, len(flow.sources), values((args, kwargs)))
+            stack[-1].children.append(call)
+            stack.append(call)
+
+        return hook
+
+    def after(module, args, output):
+        stack.pop().outputs = values(output)
+
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
+        handles.append(module.register_forward_hook(after))
+    was_training = model.training
+    model.eval()
+    try:
+        with flow:
+            model(images)
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    root = stack[0].children[0]
+    logits = _logits(root.outputs)
+    return Record(root, logits, trunk(flow.sources, logits.node))
+
+
+def _logits(outputs: list[Value]) -> Value:
+    """The output, or of several the one called logits or out, or the first with one row per image."""
+    named = [value for value in outputs if value.place and value.place[-1] in ("logits", "out")]
+    rows = [value for value in outputs if len(value.shape) == 2]
+    found = (named + rows + outputs)[:1]
+    if not found:
+        raise ValueError("the output does not depend on the image")
+    return found[0]
+
+
+def trunk(sources: list[set[int]], end: int) -> frozenset[int]:
+    """The nodes that every path from node 0 to node `end` passes: those that no edge jumps over.
+
+    Args:
+        sources: for each node, the earlier nodes that it was computed from.
+    """
+    last_use = {end: end}  # of the nodes that matter for the end: the last node that reads them
+    for node in range(end, -1, -1):
+        if node in last_use:
+            for source in sources[node]:
+                last_use.setdefault(source, node)
+    found, reach = set(), 0
+    for node in sorted(last_use):
+        if reach <= node:
+            found.add(node)
+        reach = max(reach, last_use[node])
+    return frozenset(found)
