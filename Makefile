@@ -38,8 +38,9 @@ figure: setup      ## redraw the figure of experiment NAME from its committed ro
 claims: setup      ## print the verdicts of experiment NAME, from its committed rows
 	$(PYTHON) experiments/$(NAME)/claims.py
 
-bench: setup       ## time a training step against the plain eager one
+bench: setup       ## time a training step against the plain one, and measurements against the bare pass
 	$(PYTHON) scripts/bench.py train
+	$(PYTHON) scripts/bench.py measure
 
 clean:             ## remove the environment and caches; runs and data stay
 	rm -rf .venv .pytest_cache .ruff_cache
