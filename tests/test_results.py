@@ -199,7 +199,15 @@ def test_an_interrupted_measurement_goes_on_to_the_same_rows(run, measured, tmp_
 
 def test_several_processes_give_the_same_rows(measured, tmp_path):
     folder, _ = measured
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "measure.py", *TINY]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "measure.py",
+        *TINY,
+    ]
     command += ["measure.images=50", "measure.name=shared", f"runs_dir={tmp_path / 'runs'}", "wandb.mode=disabled"]
     done = subprocess.run([*command, "hardware.threads=1"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -82,7 +82,7 @@ def test_interrupted_runs_end_with_the_weights_of_uninterrupted_ones(run, tmp_pa
     metrics = tmp_path / "broken/digits6/cnn7/none/seed0/metrics.csv"
     while not metrics.exists() and process.poll() is None:
         time.sleep(0.02)
-    time.sleep(0.3)
+    time.sleep(0.1)
     os.kill(process.pid, number)
     process.communicate(timeout=60)
     assert process.returncode == code
