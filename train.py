@@ -65,7 +65,7 @@ def main(cfg: DictConfig) -> None:
                 for images, labels in training.batches(train):
                     training.step(images, labels)
                     bar.update(len(labels))
-                    if training.start % 50 == 0 and not bar.disable:
+                    if not bar.disable and (training.start % 50 == 0 or training.start == steps):
                         loss, accuracy = training.totals.means()
                         bar.set_postfix_str(
                             f"epoch {training.epoch + 1}, loss {loss:.4f}, acc {accuracy:.2%}", False
