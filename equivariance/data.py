@@ -57,6 +57,16 @@ class Images:
         scale = (1 / (255 * self.std))[:, None, None]
         return pixels * scale - (self.mean / self.std)[:, None, None]
 
+    def choose(self, count: int, seed: int) -> Tensor:
+        """Indices of `count` images, a seeded choice; of all of them where there are fewer.
+
+        Raises:
+            UserError: `measure.images` is no number from 2 on.
+        """
+        if not isinstance(count, int) or count < 2:
+            raise UserError(f"measure.images={count}: needs a whole number from 2 on")
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
+
     def digest(self) -> str:
         """Identifies the images and labels, whatever folder they came from."""
         content = hashlib.blake2b(digest_size=8)

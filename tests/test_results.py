@@ -19,6 +19,7 @@ from equivariance.cli import CONF
 from equivariance.errors import UserError
 from equivariance.files import write_whole
 from equivariance.models import CNN7
+from equivariance.models.weights import digest
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1")
 
@@ -69,7 +70,6 @@ def test_untrained_is_the_network_at_the_start_of_training(run, tmp_path):
     result = run("measure.py", *TINY, "measure.images=20", "measure.trained=false", "seed=3")
     assert result.code == 0, result.error
     folder = tmp_path / "runs/digits6/cnn7/none/seed3/measure/rotation-untrained"
-    digest = runpy.run_path(str(REPOSITORY / "measure.py"))["digest"]
     assert f"weights: {digest(model)}" in (folder / "config.yaml").read_text().replace("'", "")
     table = rows.read(folder / "results.csv")
     assert not table.trained.any() and (table.epochs == 0).all()

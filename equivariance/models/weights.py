@@ -1,5 +1,6 @@
-"""Weights from a file of the user's: a state dict saved by torch.save or safetensors."""
+"""Weights: from a file of the user's, a state dict saved by torch.save or safetensors; and which they are."""
 
+import hashlib
 import pickle
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def load(model: nn.Module, file: str) -> None:
         state = {name.removeprefix("module."): value for name, value in state.items()}
     _check(model, state, file)
     model.load_state_dict(state)
+
+
+def digest(model: nn.Module) -> str:
+    """Identifies the weights of a model."""
+    content = hashlib.blake2b(digest_size=8)
+    for name, value in model.state_dict().items():
+        content.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()
 
 
 def _read(path: Path):

@@ -1,0 +1,116 @@
+"""What a measurement leaves in its folder: rows, partners, which images; its statistics while unfinished."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from equivariance import partners, plots, rows
+from equivariance.cli import experiment
+from equivariance.errors import UserError
+from equivariance.files import write_whole
+from equivariance.measure import Measurement
+from equivariance.processes import Processes
+from equivariance.runs import first_difference
+
+
+def score_rows(cfg: DictConfig, measurement: Measurement, provenance: dict) -> pd.DataFrame:
+    """The scores as rows, see `rows.COLUMNS`."""
+    return pd.DataFrame(
+        {
+            "experiment": experiment(),
+            "dataset": cfg.dataset.name,
+            "model": cfg.model.name,
+            "aug": cfg.aug.name,
+            "width": cfg.model.get("width"),
+            "trained": cfg.measure.trained,
+            "seed": cfg.seed,
+            "layer": score.layer.name,
+            "index": score.layer.index,
+            "part": score.layer.part,
+            "transform": score.transform.name,
+            "element": score.transform.element,
+            "measure": score.measure,
+            "similarity": cfg.measure.similarity,
+            "value": score.value,
+            "chance": score.chance,
+            "low": score.low,
+            "high": score.high,
+            "activation": score.activation,
+            "images": measurement.bounds[-1],
+            "channels": score.layer.channels,
+            "dead_channels": score.dead_channels,
+            **provenance,
+        }
+        for score in measurement.scores()
+    ).reindex(columns=rows.COLUMNS)
+
+
+def write(folder: Path, scores: pd.DataFrame, config: dict[str, Any], chosen: Tensor) -> None:
+    """Write the rows, after what they were made with: they make the measurement complete."""
+    write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")
+    write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    rows.write(folder / "results.csv", scores)
+    for left in folder.glob(".statistics-*"):
+        left.unlink()
+
+
+def write_partners(measurement: Measurement, image: Tensor, folder: Path) -> None:
+    """Partner channels, what they come to by layer, and a picture of the strongest orbits on one image."""
+    found = measurement.partners()
+    by_layer = partners.shares(found).merge(partners.composition(found), on=["index", "layer"], how="left")
+    for name, content in (("partners", found), ("partner_shares", by_layer)):
+        write_whole(folder / f"{name}.csv", content.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
+    orbits = list(partners.strongest(found, 4))
+    if orbits:
+        plots.save(plots.orbits(measurement, orbits, image), folder / "orbits.png")
+
+
+def finished(folder: Path, config: dict) -> Path | None:
+    """The rows of this measurement, if they are there.
+
+    Raises:
+        UserError: the folder holds another measurement.
+    """
+    results = folder / "results.csv"
+    if not results.exists():
+        return None
+    made_with = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    if difference := first_difference(made_with, config):
+        key, there, here = difference
+        raise UserError(
+            f"{folder} holds a measurement with {key}={there}, this one has {key}={here}; "
+            "delete the folder, or give this one another measure.name"
+        )
+    return results
+
+
+def unfinished(folder: Path, process: Processes) -> Path:
+    """Where a process keeps what it has measured so far."""
+    return folder / f".statistics-{process.rank + 1}-of-{process.count}.pt"
+
+
+def save(measurement: Measurement, path: Path, config: dict[str, Any]) -> None:
+    """Keep what has been measured so far."""
+    buffer = io.BytesIO()
+    torch.save({"config": config, "state": measurement.state()}, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def resume(measurement: Measurement, path: Path, config: dict[str, Any]) -> None:
+    """Go on from what an interrupted process of the same measurement left, if it left anything."""
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is damaged; delete it to measure from the start") from error
+    if saved["config"] == config:
+        measurement.restore(saved["state"])
+        print(f"going on after {measurement.done} images")
