@@ -111,7 +111,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             return
         for other in others:
             measurement.merge(other)
-        if published and layers[-1].part == "final" and layers[-1].channels == len(images.classes):
+        if published and layers[-1].part == "final" and layers[-1].channels == images.num_classes:
             _, made["accuracy"] = evaluate(model, images.to(hardware.device), hardware, cfg.measure.batch_size)
         scores = results.score_rows(cfg, measurement, made | provenance)
         with tracked(cfg, "measure", folder, None, provenance) as tracker:

@@ -48,6 +48,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
     def to(self, device: torch.device) -> "Images":
         moved = {name: getattr(self, name).to(device) for name in ("pixels", "labels", "mean", "std")}
         return replace(self, **moved)

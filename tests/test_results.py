@@ -214,3 +214,26 @@ def test_several_processes_give_the_same_rows(measured, tmp_path):
     a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "shared"))
     scores = ["value", "chance", "low", "high", "activation"]
     np.testing.assert_allclose(a[scores], b[scores], atol=2e-6)
+
+
+def test_sweeps_run_in_processes_of_joblib(tmp_path):
+    """The entrypoints travel to other processes, whose jobs write what they would here."""
+    given = [
+        "dataset=digits6",
+        "model=cnn7",
+        "recipe.epochs=1",
+        "measure.images=20",
+        "seed=0,1",
+        "wandb.mode=disabled",
+    ]
+    given += [
+        f"runs_dir={tmp_path}",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "hardware.threads=1",
+        "-m",
+    ]
+    for script in ("train.py", "measure.py"):
+        done = subprocess.run([sys.executable, script, *given], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("digits6/cnn7/none/seed*/measure/rotation/results.csv"))) == 2
