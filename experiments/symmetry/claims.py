@@ -75,7 +75,7 @@ def same_until_late(scores: pd.DataFrame) -> Verdict:
         for part in BEFORE_POOLING
         for measure in MEASURES
     )
-    smallest = f"; smallest of {len(p)} p-values before late {min(p.values()):.3f}"
+    smallest = f"; smallest of {len(p)} p-values before late {min(p.values()):.1g}"
     claim = "No difference between the tasks before the late layers"
     return Verdict("S3", claim, min(p.values()) >= 0.05 / len(p), text + smallest)
 

@@ -26,7 +26,7 @@ def main() -> None:
         plots.depth_axis(axes, layers)
         axes.set_ylabel(measure)
     seeds = scores[scores.trained].groupby("dataset").seed.nunique()
-    panels[0].set_title(f"CNN-7, rotation by 90, 180, 270 degrees ({seeds.min()} seeds)")
+    panels[0].set_title(f"CNN-7, quarter turns, {seeds.min()} seeds")
     panels[0].legend(ncols=2)
     plots.save(figure, HERE / "figure", ("png", "svg"))
     print(f"drew {HERE / 'figure.png'} and .svg")
