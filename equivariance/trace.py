@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from equivariance import axes as axis
@@ -137,6 +138,16 @@ def tensors(content: Any, place: tuple = ()) -> Iterator[tuple[tuple, Tensor]]:
             yield from tensors(each, (*place, index))
 
 
+class _Padding(TorchFunctionMode):
+    """Pads with the border's values where circular padding is asked for: of the same axes, and one operation."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") == "pad":
+            args = tuple("replicate" if isinstance(value, str) and value == "circular" else value for value in args)
+            kwargs = {key: "replicate" if value == "circular" else value for key, value in (kwargs or {}).items()}
+        return func(*args, **(kwargs or {}))
+
+
 @torch.inference_mode()
 def record(model: nn.Module, image: Tensor) -> Record:
     """Run the network once on two copies of an image (c, h, w), and write down what happens.
@@ -174,7 +185,7 @@ def record(model: nn.Module, image: Tensor) -> Record:
     was_training = model.training
     model.eval()
     try:
-        with flow:
+        with _Padding(), flow:
             model(images)
     finally:
         model.train(was_training)
