@@ -5,7 +5,9 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -37,3 +39,16 @@ def run(monkeypatch, capsys, tmp_path):
         return Result(code, captured.out, captured.err + message)
 
     return call
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of four images each, in both splits, of various sizes."""
+    generator = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for index in range(4):
+                pixels = generator.integers(256, size=(40 + 5 * index, 60, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / split / name / f"{index}.png")
+    return tmp_path / "images"

@@ -103,19 +103,6 @@ def test_a_failing_job_of_a_sweep_is_named_and_the_others_finish(run, tmp_path):
     assert (tmp_path / "runs/4/checkpoint.pt").exists()
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Two classes of four images each, in both splits, of various sizes."""
-    generator = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for name in ("cat", "dog"):
-            (tmp_path / "images" / split / name).mkdir(parents=True)
-            for index in range(4):
-                pixels = generator.integers(256, size=(40 + 5 * index, 60, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "images" / split / name / f"{index}.png")
-    return tmp_path / "images"
-
-
 def test_image_folder_reads_class_folders(folder):
     pixels, labels, classes = data.image_folder(str(folder), 32, "held_out")
     assert pixels.shape == (8, 3, 32, 32) and labels.tolist() == [0] * 4 + [1] * 4 and classes == ["cat", "dog"]

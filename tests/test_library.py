@@ -2,13 +2,11 @@
 
 import re
 
-import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
 from omegaconf import OmegaConf
-from PIL import Image
 from torch import nn
 
 from equivariance import models
@@ -36,15 +34,8 @@ def own(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    generator = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for name in ("cat", "dog"):
-            (tmp_path / "images" / split / name).mkdir(parents=True)
-            for index in range(2):
-                pixels = generator.integers(256, size=(40, 60, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "images" / split / name / f"{index}.png")
-    return f"dataset.root={tmp_path / 'images'}"
+def folder(folder):
+    return f"dataset.root={folder}"
 
 
 def model_config(group, **values):
