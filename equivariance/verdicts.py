@@ -8,15 +8,18 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim of the papers, by its number in their list, with the statistic that decides it."""
+    """A claim of the papers, by its number in their list, with the statistic that decides it.
+
+    `holds` is None where the rows that would decide it are not there.
+    """
 
     number: str
     claim: str
-    holds: bool
+    holds: bool | None
     evidence: str
 
     def __str__(self) -> str:
-        return "reproduced" if self.holds else "not reproduced"
+        return {True: "reproduced", False: "not reproduced", None: "not run"}[self.holds]
 
 
 def spread(values: pd.Series) -> str:
