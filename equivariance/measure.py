@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from equivariance.errors import UserError
 from equivariance.features import Layer, tap
 from equivariance.partners import partners
-from equivariance.statistics import Originals, PairStatistics, PerImageStatistics, merged
+from equivariance.statistics import Originals, PairStatistics, PerImageStatistics, leave_one_out, merged
 from equivariance.transforms import Transformation
 
+CACHE = 2**18  # values: 1 MiB, half of a core's second-level cache
 STATISTICS = {"pearson": PairStatistics, "cosine": PairStatistics, "per_image": PerImageStatistics}
 
 
@@ -96,22 +98,14 @@ class Measurement:
         Statistics change only after the whole pass, so that one that runs out of memory leaves no trace.
         """
         orbit = torch.cat([images, *(transform.act(images) for transform in self.transforms)])
-        batch: dict[tuple[str, int | str], PairStatistics] = {}
+        batch = self._empty()
 
         def receive(name: str, maps: Tensor) -> None:
-            original, *copies = maps.chunk(1 + len(self.transforms))
             layer = self.layers[name]
-            # Behind global pooling there is no position left to transform.
-            spatial = maps.ndim == 4
-            whole = None
-            for transform, copy in zip(self.transforms, copies, strict=True):
-                pair = transform.align(copy, original, layer.stride) if spatial else (copy, original)
-                if pair is None:
-                    continue
-                copy, shared = pair
-                if shared is original:
-                    whole = shared = whole or Originals(original)
-                batch[name, transform.element] = STATISTICS[self.similarity].of(copy, shared)
+            sides = maps.unflatten(0, (-1, len(images)))
+            for chunk in chunks(len(images), layer.channels, maps[0].numel()):
+                for element, statistics in self._compare(layer, *sides[:, chunk]):
+                    batch[name, element].merge(statistics)
 
         with tap(self.layers.values(), receive):
             self.model(orbit)
@@ -120,6 +114,21 @@ class Measurement:
             block[key].merge(statistics)
         self.done += len(images)
 
+    def _compare(
+        self, layer: Layer, original: Tensor, *copies: Tensor
+    ) -> Iterator[tuple[int | str, PairStatistics]]:
+        """The statistics of a few images under each transformation that leaves them common positions."""
+        whole = None
+        for transform, copy in zip(self.transforms, copies, strict=True):
+            # Behind global pooling there is no position left to transform.
+            pair = transform.align(copy, original, layer.stride) if copy.ndim == 4 else (copy, original)
+            if pair is None:
+                continue
+            copy, shared = pair
+            if shared is original:
+                whole = shared = whole or Originals(original)
+            yield transform.element, STATISTICS[self.similarity].of(copy, shared)
+
     def scores(self) -> Iterator[Score]:
         """All scores, in the order of layers, transformations and measures."""
         for name, layer in self.layers.items():
@@ -127,8 +136,7 @@ class Measurement:
                 blocks = [block[name, transform.element] for block in self.blocks]
                 pairs = merged(blocks)
                 dead, activation = int(pairs.dead().sum()), pairs.activation()
-                others = [blocks[:left] + blocks[left + 1 :] for left in range(len(blocks)) if len(blocks) > 1]
-                without = [merged(other).scores(self.similarity) for other in others]
+                without = [others.scores(self.similarity) for others in leave_one_out(blocks)]
                 for measure, (value, chance) in pairs.scores(self.similarity).items():
                     half = half_width([scores[measure][0] for scores in without])
                     low, high = max(value - half, 0.0), min(value + half, 1.0)  # NaN stays NaN
@@ -170,6 +178,20 @@ class Measurement:
         for block, other in zip(self.blocks, state["statistics"], strict=True):
             for key, pairs in other.items():
                 block[key].merge(kind.from_state(pairs, self.device))
+
+
+def chunks(images: int, channels: int, size: int) -> Iterator[slice]:
+    """Cut a batch so that what is compared at a time fits into the cache of a processor core.
+
+    Not finer than 16 positions a channel, as merging costs as much as so many. Chunks are of even size;
+    a single left-over goes along with the last, so that partners stay together.
+
+    Args:
+        size: values of one image's map.
+    """
+    step = max(CACHE // size, 16 * channels**2 // size, 1)
+    cuts = [*range(0, images - 1, 2 * math.ceil(step / 2)), images]
+    return (slice(*cut) for cut in pairwise(cuts))
 
 
 def half_width(without: Sequence[float], level: float = 0.95) -> float:

@@ -9,7 +9,8 @@ Only the counts, the means and the sums S are kept, so memory does not grow with
 two halves of a stream merge exactly into the whole (Chan, Golub & LeVeque 1983).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Self
 
 import torch
@@ -17,59 +18,47 @@ from torch import Tensor
 
 # A channel is dead when its deviation is within what float32 rounding makes of a constant map.
 DEAD = 8 * torch.finfo(torch.float32).eps
+CHANCE_CHANNELS = 64  # so many rows of the chance level's matrix are computed: the mean over c needs no more
 
 
-class Originals:
-    """The side T_g f(x) of a batch, ready to be multiplied: centred, beside itself with the images exchanged.
-
-    Args:
-        b: (n, c, ...), n >= 2.
+class Centred:
+    """Feature maps (n, c, ...) as a matrix, ready to be multiplied.
 
     Attributes:
-        origin: (c,), the mean of b up to rounding.
-        matrix: (2 c + 1, positions): b, b with every image replaced by its partner, and ones.
-        rest: (c,), the sums of the centred b, which only rounding keeps from zero.
-        squares: (c,), the sums of its squares.
+        origin: (c,), the mean over images and positions, up to rounding.
+        matrix: (positions, c), less the origin; positions in the order of images.
+        rest: (c,), the sums of the columns, which only rounding keeps from zero.
+        squares: (c,), the sums of their squares.
     """
 
-    def __init__(self, b: Tensor):
-        images, self.channels = b.shape[:2]
-        self.b, self.count = b, b[:, 0].numel()
-        self.dtype = torch.promote_types(b.dtype, torch.float32)
-        self.channels_last = b.stride(1) == 1
-        self.matrix = self._empty(2 * self.channels + 1, b)
-        c = self.channels
-        self.origin = self._centre(b, self.matrix[:c])
-        order = partners(images, b.device)
-        # positions are in the order of images, so whole stretches of them move
-        stretches = self.matrix[:c].unflatten(1, (images, -1))
-        self.matrix[c:-1].unflatten(1, (images, -1)).copy_(stretches[:, order])
-        self.matrix[-1] = 1
-        self.rest = self.matrix[:c].sum(1).double()
-        self.squares = _squares(self.matrix[:c])
-
-    def beside(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """The other side, (n, c, ...): its own mean (c,), and it centred, as (c, positions)."""
-        centred = self._empty(self.channels, a)
-        return self._centre(a, centred), centred
-
-    def _empty(self, rows: int, like: Tensor) -> Tensor:
-        """(rows, positions) in the order of memory in which the maps lie, so that copying streams."""
-        if self.channels_last:
-            return torch.empty(self.count, rows, dtype=self.dtype, device=like.device).T
-        return torch.empty(rows, self.count, dtype=self.dtype, device=like.device)
-
-    def _centre(self, x: Tensor, out: Tensor) -> Tensor:
-        """Write x - mean to `out`, in the order of `out`, in a single pass; returns the mean."""
-        origin = x.mean([d for d in range(x.ndim) if d != 1], dtype=self.dtype)
-        aligned = origin.view(-1, *[1] * (x.ndim - 1))
-        torch.sub(x.movedim(1, 0), aligned, out=out.unflatten(1, (len(x), *x.shape[2:])))
-        return origin
+    def __init__(self, maps: Tensor):
+        flat = maps.movedim(1, -1).reshape(-1, maps.shape[1])
+        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
+        self.origin = flat.mean(0)
+        self.matrix = flat - self.origin
+        self.rest = self.matrix.sum(0).double()
+        self.squares = torch.linalg.vecdot(self.matrix, self.matrix, dim=0).double()
 
 
-def _squares(x: Tensor) -> Tensor:
-    """Sums of squares of the rows of x, float64."""
-    return torch.linalg.vecdot(x, x).double()
+class Originals(Centred):
+    """The side T_g f(x) of n >= 2 images, (n, c, ...), beside itself with the images exchanged.
+
+    Attributes:
+        exchanged: as `matrix`, with every image replaced by its partner.
+    """
+
+    def __init__(self, maps: Tensor):
+        super().__init__(maps)
+        self.maps = maps
+        images = self.matrix.unflatten(0, (len(maps), -1))
+        self.exchanged = images[partners(len(maps), maps.device)].flatten(0, 1)
+
+
+@cache
+def chance_channels(channels: int, device: torch.device | str = "cpu") -> Tensor:
+    """The rows c of which the chance level is computed: all, or `CHANCE_CHANNELS` evenly spaced ones."""
+    rows = min(channels, CHANCE_CHANNELS)
+    return torch.arange(rows, device=device) * channels // max(rows, 1)
 
 
 class PairStatistics:
@@ -77,10 +66,16 @@ class PairStatistics:
 
     Next to the pairs (f(T_g x_i), T_g f(x_i)) it keeps the cross products of pairs from different images,
     (f(T_g x_i), T_g f(x_j)): their similarity is the chance level. Each image is used once on each side, so
-    that means and deviations are the same for both.
+    that means and deviations are the same for both. Of these the rows of `chance_channels` are kept.
 
     Inputs are centred on the mean of their batch before they are multiplied, and batches are merged in
     float64: maps with mean 1000 and deviation 1 keep their digits in float32.
+
+    Attributes:
+        count: positions of all images.
+        mean, square: (2, c), means of f(T_g x) and T_g f(x), and sums of squares around them.
+        cross: (c, c), sums of products around the means; rows f(T_g x), columns T_g f(x).
+        chance: (k, c), the same for pairs of different images, rows `chance_channels`.
     """
 
     def __init__(self, channels: int, device: torch.device | str = "cpu"):
@@ -88,9 +83,9 @@ class PairStatistics:
             return torch.zeros(shape, dtype=torch.float64, device=device)
 
         self.count = 0
-        self.mean_a, self.mean_b = zeros(channels), zeros(channels)
-        self.square_a, self.square_b = zeros(channels), zeros(channels)
-        self.cross, self.chance_cross = zeros(channels, channels), zeros(channels, channels)
+        self.mean, self.square = zeros(2, channels), zeros(2, channels)
+        self.cross = zeros(channels, channels)
+        self.chance = zeros(len(chance_channels(channels)), channels)
 
     @classmethod
     def of(cls, a: Tensor, b: "Tensor | Originals") -> Self:
@@ -101,21 +96,18 @@ class PairStatistics:
             b: T_g f(x), of the same shape; the i-th image of one belongs to the i-th of the other. `Originals(b)`
                 saves work where several transformations are compared with the same maps.
         """
-        b = b if isinstance(b, Originals) else Originals(b)
-        channels, count = b.channels, b.count
-        origin_a, a = b.beside(a)
-        # One product gives the sums over positions of a times b, of a times another image's b, and of a.
-        products = (a @ b.matrix.T).double()
-        rest_a, rest_b = products[:, -1], b.rest
-        rest = torch.outer(rest_a, rest_b) / count
-        batch = cls(channels, a.device)
+        a, b = Centred(a), b if isinstance(b, Originals) else Originals(b)
+        count, channels = b.matrix.shape
+        rest = torch.stack([a.rest, b.rest])
+        batch = cls(0, b.matrix.device)
         batch.count = count
-        batch.mean_a = origin_a.double() + rest_a / count
-        batch.mean_b = b.origin.double() + rest_b / count
-        batch.square_a = _squares(a) - rest_a.square() / count
-        batch.square_b = b.squares - rest_b.square() / count
-        batch.cross = products[:, :channels] - rest
-        batch.chance_cross = products[:, channels:-1] - rest
+        batch.mean = torch.stack([a.origin, b.origin]) + rest / count
+        batch.square = torch.stack([a.squares, b.squares]) - rest.square() / count
+        batch.cross = (a.matrix.T @ b.matrix).double().addr_(*rest, alpha=-1 / count)
+        some, rest_a = a.matrix.T, rest[0]
+        if channels > CHANCE_CHANNELS:
+            some, rest_a = (x[chance_channels(channels, x.device)] for x in (some, rest_a))
+        batch.chance = (some @ b.exchanged).double().addr_(rest_a, rest[1], alpha=-1 / count)
         return batch
 
     def update(self, a: Tensor, b: Tensor) -> None:
@@ -129,7 +121,7 @@ class PairStatistics:
     @classmethod
     def from_state(cls, state: dict[str, Any], device: torch.device | str = "cpu") -> Self:
         """The statistics that `state()` describes."""
-        statistics = cls(len(state["mean_a"]), device)
+        statistics = cls(0, device)
         for key, value in state.items():
             setattr(statistics, key, value.to(device) if isinstance(value, Tensor) else value)
         return statistics
@@ -139,44 +131,45 @@ class PairStatistics:
         if other.count == 0:
             return
         total = self.count + other.count
-        gap_a, gap_b = other.mean_a - self.mean_a, other.mean_b - self.mean_b
+        gap = other.mean - self.mean
         weight = self.count * other.count / total
-        self.square_a += other.square_a + weight * gap_a.square()
-        self.square_b += other.square_b + weight * gap_b.square()
-        between = weight * torch.outer(gap_a, gap_b)
-        self.cross += other.cross + between
-        self.chance_cross += other.chance_cross + between
-        self.mean_a += gap_a * (other.count / total)
-        self.mean_b += gap_b * (other.count / total)
+        self.square += other.square + weight * gap.square()
+        self.cross.add_(other.cross).addr_(*gap, alpha=weight)
+        self.chance.add_(other.chance).addr_(self._rows(self.chance, gap[0]), gap[1], alpha=weight)
+        self.mean += gap * (other.count / total)
         self.count = total
 
     def dead(self) -> Tensor:
         """Channels without variance on one of the two sides, bool (c,): their correlation is 0/0."""
-        sides = ((self.mean_a, self.square_a), (self.mean_b, self.square_b))
-        still = [square <= self.count * (DEAD * mean).square() for mean, square in sides]
-        return still[0] | still[1]
+        return (self.square <= self.count * (DEAD * self.mean).square()).any(0)
 
     def activation(self) -> float:
         """Mean of f(x) over images, positions and channels."""
-        return self.mean_b.mean().item()
+        return self.mean[1].mean().item()
 
     def correlation(self, chance: bool = False) -> Tensor:
-        """Pearson's r (c, c), rows f(T_g x), columns T_g f(x), in [-1, 1]; NaN where either channel is dead."""
-        cross = self.chance_cross if chance else self.cross
-        return self._leave_out(cross / torch.outer(self.square_a, self.square_b).sqrt(), self.dead())
+        """Pearson's r (c, c), rows f(T_g x), columns T_g f(x), in [-1, 1]; NaN where either channel is dead.
+
+        Of the chance level only the rows of `chance_channels`: (k, c).
+        """
+        return self._divided(self.chance if chance else self.cross, self.square, self.dead())
 
     def cosine(self, chance: bool = False) -> Tensor:
         """sum a b / sqrt(sum a^2 sum b^2), as `correlation` without centring; NaN where either channel is zero."""
-        cross = (self.chance_cross if chance else self.cross) + self.count * torch.outer(self.mean_a, self.mean_b)
-        norm_a, norm_b = (
-            square + self.count * mean.square()
-            for square, mean in ((self.square_a, self.mean_a), (self.square_b, self.mean_b))
-        )
-        return self._leave_out(cross / torch.outer(norm_a, norm_b).sqrt(), (norm_a == 0) | (norm_b == 0))
+        cross = self.chance if chance else self.cross
+        products = cross.addr(self._rows(cross, self.mean[0]), self.mean[1], alpha=self.count)
+        norm = self.square + self.count * self.mean.square()
+        return self._divided(products, norm, (norm == 0).any(0))
+
+    def _divided(self, products: Tensor, squares: Tensor, dead: Tensor) -> Tensor:
+        r = products / torch.outer(self._rows(products, squares[0]), squares[1]).sqrt()
+        return r.clamp_(-1, 1).masked_fill_(self._rows(r, dead)[:, None] | dead, torch.nan)
 
     @staticmethod
-    def _leave_out(r: Tensor, dead: Tensor) -> Tensor:
-        return r.clamp(-1, 1).masked_fill(dead[:, None] | dead, torch.nan)
+    def _rows(matrix: Tensor, values: Tensor) -> Tensor:
+        """Of one value a channel those of the rows of a matrix (c, c) or (k, c)."""
+        square = len(matrix) == len(values)
+        return values if square else values[chance_channels(len(values), values.device)]
 
     def similarities(self, similarity: str, chance: bool = False) -> Tensor:
         """(c, c): cosines if asked for, otherwise pooled correlations."""
@@ -185,7 +178,8 @@ class PairStatistics:
     def scores(self, similarity: str) -> dict[str, tuple[float, float]]:
         """For each of `MEASURES` its value and chance level; similarity is "pearson" or "cosine"."""
         r, chance = (self.similarities(similarity, chance) for chance in (False, True))
-        return {name: (score(r), score(chance)) for name, score in MEASURES.items()}
+        rows = chance_channels(len(r))
+        return {name: (score(r), score(chance, rows)) for name, score in MEASURES.items()}
 
 
 class PerImageStatistics(PairStatistics):
@@ -207,7 +201,7 @@ class PerImageStatistics(PairStatistics):
         batch = super().of(a, b)
         if a[0, 0].numel() == 1:
             return batch
-        b = b.b if isinstance(b, Originals) else b
+        b = b.maps if isinstance(b, Originals) else b
         other = b[partners(len(b), b.device)]
         for index in range(len(a)):  # one at a time: (c, c) per image
             for kind, against in enumerate((b, other)):
@@ -242,12 +236,27 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 
 def merged(parts: Sequence[PairStatistics]) -> PairStatistics:
     """The statistics of all parts of a stream together; the parts stay as they are."""
-    whole = type(parts[0])(len(parts[0].mean_a), parts[0].mean_a.device)
+    whole = type(parts[0])(len(parts[0].cross), parts[0].cross.device)
     for part in parts:
         whole.merge(part)
     return whole
 
 
+def leave_one_out(parts: Sequence[PairStatistics]) -> Iterator[PairStatistics]:
+    """For each part of a stream, the statistics of all others together; about three merges each."""
+    if len(parts) == 1:
+        return
+    before, after = merged(parts[:1]), [merged(parts[-1:])]
+    for part in parts[-2:0:-1]:
+        after.append(merged([after[-1], part]))
+    yield after.pop()
+    for part in parts[1:-1]:
+        yield merged([before, after.pop()])
+        before.merge(part)
+    yield before
+
+
+@cache
 def partners(images: int, device: torch.device | str = "cpu") -> Tensor:
     """For each image of a batch, another one: neighbours swap places; the last three of an odd number rotate."""
     if images < 2:
@@ -259,12 +268,18 @@ def partners(images: int, device: torch.device | str = "cpu") -> Tensor:
     return order
 
 
-def invariance(r: Tensor) -> float:
-    """Mean over c of relu(r[c, c]) (paper, Eq. 4); in [0, 1], dead channels left out, NaN if all are."""
-    return r.diagonal().relu().nanmean().item()
+def invariance(r: Tensor, own: Tensor | None = None) -> float:
+    """Mean over c of relu(r[c, c]) (paper, Eq. 4); in [0, 1], dead channels left out, NaN if all are.
+
+    Args:
+        r: (c, c), or some of its rows: (k, c).
+        own: (k,), the channels c of these rows; all of them if None.
+    """
+    diagonal = r.diagonal() if own is None else r.gather(1, own.to(r.device)[:, None])
+    return diagonal.relu().nanmean().item()
 
 
-def equivariance(r: Tensor) -> float:
+def equivariance(r: Tensor, own: Tensor | None = None) -> float:
     """Mean over c of max over c' of relu(r[c, c']) (paper, Eq. 7); as `invariance`, and never smaller."""
     best = r.relu().nan_to_num(-torch.inf).amax(1)
     return best[best >= 0].mean().item()

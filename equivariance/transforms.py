@@ -7,8 +7,10 @@ a class here, and a file in conf/measure/ that names a function which returns th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from equivariance.errors import UserError
@@ -72,8 +74,17 @@ class Dihedral:
         return (images.flip(-1) if self.mirrored else images).rot90(self.turns, (-2, -1))
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
-        upright = copy.rot90(-self.turns, (-2, -1))
-        return upright.flip(-1) if self.mirrored else upright, original
+        # gathering whole channel vectors is faster than flips and transpositions, as maps mostly lie channels-last
+        order = _upright(self, *copy.shape[-2:], copy.device)
+        rows = copy.movedim(1, -1).flatten(1, 2).index_select(1, order)
+        return rows.unflatten(1, original.shape[-2:]).movedim(-1, 1), original
+
+
+@cache
+def _upright(g: Dihedral, height: int, width: int, device: torch.device) -> Tensor:
+    """Where each position of a map, by rows, lies on the map of the transformed image: that is, g undone."""
+    positions = torch.arange(height * width, device=device).view(height, width).rot90(-g.turns)
+    return (positions.flip(-1) if g.mirrored else positions).flatten()
 
 
 @dataclass(frozen=True)

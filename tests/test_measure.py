@@ -1,12 +1,14 @@
 """The measure on networks whose symmetry is built in, where the right answer is known."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 
 from equivariance.errors import UserError
 from equivariance.features import find_layers
-from equivariance.measure import Measurement, feed, half_width
+from equivariance.measure import Measurement, chunks, feed, half_width
 from equivariance.models import CNN7
 from equivariance.transforms import QuarterTurn, Shift, dihedral, quarter_turns, shifts
 
@@ -269,3 +271,13 @@ def test_the_interval_covers_what_more_images_give():
     covered = [s.low <= truth <= s.high for s in (score(images[i : i + 40]) for i in range(0, 400, 40))]
     assert sum(covered) >= 7
     assert score(images[:40], blocks=1).low != score(images[:40], blocks=1).low
+
+
+@pytest.mark.parametrize(
+    ("images", "channels", "size"), [(64, 16, 16 * 1024), (7, 16, 2**17), (9, 2048, 49), (2, 3, 9)]
+)
+def test_chunks_keep_partners_together(images, channels, size):
+    cuts = list(chunks(images, channels, size * channels))
+    assert cuts[0].start == 0 and cuts[-1].stop == images
+    assert all(cut.stop == after.start and (cut.stop - cut.start) % 2 == 0 for cut, after in pairwise(cuts))
+    assert cuts[-1].stop - cuts[-1].start >= 2

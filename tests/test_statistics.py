@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from equivariance.statistics import PairStatistics, PerImageStatistics, equivariance, invariance, partners
+from equivariance.statistics import (
+    PairStatistics,
+    PerImageStatistics,
+    chance_channels,
+    equivariance,
+    invariance,
+    leave_one_out,
+    merged,
+    partners,
+)
 
 
 def maps(images=12, channels=5, side=4, seed=0, mean=0.0, dtype=torch.float64):
@@ -83,6 +92,32 @@ def test_chance_pairs_every_image_with_another_one():
     assert partners(7).tolist() == order
     expected = numpy_correlation(a, b[order])
     np.testing.assert_allclose(stream(a, b, 4).correlation(chance=True), expected, atol=1e-12)
+
+
+def test_chance_of_a_wide_layer_is_that_of_evenly_spaced_channels():
+    a, b = maps(40, channels=150)
+    rows = chance_channels(150)
+    assert len(rows) == 64 and rows[0] == 0 and set(rows.diff().tolist()) == {2, 3}
+    expected = numpy_correlation(a, b[partners(40)])[rows]
+    statistics = stream(a, b, 16)
+    np.testing.assert_allclose(statistics.correlation(chance=True), expected, atol=1e-12)
+    scores = statistics.scores("pearson")
+    assert scores["invariance"][1] == pytest.approx(np.maximum(expected[range(64), rows], 0).mean(), abs=1e-12)
+    assert scores["equivariance"][1] == pytest.approx(np.maximum(expected, 0).max(1).mean(), abs=1e-12)
+
+
+def test_leaving_out_one_part_is_merging_all_others():
+    a, b = maps(14)
+    parts = []
+    for part in batches(14, 4):
+        parts.append(PairStatistics(a.shape[1]))
+        parts[-1].update(a[part], b[part])
+    left_out = list(leave_one_out(parts))
+    assert len(left_out) == len(parts) and list(leave_one_out(parts[:1])) == []
+    for index, others in enumerate(left_out):
+        expected = merged(parts[:index] + parts[index + 1 :])
+        assert others.count == expected.count
+        torch.testing.assert_close(others.correlation(), expected.correlation(), atol=1e-12, rtol=0)
 
 
 def test_each_image_has_one_partner_and_never_itself():
