@@ -151,7 +151,6 @@ def test_the_order_of_channels_changes_no_score_of_any_layer(memory):
     relabelled.load_state_dict(others)
     digits = torch.rand(50, 1, 28, 28).double()
     plain, other = (
-        scores(model.to(memory_format=memory), quarter_turns([90, 180]), digits)
-        for model in (network, relabelled)
+        scores(model.to(memory_format=memory), quarter_turns([90, 180]), digits) for model in (network, relabelled)
     )
     assert plain == pytest.approx(other, abs=1e-9)
