@@ -48,9 +48,7 @@ from equivariance.transforms import Shift, Transformation, quarter_turns
 
 MEASURED = {"rotation": quarter_turns([90]), "translation": [Shift(8)]}
 SIDE = 128  # of the images in pixels, for the networks that take such; the others have their own size
-POSITION = re.compile(
-    r"pos_?emb|pos_bias|pos_proj|rel_pos|relative_position_bias|attention_bias|attn_mask|rope|freqs"
-)
+POSITION = re.compile(r"position|pos_?emb|pos_bias|pos_proj|rel_pos|attention_bias|attn_mask|rope|freq")
 
 EXACT = 0.9999
 
@@ -80,20 +78,21 @@ TORCHVISION = """
 alexnet convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 maxvit_t mnasnet0_5 mobilenet_v2
 mobilenet_v3_small regnet_y_400mf resnet18 shufflenet_v2_x0_5 squeezenet1_1 swin_t swin_v2_t vgg11 vit_b_32
 """
-# Why the circular check does not apply, by family: each was looked up in the network's code.
-NOT_CIRCULAR = {}
+# Why a check says no, looked up in the network's code.
+REMARKS = {}
 
 
 def look(name: str, root: Path) -> dict:
     """One line of the table: the layers of a network, its scores and checks, or why it is refused."""
     library, architecture = parsed(name)
-    began, row = time.monotonic(), {"model": name, "family": family(name)}
+    began, row = time.monotonic(), {"model": name}
     given = ("dataset=image_folder", f"dataset.root={root}", f"model={library}", f"model.name={architecture}")
     for side in (SIDE, "null"):
         try:
             with initialize_config_dir(str(CONF), version_base="1.3", job_name="measure"):
                 cfg = compose("config", [*given, f"dataset.size={side}"])
-            row |= measured(cfg) | {"refused": ""}
+            found = measured(cfg)
+            row |= {"family": family(name), **found, "refused": ""}
             break
         except UserError as error:
             row["refused"] = str(error)
@@ -141,6 +140,10 @@ def measured(cfg: DictConfig) -> dict:
         for transform in transforms:
             transform.check(height, width)
         found = scores(model, layers, transforms, pixels)
+        if name == "rotation" and (
+            dead := [each.name for each in layers if not found[each.name, "invariance"] >= 0]
+        ):
+            row["doubts"] += f"no live channel in {', '.join(dead)}"
         for place, layer in (("first", layers[0]), ("last", (maps or layers)[-1])):
             for measure in ("invariance", "equivariance"):
                 row[f"{name}_{measure}_{place}"] = found[layer.name, measure]
@@ -201,13 +204,18 @@ def circular(model: nn.Module, layers: Sequence[Layer], pixels: Tensor) -> dict[
         for dtype in (torch.float32, torch.float64):
             with Circular("circular"):
                 values = scores(twin.to(dtype), found, [shift], pixels.to(dtype))
-            away = [layer.name for layer in found if not values[layer.name, "invariance"] > EXACT]
+            live = {
+                name: value for (name, measure), value in values.items() if measure == "invariance" and value >= 0
+            }
+            away = [layer.name for layer in found if live.get(layer.name, 1) < EXACT]
             if not away:
                 break
     except Exception as error:  # what a network does with other borders and sizes is its own affair
         return {"circular": float("nan"), "circular_why": (str(error).strip() or repr(error)).splitlines()[0]}
-    lowest = min(values[layer.name, "invariance"] for layer in found)
-    return {"circular": lowest, "circular_why": f"from {away[0]} on" if away else ""}
+    return {
+        "circular": min(live.values(), default=float("nan")),
+        "circular_why": f"from {away[0]} on" if away else "",
+    }
 
 
 class Circular(TorchFunctionMode):
@@ -238,7 +246,7 @@ class Circular(TorchFunctionMode):
     def pad(self, input, pad, mode="constant", value=None):
         if input.ndim != 4 or len(pad) != 4 or min(pad) < 0 or not any(pad):
             return F.pad(input, pad, mode, value)
-        padded = F.pad(input, pad, self.fill)
+        padded = self._filled(input, pad)
         padded.around = True
         return padded
 
@@ -249,14 +257,22 @@ class Circular(TorchFunctionMode):
             (value, value) if isinstance(value, int | str) else tuple(value)
             for value in (kernel, stride, padding, dilation)
         )
-        if tuple(kernel) == tuple(input.shape[2:]):  # one window over the whole map
+        if tuple(kernel) == tuple(input.shape[2:]) and padding == (0, 0):  # one window over the whole map
             return input
         pads = []
         for n, k, s, p, d in zip(input.shape[2:], kernel, stride, padding, dilation, strict=True):
             more = max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
             left = min(more, (d * (k - 1)) // 2 if p == "same" else p)
             pads = [left, more - left, *pads]
-        return F.pad(input, pads, self.fill) if any(pads) else input
+        return self._filled(input, pads) if any(pads) else input
+
+    def _filled(self, input, pads) -> Tensor:
+        if self.fill != "circular":
+            return F.pad(input, pads, self.fill)
+        for dim, before, after in ((-1, *pads[:2]), (-2, *pads[2:])):  # F.pad goes around no more than once
+            n = input.shape[dim]
+            input = input.index_select(dim, torch.arange(-before, n + after) % n)
+        return input
 
 
 def photographs(folder: Path) -> Path:
@@ -286,6 +302,66 @@ def main(names: Sequence[str], root: Path | None, out: Path | None) -> pd.DataFr
     return table
 
 
+def page(table: pd.DataFrame) -> str:
+    """README.md: what was done, the table, what was refused, what the checks left open."""
+    refused, rest = (table[table.layers.isna() == missing] for missing in (True, False))
+    exact = rest.circular > EXACT
+    _, _, what, checks = __doc__.split("\n\n")
+    rows = [
+        f"| {row.model} | {row.family} | {row.size} | {row.layers:g} | {row.kinds} | {row.strides} "
+        f"| {change(row, 'rotation')} | {change(row, 'translation')} "
+        f"| {'1' if row.circular > EXACT else 'see below'} | {row.seconds:.0f} |"
+        for row in rest.itertuples()
+    ]
+    open_ends = [
+        f"- {row.model}: {'; '.join(filter(None, (row.doubts, shown(row))))}. {REMARKS.get(row.model, '')}".rstrip()
+        for row in rest.fillna({"doubts": "", "circular_why": ""}).itertuples()
+        if row.doubts or not row.circular > EXACT
+    ]
+    return f"""# Any network: the survey of architectures
+
+```
+python scripts/survey.py --out experiments/survey
+```
+
+{len(table)} architectures of timm {timm.__version__} and torchvision {torchvision.__version__}, the smallest of
+each module that defines some, untrained: {len(rest)} measured, {len(refused)} refused.
+{what}
+
+{checks.strip()}
+The last holds for {exact.sum()} networks; where a check says no, the reason is below.
+
+Scores are invariance / equivariance, of the first and of the last layer before pooling; seconds are those of a busy
+machine, one thread.
+
+| network | family | image | layers | layout | strides x layers | quarter turn | shift by 8 | circular | s |
+|---|---|---|---|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+## Refused
+
+{chr(10).join(f"- {row.model}: {row.refused}" for row in refused.itertuples()) or "None."}
+
+## Where a check says no
+
+{chr(10).join(open_ends)}
+"""
+
+
+def change(row, name: str) -> str:
+    first, last = (
+        " / ".join(f"{getattr(row, f'{name}_{measure}_{place}'):.2f}" for measure in ("invariance", "equivariance"))
+        for place in ("first", "last")
+    )
+    return f"{first} to {last}"
+
+
+def shown(row) -> str:
+    if row.circular != row.circular:
+        return f"no circular copy ({row.circular_why})"
+    return "" if row.circular > EXACT else f"circular {row.circular:.3f} {row.circular_why}"
+
+
 def line(row: dict) -> str:
     return " | ".join(
         f"{key}={value:.6f}" if isinstance(value, float) else f"{value}" for key, value in row.items()
@@ -300,4 +376,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
-    main(arguments.models, arguments.root, arguments.out)
+    survey_table = main(arguments.models, arguments.root, arguments.out)
+    if arguments.out:
+        write_whole(arguments.out / "README.md", page(survey_table))

@@ -19,6 +19,7 @@ FAMILIES = [
     ("resnetv2_18", 64, "stem", "n c h w", {4: 3, 8: 2, 16: 2, 32: 2}),
     ("skresnet18", 64, "act1", "n c h w", {2: 1, 4: 2, 8: 2, 16: 2, 32: 2}),
     ("test_efficientnet", 96, "bn1", "n c h w", {2: 2, 4: 2, 8: 3, 16: 4, 32: 4}),
+    ("mixnet_s", 64, "bn1", "n c h w", {2: 2, 4: 2, 8: 4, 16: 6, 32: 4}),
     ("mobilenetv3_small_050", 64, "bn1", "n c h w", {2: 1, 4: 1, 8: 2, 16: 5, 32: 4}),
     ("test_convnext", 160, "stem", "n c h w", {4: 2, 8: 2, 16: 4, 32: 2}),
     ("regnetx_002", 64, "stem", "n c h w", {2: 1, 4: 1, 8: 1, 16: 4, 32: 7}),
