@@ -58,6 +58,8 @@ class _Tree:
         self.parents = {id(child): call for call in record.root.walk() for child in call.children}
         blocks = [call for call in record.root.walk() if self._goes_beside(call)]
         self.own = {id(call) for call in blocks}
+        inside = [each for call in blocks for child in call.children for each in child.walk()]
+        self.parts = {type(each.module) for each in inside}  # of a block: none by themselves
         self.classes = {type(call.module) for call in blocks}
         self.places = {_place(call) for call in blocks}
 
@@ -75,7 +77,7 @@ class _Tree:
         if id(call) in self.own:
             return True
         alike = type(call.module) in self.classes or _place(call) in self.places
-        inner = sum(id(each) in self.own for each in call.walk())
+        inner = sum(id(each) in self.own and type(each.module) not in self.parts for each in call.walk())
         return bool(alike and call.children and inner <= 1 and self.has_map(call) and _mixing(call))
 
     def units(self) -> tuple[list[list[Call]], dict[str, str]]:

@@ -97,8 +97,9 @@ def survey(
             )
         )  # fmt: skip
     if not layers:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise UserError(f"{type(model).__name__} has no layer to measure ({reasons or 'no module puts out a map'})")
+        reasons = [f"{name}: {reason}" for name, reason in left_out.items()] or ["no module puts out a map"]
+        shown = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
+        raise UserError(f"{type(model).__name__} has no layer to measure ({shown})")
     return _cut_in_parts(layers), left_out
 
 
@@ -165,14 +166,34 @@ def _output(call: Call, value: Value, name: str | None = None) -> _Site:
 
 def _all_sites(history: Record) -> tuple[list[_Site], dict[str, str]]:
     calls, left_out = find_blocks(history)
-    sites = [
-        _output(call, next(v for v in call.outputs if v.node in history.trunk and v.node >= call.start))
-        for call in calls
-    ]
+    sites = []
+    for call in calls:
+        value = next(v for v in call.outputs if v.node in history.trunk and v.node >= call.start)
+        site, reason = _activated(_output(call, value), history)
+        sites.append(site)
+        if reason:
+            left_out[f"non-linearity of {site.name}"] = reason
     head, reason = _head(history)
     if reason:
         left_out["pool"] = reason
     return sites + head, left_out
+
+
+def _activated(site: _Site, history: Record) -> tuple[_Site, str | None]:
+    """Behind `relu(conv(x))`, a function and no module, the map is what enters the next module.
+
+    Where none takes it, the site stays in front of the function, and the text says so.
+    """
+    node = end = site.value.node
+    while end + 1 in history.activations and end + 1 in history.trunk:
+        end += 1
+    if end == node:
+        return site, None
+    for call in history.root.walk():
+        for value in call.inputs if call.start > end else ():
+            if node < value.node <= end:
+                return _Site(site.name, call, value, on_input=True), None
+    return site, f"{site.name} is measured before it: it is a function, and no module puts it out or takes it"
 
 
 def _head(history: Record) -> tuple[list[_Site], str | None]:

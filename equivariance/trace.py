@@ -54,11 +54,19 @@ class Call:
 
 @dataclass(frozen=True)
 class Record:
-    """Attributes: root, the call of the network itself; logits; trunk, the nodes that no path to them avoids."""
+    """What a forward pass was.
+
+    Attributes:
+        root: the call of the network itself.
+        logits: its output.
+        trunk: the nodes that no path to the logits avoids.
+        activations: the nodes that a function of each entry by itself makes, such as a ReLU.
+    """
 
     root: Call
     logits: Value
     trunk: frozenset[int]
+    activations: frozenset[int]
 
 
 class _Flow(TorchDispatchMode):
@@ -67,6 +75,7 @@ class _Flow(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.sources: list[set[int]] = []
+        self.activations: set[int] = set()
         self.written: dict[StorageWeakRef, int] = {}  # memory: the last node written into it in place
 
     def enter(self, tensor: Tensor, sources: set[int], axes: Axes | None) -> None:
@@ -94,6 +103,8 @@ class _Flow(TorchDispatchMode):
         for tensor, axes in zip(outputs, found, strict=True):
             in_place = any(tensor is t for t in inputs)
             self.enter(tensor, sources, axes)
+            if torch.Tag.pointwise in func.tags and len(inputs) == 1:
+                self.activations.add(tensor._node)
             if in_place and func._schema.is_mutable:
                 self.written[StorageWeakRef(tensor.untyped_storage())] = tensor._node
         return out
@@ -193,7 +204,7 @@ def record(model: nn.Module, image: Tensor) -> Record:
             handle.remove()
     root = stack[0].children[0]
     logits = _logits(root.outputs)
-    return Record(root, logits, trunk(flow.sources, logits.node))
+    return Record(root, logits, trunk(flow.sources, logits.node), frozenset(flow.activations))
 
 
 def _logits(outputs: list[Value]) -> Value:

@@ -19,6 +19,7 @@ FAMILIES = [
     ("resnetv2_18", 64, "stem", "n c h w", {4: 3, 8: 2, 16: 2, 32: 2}),
     ("skresnet18", 64, "act1", "n c h w", {2: 1, 4: 2, 8: 2, 16: 2, 32: 2}),
     ("test_efficientnet", 96, "bn1", "n c h w", {2: 2, 4: 2, 8: 3, 16: 4, 32: 4}),
+    ("mixnet_s", 64, "bn1", "n c h w", {2: 2, 4: 2, 8: 4, 16: 6, 32: 4}),
     ("mobilenetv3_small_050", 64, "bn1", "n c h w", {2: 1, 4: 1, 8: 2, 16: 5, 32: 4}),
     ("test_convnext", 160, "stem", "n c h w", {4: 2, 8: 2, 16: 4, 32: 2}),
     ("regnetx_002", 64, "stem", "n c h w", {2: 1, 4: 1, 8: 1, 16: 4, 32: 7}),
@@ -272,3 +273,29 @@ def test_the_trunk_is_what_no_edge_jumps_over():
     #       0 -> 1 -> 2 -> 4 -> 5, and 1 -> 3 -> 4: a branch around 2; 6 comes from 0 and leads nowhere
     sources = [set(), {0}, {1}, {1}, {2, 3}, {4}, {0}]
     assert trunk(sources, 5) == {0, 1, 4, 5}
+
+
+class Functional(nn.Module):
+    """As many networks are written: the non-linearities are functions, no modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3), nn.Conv2d(6, 6, 3)
+        self.norm, self.fc = nn.BatchNorm2d(6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.conv1(x)), inplace=True)
+        x = F.silu(self.conv2(x))
+        return self.fc(F.relu(self.conv3(x)).mean((2, 3)))
+
+
+def test_maps_are_taken_behind_functions_that_no_module_holds():
+    model = Functional().eval()
+    images = torch.rand(2, 3, 16, 16)
+    layers, left_out = survey(model, images[0])
+    assert [layer.name for layer in layers] == ["norm", "conv2", "conv3", "pool", "final"]
+    found = maps(model, layers, images)
+    torch.testing.assert_close(found["norm"], model.norm(model.conv1(images)).relu())
+    torch.testing.assert_close(found["conv2"], F.silu(model.conv2(found["norm"])))
+    torch.testing.assert_close(found["conv3"], model.conv3(found["conv2"]))
+    assert "conv3 is measured before it" in left_out["non-linearity of conv3"]

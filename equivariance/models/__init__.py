@@ -44,6 +44,7 @@ def build(cfg: DictConfig, images: Images) -> nn.Module:
     """
     arguments = {key: value for key, value in cfg.items() if key != "name"}
     channels, height, width = images.pixels.shape[1:]
+    model = None
     try:
         takes = inspect.signature(_target(cfg._target_)).parameters
         given = {"in_channels": channels, "num_classes": len(images.classes)}
@@ -60,10 +61,11 @@ def build(cfg: DictConfig, images: Images) -> nn.Module:
             raise
         if isinstance(cause, UserError):
             raise cause from None
-        settings = " ".join(
-            f"model.{key}={value}" for key, value in arguments.items() if key != "_target_" and value is not None
-        )
+        settings = " ".join(f"model.{key}={value}" for key, value in arguments.items() if value is not None)
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        if model is None:
+            hint = "; +model.ARGUMENT=VALUE gives an argument" if isinstance(cause, TypeError) else ""
+            raise UserError(f"model {cfg.name} ({settings}) cannot be built: {reason}{hint}") from error
         raise UserError(
             f"model {cfg.name} ({settings}) cannot take images of {channels}x{height}x{width}: {reason}{_hint(cfg)}"
         ) from error

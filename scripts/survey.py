@@ -1,0 +1,381 @@
+"""Put architectures of all families of timm and torchvision through the measurement, untrained, and check each.
+
+    python scripts/survey.py [--models NAME ...] [--root FOLDER] [--out FOLDER]
+
+Each network is built, searched for layers and measured as measure.py does it, under a quarter turn and a shift by 8
+pixels, on two photographs (those of scikit-learn; or all of FOLDER/val/CLASS/*). A network that cannot be measured
+is listed with the reason, and the table goes on. With --out it is kept: results.csv after every network, so that an
+interrupted survey goes on where it stopped, and README.md at the end.
+
+Two checks ask whether what was found is right. Strides must not fall with depth, and stride times rows be the
+height of the image. And a copy of the network whose borders are all circular, without terms of position, must not
+notice a circular shift by its stride, to the right: invariance 1 at every layer. Rows taken for columns, a wrong
+order of tokens, a wrong stride, all show there.
+"""
+
+import argparse
+import copy
+import io
+import re
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import pandas as pd
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from equivariance import data, models
+from equivariance.cli import CONF
+from equivariance.errors import UserError
+from equivariance.features import Layer, survey
+from equivariance.files import write_whole
+from equivariance.measure import Measurement, feed
+from equivariance.transforms import Shift, Transformation, quarter_turns
+
+MEASURED = {"rotation": quarter_turns([90]), "translation": [Shift(8)]}
+SIDE = 128  # of the images in pixels, for the networks that take such; the others have their own size
+POSITION = re.compile(r"position|pos_?emb|pos_bias|pos_proj|rel_pos|attention_bias|attn_mask|rope|freq")
+
+EXACT = 0.9999
+
+# The smallest network of each module of timm by number of parameters (of modules that hold several families, one of
+# each; deepseek_vit is left out: 412 million) and of each family of torchvision.
+TIMM = """
+beit_base_patch16_224 halonet_h1 eca_botnext26ts_256 lambda_resnet26rpt_256 mobileone_s1 repvgg_a0 gernet_s
+cait_xxs24_224 coat_tiny coat_lite_tiny convit_tiny convmixer_768_32 convnext_zepto_rms cpubone_nano
+crossvit_tiny_240 csatv2 cs3darknet_focus_s cspnext_tiny davit_tiny deit_tiny_patch16_224
+deit_tiny_distilled_patch16_224 densenet121 densenetblur121d dla46x_c dpn48b edgenext_xx_small efficientformer_l1
+efficientformerv2_s0 efficientnet_b0 tf_efficientnet_b0 mobilenetv2_035 mnasnet_small mixnet_s fbnetc_100 tinynet_e
+efficientvim_m1 efficientvit_b0 efficientvit_m0 vit_tiny_patch16_dinov3_qkvb eva02_tiny_patch14_224 fasternet_t0
+fastvit_t8 focalnet_tiny_srf gcvit_xxtiny gemma4_vit_167m ghostnet_050 hardcorenas_b hgnetv2_b0 hiera_tiny_224
+hieradet_small hrnet_w18_small iformer_t inception_next_atto inception_resnet_v2 inception_v3 inception_v4
+lcnetv2_small levit_128s levit_conv_128s lowformer_b0 mambaout_femto maxvit_pico_rw_256 coatnet_pico_rw_224
+poolformerv2_s12 caformer_s18 mixer_s32_224 gmlp_ti16_224 resmlp_12_224 mobilenetv3_small_050 lcnet_035
+mobilenetv5_base mobilevit_xxs mobilevitv2_050 mvitv2_tiny naflexvit_base_patch16_gap nasnetalarge
+nest_tiny nextvit_small nf_regnet_b0 pit_ti_224 pnasnet5large pvt_v2_b0 qwen3_vit_88m rdnet_tiny
+regnetx_002 repghostnet_050 repvit_m1 res2next50 resnest14d resnet10t resnetv2_18 rexnet_100 selecsls42
+legacy_seresnet18 sequencer2d_s shvit_s1 skresnet18 starnet_s050 swiftformer_xs swin_tiny_patch4_window7_224
+swinv2_tiny_window8_256 swinv2_cr_tiny_224 tiny_vit_5m_224 tnt_s_patch16_224 tresnet_m twins_svt_small
+twins_pcpvt_small vgg11_bn visformer_tiny vit_tiny_patch16_224 vit_tiny_r_s16_p8_224 vit_srelpos_small_patch16_224
+samvit_base_patch16_224 vitamin_small_224 volo_d1_224 ese_vovnet19b_slim_dw legacy_xception xception41p
+xcit_nano_12_p8_224
+"""
+TORCHVISION = """
+alexnet convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 maxvit_t mnasnet0_5 mobilenet_v2
+mobilenet_v3_small regnet_y_400mf resnet18 shufflenet_v2_x0_5 squeezenet1_1 swin_t swin_v2_t vgg11 vit_b_32
+"""
+# Why a check says no, looked up in the network's code.
+REMARKS = {}
+
+
+def look(name: str, root: Path) -> dict:
+    """One line of the table: the layers of a network, its scores and checks, or why it is refused."""
+    library, architecture = parsed(name)
+    began, row = time.monotonic(), {"model": name}
+    given = ("dataset=image_folder", f"dataset.root={root}", f"model={library}", f"model.name={architecture}")
+    for side in (SIDE, "null"):
+        try:
+            with initialize_config_dir(str(CONF), version_base="1.3", job_name="measure"):
+                cfg = compose("config", [*given, f"dataset.size={side}"])
+            found = measured(cfg)
+            row |= {"family": family(name), **found, "refused": ""}
+            break
+        except UserError as error:
+            row["refused"] = str(error)
+        except Exception as error:  # one network's failure is a line of the table, not its end
+            row["refused"] = f"failed: {type(error).__name__}: {(str(error).strip() or '-').splitlines()[0]}"
+    return row | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def parsed(name: str) -> tuple[str, str]:
+    """Library and architecture of `torchvision:NAME`, or `NAME` of timm."""
+    library, _, architecture = name.rpartition(":")
+    return library or "timm", architecture
+
+
+def family(name: str) -> str:
+    """The library's module that defines the network."""
+    library, architecture = parsed(name)
+    entry = timm.models.model_entrypoint if library == "timm" else torchvision.models.get_model_builder
+    return f"{library} {entry(architecture).__module__.rpartition('.')[2]}"
+
+
+def measured(cfg: DictConfig) -> dict:
+    """Layers, scores and checks of the network that the configuration names.
+
+    Raises:
+        UserError: it cannot be measured.
+    """
+    cfg.dataset = models.prepare(cfg.dataset, cfg.model)
+    images = data.load(cfg.dataset, "held_out")
+    pixels = images.normalise(images.pixels)
+    height, width = pixels.shape[2:]
+    torch.manual_seed(cfg.seed)
+    model = models.build(models.untrained(cfg.model), images).eval()
+    layers, left_out = survey(model, pixels[0])
+    maps = [layer for layer in layers if layer.part not in ("pool", "final")]
+    row = {
+        "size": f"{height}x{width}",
+        "layers": len(maps),
+        "kinds": ", ".join(dict.fromkeys(layer.kind for layer in maps)),
+        "strides": " ".join(f"{s or 0:g}x{len([*g])}" for s, g in groupby(layer.stride for layer in maps)),
+        "left_out": "; ".join(left_out),
+        "doubts": "; ".join(doubts(layers, height, width)),
+    }
+    for name, transforms in MEASURED.items():
+        for transform in transforms:
+            transform.check(height, width)
+        found = scores(model, layers, transforms, pixels)
+        if name == "rotation" and (
+            dead := [each.name for each in layers if not found[each.name, "invariance"] >= 0]
+        ):
+            row["doubts"] += f"no live channel in {', '.join(dead)}"
+        for place, layer in (("first", layers[0]), ("last", (maps or layers)[-1])):
+            for measure in ("invariance", "equivariance"):
+                row[f"{name}_{measure}_{place}"] = found[layer.name, measure]
+    return row | circular(model, layers, pixels)
+
+
+def scores(
+    model: nn.Module, layers: Sequence[Layer], transforms: Sequence[Transformation], pixels: Tensor
+) -> dict[tuple[str, str], float]:
+    """{(layer, measure): mean over the transformations}."""
+    measurement = Measurement(model, layers, transforms, len(pixels), blocks=1)
+    for _ in feed(measurement, pixels.__getitem__, len(pixels), size=2):
+        pass
+    rows = pd.DataFrame([(s.layer.name, s.measure, s.value) for s in measurement.scores()])
+    return rows.groupby([0, 1])[2].mean().to_dict()
+
+
+def doubts(layers: Sequence[Layer], height: int, width: int) -> Iterator[str]:
+    """What cannot be, or is rare enough to be looked at by hand."""
+    maps = [layer for layer in layers if layer.part not in ("pool", "final")]
+    if len(maps) < 4:
+        yield f"only {len(maps)} layers before pooling"
+    for part in ("pool", "final"):
+        if part not in [layer.part for layer in layers]:
+            yield f"no {part}"
+    for layer in maps:
+        if layer.stride is None:
+            yield f"{layer.name} has no stride"
+        elif max(abs(layer.stride * n - side) for n, side in zip(layer.size, (height, width), strict=True)) >= (
+            2 * layer.stride
+        ):
+            yield f"{layer.name}: {layer.size[0]} rows of stride {layer.stride:g} are not {height}"
+    strides = [layer.stride for layer in maps if layer.stride]
+    if any(after < before for before, after in pairwise(strides)):
+        yield "strides fall"
+
+
+def circular(model: nn.Module, layers: Sequence[Layer], pixels: Tensor) -> dict[str, float | str]:
+    """The lowest invariance of any layer of a circular copy under a shift by its stride; or why there is none.
+
+    The copy is the network with circular borders (see `Circular`) and without terms of position; in float64 where
+    float32 is not enough. The image is enlarged to a multiple of the largest stride.
+    """
+    step = int(max((layer.stride or 1 for layer in layers), default=1))
+    height, width = (-(-side // step) * step for side in pixels.shape[2:])
+    pixels = F.interpolate(pixels[:2], (height, width), mode="bilinear")
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, tensor in [*twin.named_parameters(), *twin.named_buffers()]:
+            if POSITION.search(name) and tensor.is_floating_point():
+                tensor.zero_()
+    shift = Shift(step, direction="horizontal", border="circular")
+    try:
+        with Circular("replicate"):  # padding that is known to keep axes what they are
+            found, _ = survey(twin, pixels[0])
+        if [layer.name for layer in found] != [layer.name for layer in layers]:
+            return {"circular": float("nan"), "circular_why": "other layers with circular borders"}
+        for dtype in (torch.float32, torch.float64):
+            with Circular("circular"):
+                values = scores(twin.to(dtype), found, [shift], pixels.to(dtype))
+            live = {
+                name: value for (name, measure), value in values.items() if measure == "invariance" and value >= 0
+            }
+            away = [layer.name for layer in found if live.get(layer.name, 1) < EXACT]
+            if not away:
+                break
+    except Exception as error:  # what a network does with other borders and sizes is its own affair
+        return {"circular": float("nan"), "circular_why": (str(error).strip() or repr(error)).splitlines()[0]}
+    return {
+        "circular": min(live.values(), default=float("nan")),
+        "circular_why": f"from {away[0]} on" if away else "",
+    }
+
+
+class Circular(TorchFunctionMode):
+    """Inside, windows run around: n rows become n / stride ones, padded by `fill` as far as that needs.
+
+    For convolutions, pooling and explicit padding of maps, whether the network pads them or not.
+    """
+
+    def __init__(self, fill: str):
+        super().__init__()
+        self.fill = fill
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        own = getattr(self, getattr(func, "__name__", ""), None)
+        return (own or func)(*args, **(kwargs or {}))
+
+    def conv2d(self, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+        around = self._around(input, weight.shape[2:], stride, padding, dilation)
+        return F.conv2d(around, weight, bias, stride, 0, dilation, groups)
+
+    def max_pool2d(self, input, kernel_size, stride=None, padding=0, dilation=1, *rest, **options):
+        around = self._around(input, kernel_size, stride or kernel_size, padding, dilation)
+        return F.max_pool2d(around, kernel_size, stride, 0, dilation)
+
+    def avg_pool2d(self, input, kernel_size, stride=None, padding=0, *rest, **options):
+        return F.avg_pool2d(self._around(input, kernel_size, stride or kernel_size, padding), kernel_size, stride)
+
+    def pad(self, input, pad, mode="constant", value=None):
+        if input.ndim != 4 or len(pad) != 4 or min(pad) < 0 or not any(pad):
+            return F.pad(input, pad, mode, value)
+        padded = self._filled(input, pad)
+        padded.around = True
+        return padded
+
+    def _around(self, input, kernel, stride, padding, dilation=1) -> Tensor:
+        if getattr(input, "around", False):  # padded by the line before
+            return input
+        kernel, stride, padding, dilation = (
+            (value, value) if isinstance(value, int | str) else tuple(value)
+            for value in (kernel, stride, padding, dilation)
+        )
+        if tuple(kernel) == tuple(input.shape[2:]) and padding == (0, 0):  # one window over the whole map
+            return input
+        pads = []
+        for n, k, s, p, d in zip(input.shape[2:], kernel, stride, padding, dilation, strict=True):
+            more = max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
+            left = min(more, (d * (k - 1)) // 2 if p == "same" else p)
+            pads = [left, more - left, *pads]
+        return self._filled(input, pads) if any(pads) else input
+
+    def _filled(self, input, pads) -> Tensor:
+        if self.fill != "circular":
+            return F.pad(input, pads, self.fill)
+        for dim, before, after in ((-1, *pads[:2]), (-2, *pads[2:])):  # F.pad goes around no more than once
+            n = input.shape[dim]
+            input = input.index_select(dim, torch.arange(-before, n + after) % n)
+        return input
+
+
+def photographs(folder: Path) -> Path:
+    """The two photographs that come with scikit-learn, as class folders."""
+    for name, pixels in zip(("building", "flower"), load_sample_images().images, strict=True):
+        (folder / "val" / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(folder / "val" / name / "1.png")
+    return folder
+
+
+def main(names: Sequence[str], root: Path | None, out: Path | None) -> pd.DataFrame:
+    table = pd.DataFrame()
+    if out and (out / "results.csv").exists():
+        table = pd.read_csv(io.StringIO((out / "results.csv").read_text()))
+        print(f"{len(table)} networks are in {out / 'results.csv'}: delete it to start again")
+    done = set(table.get("model", ()))
+    with tempfile.TemporaryDirectory() as folder:
+        root = root or photographs(Path(folder))
+        for name in names:
+            if name in done:
+                continue
+            row = look(name, root)
+            print(line(row), flush=True)
+            table = pd.concat([table, pd.DataFrame([row])])
+            if out:
+                write_whole(out / "results.csv", table.to_csv(index=False, float_format="%.6f"))
+    return table
+
+
+def page(table: pd.DataFrame) -> str:
+    """README.md: what was done, the table, what was refused, what the checks left open."""
+    refused, rest = (table[table.layers.isna() == missing] for missing in (True, False))
+    exact = rest.circular > EXACT
+    _, _, what, checks = __doc__.split("\n\n")
+    rows = [
+        f"| {row.model} | {row.family} | {row.size} | {row.layers:g} | {row.kinds} | {row.strides} "
+        f"| {change(row, 'rotation')} | {change(row, 'translation')} "
+        f"| {'1' if row.circular > EXACT else 'see below'} | {row.seconds:.0f} |"
+        for row in rest.itertuples()
+    ]
+    open_ends = [
+        f"- {row.model}: {'; '.join(filter(None, (row.doubts, shown(row))))}. {REMARKS.get(row.model, '')}".rstrip()
+        for row in rest.fillna({"doubts": "", "circular_why": ""}).itertuples()
+        if row.doubts or not row.circular > EXACT
+    ]
+    return f"""# Any network: the survey of architectures
+
+```
+python scripts/survey.py --out experiments/survey
+```
+
+{len(table)} architectures of timm {timm.__version__} and torchvision {torchvision.__version__}, the smallest of
+each module that defines some, untrained: {len(rest)} measured, {len(refused)} refused.
+{what}
+
+{checks.strip()}
+The last holds for {exact.sum()} networks; where a check says no, the reason is below.
+
+Scores are invariance / equivariance, of the first and of the last layer before pooling; seconds are those of a busy
+machine, one thread.
+
+| network | family | image | layers | layout | strides x layers | quarter turn | shift by 8 | circular | s |
+|---|---|---|---|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+## Refused
+
+{chr(10).join(f"- {row.model}: {row.refused}" for row in refused.itertuples()) or "None."}
+
+## Where a check says no
+
+{chr(10).join(open_ends)}
+"""
+
+
+def change(row, name: str) -> str:
+    first, last = (
+        " / ".join(f"{getattr(row, f'{name}_{measure}_{place}'):.2f}" for measure in ("invariance", "equivariance"))
+        for place in ("first", "last")
+    )
+    return f"{first} to {last}"
+
+
+def shown(row) -> str:
+    if row.circular != row.circular:
+        return f"no circular copy ({row.circular_why})"
+    return "" if row.circular > EXACT else f"circular {row.circular:.3f} {row.circular_why}"
+
+
+def line(row: dict) -> str:
+    return " | ".join(
+        f"{key}={value:.6f}" if isinstance(value, float) else f"{value}" for key, value in row.items()
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    everything = [*TIMM.split(), *(f"torchvision:{name}" for name in TORCHVISION.split())]
+    parser.add_argument("--models", nargs="+", default=everything, help="timm's names, or torchvision:NAME")
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    survey_table = main(arguments.models, arguments.root, arguments.out)
+    if arguments.out:
+        write_whole(arguments.out / "README.md", page(survey_table))
