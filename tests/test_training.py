@@ -13,7 +13,7 @@ from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from test_config import config
 
-from equivariance import augmentation, data, training
+from equivariance import augmentation, data
 from equivariance.augmentation import Augmentation, Crop, CutMix, RandAugment
 from equivariance.hardware import Hardware
 from equivariance.models import CNN7
@@ -111,13 +111,14 @@ def test_a_loss_that_is_no_number_stops_the_run(run):
     assert result.code == 1 and "the loss is nan in epoch 1" in result.error and "recipe.lr" in result.error
 
 
-def start_training(augment, seed=0):
+def start_training(augment, seed=0, recipe=(), hardware=None):
     """CNN-7 on digits6 with 12 steps in an epoch, and its images."""
-    cfg = config("dataset=digits6", "model=cnn7", "recipe.batch_size=64")
-    hardware = Hardware("cpu", "float32", threads=1)
+    cfg = config("dataset=digits6", "model=cnn7", "recipe.batch_size=64", *recipe)
+    hardware = hardware or Hardware("cpu", "float32", threads=1)
     torch.manual_seed(seed)
     model = hardware.place(CNN7(1, 6, width=8))
-    return Training(model, cfg.recipe, hardware, seed, augment), data.load(cfg.dataset, "train")
+    images = data.load(cfg.dataset, "train").to(hardware.device)
+    return Training(model, cfg.recipe, hardware, seed, augment), images
 
 
 def train_until(run, images, epoch, step=0):
@@ -132,12 +133,12 @@ def train_until(run, images, epoch, step=0):
 
 
 @pytest.mark.parametrize("augment", [Augmentation([Crop(4)], CutMix(0.5)), Augmentation([RandAugment()])])
-def test_augmented_runs_resume_exactly_within_an_epoch(augment, tmp_path, monkeypatch):
+def test_augmented_runs_resume_exactly_within_an_epoch(augment, tmp_path):
     whole, images = start_training(augment)
     train_until(whole, images, 2)
     for step, chunk in ((0, 32), (5, 32), (5, 2)):  # how many batches are augmented at once changes nothing
-        monkeypatch.setattr(training, "CHUNK", chunk)
         broken, _ = start_training(augment)
+        broken.hardware.chunk = chunk
         train_until(broken, images, 1, step)
         torch.save(broken.state(), tmp_path / "state.pt")
         resumed, _ = start_training(augment, seed=1)
