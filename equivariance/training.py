@@ -206,10 +206,11 @@ class Training:
         loss, _ = self.totals.means()
         finite = all(weights.isfinite().all() for weights in self.model.state_dict().values())
         if not finite or not loss <= 10 * math.log(classes):
+            lost = f"the loss is {loss:.4g} in epoch {self.epoch + 1}{'' if finite else ', weights are no numbers'}"
+            kept = f"epoch {self.epoch} is kept" if self.epoch else "nothing was saved"
             raise UserError(
-                f"the loss is {loss:.4g} in epoch {self.epoch + 1}{'' if finite else ', weights are no numbers'}; "
-                f"epoch {self.epoch} is kept, the same command would go on from there to the same end: "
-                f"try a lower recipe.lr than {self.recipe.lr}"
+                f"{lost}; {kept}, and the same command would come to the same end: "
+                f"try a lower recipe.lr than {self.recipe.lr} in another run_dir"
             )
 
 
