@@ -137,7 +137,7 @@ def test_failing_jobs_are_named_and_the_others_finish(run, tmp_path, monkeypatch
         step(self, images, labels)
 
     monkeypatch.setattr(Training, "step", failing)
-    result = run("train.py", "-m", "seed=0,1,2", *TINY, "recipe.epochs=1")
+    result = run("train.py", "hydra.mode=MULTIRUN", "seed=0,1,2", *TINY, "recipe.epochs=1")
     folder = tmp_path / "runs/digits6/cnn7/none"
     assert result.code == 1 and result.error.endswith(f"2 failed: {folder}/seed0; {folder}/seed1")
     assert "out of memory: give a lower recipe.batch_size than 128" in result.error
