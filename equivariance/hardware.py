@@ -48,7 +48,8 @@ class Hardware:
         # The GPU gets an epoch of CIFAR-10 at once: torchvision's operations wait for it once an epoch.
         self.chunk = 32 if self.device.type == "cpu" else 400
         torch.backends.cudnn.deterministic = True  # a resumed run repeats an uninterrupted one
-        channels_last = self.device.type == "cuda" or (self.device.type == "cpu" and self.threads == 1)
+        on_cpu = self.device.type == "cpu" and (self.threads == 1 or precision == "bfloat16")
+        channels_last = self.device.type == "cuda" or on_cpu
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def place(self, model: torch.nn.Module) -> torch.nn.Module:
