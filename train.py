@@ -54,7 +54,9 @@ def main(cfg: DictConfig) -> None:
         steps = training.steps(len(train))
         bar = progress(title, recipe.epochs * steps, training.epoch * steps + training.start, recipe.batch_size)
         wandb_id = saved["wandb_id"] if saved else None
-        with bar, tracked(cfg, "train", run.folder, wandb_id, provenance) as tracker:
+        shown = 50 if hardware.device.type == "cpu" else steps  # to show the loss waits for the device
+        fits = hardware.enough_memory("recipe.batch_size", recipe.batch_size)
+        with bar, fits, tracked(cfg, "train", run.folder, wandb_id, provenance) as tracker:
 
             def save() -> None:
                 run.save(training.state() | provenance | {"config": config, "wandb_id": tracker.id})
@@ -65,18 +67,18 @@ def main(cfg: DictConfig) -> None:
                 for images, labels in training.batches(train):
                     training.step(images, labels)
                     bar.update(len(labels))
-                    if not bar.disable and (training.start % 50 == 0 or training.start == steps):
+                    if not bar.disable and (training.start % shown == 0 or training.start == steps):
                         loss, accuracy = training.totals.means()
                         bar.set_postfix_str(
                             f"epoch {training.epoch + 1}, loss {loss:.4f}, acc {accuracy:.2%}", False
                         )
                     if stop:
-                        training.check_finite()
+                        training.check_loss(train.num_classes)
                         save()
                         print(f"\nstopped in epoch {training.epoch + 1}; the same command resumes {run.folder}")
                         raise SystemExit(stop.exit_code)
 
-                training.check_finite()
+                training.check_loss(train.num_classes)
                 train_loss, train_accuracy = training.totals.means()
                 loss, accuracy = evaluate(model, held_out, hardware)
                 metrics = {

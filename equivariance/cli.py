@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,15 +48,18 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
             if not isinstance(cfg.seed, int) or cfg.seed < 0:
                 raise UserError(f"seed={cfg.seed}: needs a whole number from 0 on")
             task(cfg)
-        except EXPECTED as error:
-            if full_error:
+        except Exception as error:
+            job, expected = HydraConfig.get(), isinstance(error, EXPECTED)
+            if full_error or (job.mode is RunMode.RUN and not expected):
                 raise
-            job = HydraConfig.get()
             if job.mode is RunMode.RUN:
                 sys.exit(f"{program}: {one_line(error)}")
-            print(f"{program} {job.runtime.output_dir}: {one_line(error)}", file=sys.stderr)
+            if not expected:
+                traceback.print_exc()
+            cause = f"{job.runtime.output_dir}: {one_line(error) if expected else repr(error)}"
+            print(f"{program} {cause}", file=sys.stderr)
             if "BasicLauncher" not in job.launcher._target_:  # another process: Hydra carries the failure over
-                raise
+                raise UserError(f"failed: {cause}") from None
             failed.append(job.runtime.output_dir)  # the other jobs of the sweep go on
 
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"

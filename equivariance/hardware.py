@@ -1,7 +1,11 @@
 """Where and how fast: device, number format, memory layout. All that is there for speed sits here."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 
+from equivariance.capture import Captured
 from equivariance.errors import UserError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -20,7 +24,13 @@ class Hardware:
     `scripts/bench.py train` repeats these measurements.
     """
 
-    def __init__(self, device: str = "auto", precision: str = "auto", threads: int | None = None):
+    def __init__(
+        self,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        graph: str | bool = "auto",
+    ):
         if threads is not None:
             if threads < 1:
                 raise UserError(f"hardware.threads={threads}: needs at least 1")
@@ -32,16 +42,39 @@ class Hardware:
         if precision not in PRECISIONS:
             raise UserError(f"hardware.precision={precision}: choose auto, {' or '.join(PRECISIONS)}")
         self.precision = precision
-        channels_last = self.device.type == "cuda" or (self.device.type == "cpu" and self.threads == 1)
+        if graph not in ("auto", True, False) or (graph is True and self.device.type != "cuda"):
+            raise UserError(f"hardware.graph={graph}: choose auto, false, or on a CUDA device true")
+        self.graph = self.device.type == "cuda" if graph == "auto" else graph
+        # The GPU gets an epoch of CIFAR-10 at once: torchvision's operations wait for it once an epoch.
+        self.chunk = 32 if self.device.type == "cpu" else 400
+        torch.backends.cudnn.deterministic = True  # a resumed run repeats an uninterrupted one
+        on_cpu = self.device.type == "cpu" and (self.threads == 1 or precision == "bfloat16")
+        channels_last = self.device.type == "cuda" or on_cpu
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
 
     def place(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model on the device, in the layout that is fastest there."""
         return model.to(self.device, memory_format=self.layout)
 
+    def capture(self, work: Callable[..., None]) -> Callable[..., None]:
+        """The work, on CUDA devices as one graph."""
+        return Captured(work) if self.graph else work
+
     def autocast(self) -> torch.autocast:
         """The context in which a training step's forward pass runs."""
         return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32")
+
+    @contextmanager
+    def enough_memory(self, key: str, value: int) -> Iterator[None]:
+        """Where the device runs out of memory, name the key of the configuration that decides how much is needed.
+
+        Raises:
+            UserError: instead of PyTorch's error.
+        """
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise UserError(f"{self.name} is out of memory: give a lower {key} than {value}") from error
 
     @property
     def name(self) -> str:
@@ -53,12 +86,14 @@ class Hardware:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
+        name = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device  # with its index
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"hardware.device={name}: {str(error).splitlines()[0]}") from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # streams and graphs are of the current one
+    return device
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

@@ -1,7 +1,6 @@
 """A run's folder: what is in it, what it was made from, and who may write there."""
 
 import io
-import pickle
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +62,7 @@ class Run:
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             made_with = state["config"]
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, TypeError) as error:
+        except Exception as error:  # garbage makes the unpickler raise anything
             raise UserError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
         wanted = config | {key: made_with.get(key) for key in ignore}
         if difference := first_difference(made_with, wanted):

@@ -15,8 +15,6 @@ from equivariance.data import Images
 from equivariance.errors import UserError
 from equivariance.hardware import Hardware
 
-CHUNK = 32  # batches augmented at once: enough that the operations, not their calls, take the time
-
 
 def check_recipe(recipe: DictConfig, images: int) -> None:
     """Refuse what cannot be trained, naming the key.
@@ -41,11 +39,16 @@ def check_recipe(recipe: DictConfig, images: int) -> None:
         refuse("optimiser", "choose adam or sgd")
 
 
-def optimiser(recipe: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Adam or SGD with momentum, weight decay as an L2 term of the gradient (coupled), on every parameter."""
-    common = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": True}
+def optimiser(recipe: DictConfig, model: nn.Module, captured: bool = False) -> torch.optim.Optimizer:
+    """Adam or SGD with momentum, weight decay as an L2 term of the gradient (coupled), on every parameter.
+
+    Args:
+        captured: the learning rate is a tensor, which a captured step reads.
+    """
+    lr = torch.tensor(recipe.lr, device=next(model.parameters()).device) if captured else recipe.lr
+    common = {"lr": lr, "weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimiser == "adam":
-        return torch.optim.Adam(model.parameters(), **common)
+        return torch.optim.Adam(model.parameters(), capturable=captured, **common)
     return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, **common)
 
 
@@ -60,11 +63,18 @@ class Totals:
 
     loss: Tensor
     correct: Tensor
-    images: int = 0
+    images: Tensor
 
     @classmethod
     def zero(cls, device: torch.device) -> "Totals":
-        return cls(torch.zeros((), device=device), torch.zeros((), dtype=torch.long, device=device))
+        return cls(
+            *(torch.zeros((), dtype=dtype, device=device) for dtype in (torch.float, torch.long, torch.long))
+        )
+
+    def set(self, loss: float | Tensor = 0, correct: int | Tensor = 0, images: int | Tensor = 0) -> None:
+        """Go back to these sums, where a captured step finds them."""
+        for place, value in ((self.loss, loss), (self.correct, correct), (self.images, images)):
+            place.copy_(torch.as_tensor(value))
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch; where labels are mixed, (n, classes), that of the largest share is the right one."""
@@ -75,7 +85,8 @@ class Totals:
 
     def means(self) -> tuple[float, float]:
         """Mean loss, and accuracy in [0, 1]."""
-        return self.loss.item() / self.images, self.correct.item() / self.images
+        images = self.images.item()
+        return self.loss.item() / images, self.correct.item() / images
 
 
 class Training:
@@ -103,10 +114,11 @@ class Training:
     ):
         self.model, self.recipe, self.hardware = model, recipe, hardware
         self.augmentation = augmentation or Augmentation()
-        self.optimiser = optimiser(recipe, model)
+        self.optimiser = optimiser(recipe, model, hardware.graph)
         self.generator = torch.Generator().manual_seed(seed)
         self.epoch, self.start, self.order, self.draws, self.history = 0, 0, None, None, []
         self.totals = Totals.zero(hardware.device)
+        self.descend = hardware.capture(self._descend)
 
     def state(self) -> dict[str, Any]:
         """Everything, as tensors and plain values."""
@@ -123,11 +135,14 @@ class Training:
         for key in self.PROGRESS:
             setattr(self, key, state.get(key))  # there were no draws before there were augmentations
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        here = {
+            "param_groups": self.optimiser.state_dict()["param_groups"]
+        }  # as the recipe and this device have it
+        self.optimiser.load_state_dict(state["optimiser"] | here)
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_rng"])
-        loss, correct, images = state["totals"]
-        self.totals = Totals(loss.to(self.hardware.device), correct.to(self.hardware.device), images)
+        self.totals.set(*state["totals"])
+        self.descend = self.hardware.capture(self._descend)  # the optimiser's state lies elsewhere now
 
     def steps(self, images: int) -> int:
         """Steps of an epoch; what is left over for an incomplete batch, other images each time, is not used."""
@@ -143,8 +158,8 @@ class Training:
             self.order = torch.randperm(len(images), generator=self.generator)
         if self.draws is None:
             self.draws = self.augmentation.draw(steps * size, self.generator)
-        for first in range(self.start, steps, CHUNK):
-            chunk = slice(first * size, min(first + CHUNK, steps) * size)
+        for first in range(self.start, steps, self.hardware.chunk):
+            chunk = slice(first * size, min(first + self.hardware.chunk, steps) * size)
             chosen, draws = self.order[chunk].to(device), self.draws[chunk]
             pixels = self.augmentation.augment(images.pixels[chosen], draws)
             labels, draws = images.labels[chosen], draws.to(device)
@@ -154,38 +169,48 @@ class Training:
 
     def step(self, images: Tensor, labels: Tensor) -> None:
         """One step of gradient descent on the cross-entropy, for mixed labels the mean over their shares."""
+        self.descend(images, labels)
+        self.start += 1
+
+    def _descend(self, images: Tensor, labels: Tensor) -> None:
+        """What a step does on the device; `self.descend` does it, on CUDA devices as one graph."""
         with self.hardware.autocast():
             logits = self.model(images.contiguous(memory_format=self.hardware.layout))
         loss = F.cross_entropy(logits.float(), labels)
-        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
         self.totals.add(loss, logits, labels)
-        self.start += 1
 
     def begin_epoch(self) -> None:
         """Set the learning rate of this epoch and the mode of the network."""
         self.model.train()
+        rate = learning_rate(self.recipe, self.epoch)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.epoch)
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Count the epoch, with what was measured at its end."""
         self.epoch, self.start, self.order, self.draws = self.epoch + 1, 0, None, None
-        self.totals = Totals.zero(self.hardware.device)
+        self.totals.set()
         self.history.append(metrics)
 
-    def check_finite(self) -> None:
-        """Refuse to go on once the loss is no number.
+    def check_loss(self, classes: int) -> None:
+        """Refuse to go on once the network is lost: its loss or a weight is no number, or the loss exploded.
+
+        A loss above ten times that of guessing, ln(classes), counts as exploded.
 
         Raises:
             UserError: with the epoch.
         """
         loss, _ = self.totals.means()
-        if not math.isfinite(loss):
+        finite = all(weights.isfinite().all() for weights in self.model.state_dict().values())
+        if not finite or not loss <= 10 * math.log(classes):
+            lost = f"the loss is {loss:.4g} in epoch {self.epoch + 1}{'' if finite else ', weights are no numbers'}"
+            kept = f"epoch {self.epoch} is kept" if self.epoch else "nothing was saved"
             raise UserError(
-                f"the loss is {loss} in epoch {self.epoch + 1}; what was saved before is kept; "
-                f"try a lower recipe.lr than {self.recipe.lr}"
+                f"{lost}; {kept}, and the same command would come to the same end: "
+                f"try a lower recipe.lr than {self.recipe.lr} in another run_dir"
             )
 
 

@@ -1,6 +1,6 @@
 """What was claimed, what we found: the rows of the tables of verdicts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -32,3 +32,23 @@ def markdown(verdicts: Iterable[Verdict]) -> str:
     lines = ["| | claim | verdict | ours |", "|---|---|---|---|"]
     lines += [f"| {one.number} | {one.claim} | **{one}** | {one.evidence} |" for one in verdicts]
     return "\n".join(lines)
+
+
+Rule = tuple[str, str, Sequence, Callable[[pd.DataFrame], tuple[bool, str]]]
+
+
+def decide(rules: Iterable[Rule], results: pd.DataFrame, group: str) -> list[Verdict]:
+    """One verdict for each rule: "not run" unless every network that it compares was measured.
+
+    Args:
+        rules: number, claim, the networks that it compares, and a function of the rows to whether it holds
+            and the evidence.
+        results: rows of trained networks.
+        group: the column that names the networks: "aug", "width".
+    """
+    decided = []
+    for number, claim, networks, rule in rules:
+        missing = [str(network) for network in networks if network not in set(results[group])]
+        found = (None, f"no rows with {group} {', '.join(missing)}") if missing else rule(results)
+        decided.append(Verdict(number, claim, *found))
+    return decided

@@ -1,11 +1,12 @@
 """Time the work that costs most, against the plain way, in one run.
 
-    python scripts/bench.py train [--threads 2] [--batch 128] [--rounds 12]
+    python scripts/bench.py train [--models cnn7 resnet44] [--threads 2] [--batch 128] [--rounds 12]
     python scripts/bench.py measure [--models cnn7 resnet44] [--batch 64]
 
-`train`: one step of CNN-7 (forward, backward, update) on batches drawn from a uint8 tensor, as train.py runs it,
-against the plain step of the same network: eager, contiguous (NCHW), float32, unfused Adam. Both run in turn, so
-that a busy machine slows both; the best round of each counts.
+`train`: one step of each network (forward, backward, update) on batches drawn from a uint8 tensor, as train.py runs
+it, against the plain step of the same network: eager, contiguous (NCHW), float32, unfused optimiser. Both run in
+turn, so that a busy machine slows both; the best round of each counts. Then the input of a step for each
+augmentation: choosing, augmenting, mixing and normalising the images.
 
 `measure`: a batch and its three quarter turns through each network, bare and measured (statistics of every layer
 inside the hooks), in turn; the ratio, and the peak memory of both.
@@ -15,14 +16,16 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
+from equivariance.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
 from equivariance.data import Images
 from equivariance.features import find_layers
 from equivariance.hardware import Hardware
@@ -32,58 +35,88 @@ from equivariance.training import Training
 from equivariance.transforms import quarter_turns
 
 STEPS = 5  # of each kind a round
+PLAIN = "plain eager NCHW float32"
 NETWORKS = {  # and the images (c, h, w) that they take
     "cnn7": (lambda: CNN7(1, 10), (1, 28, 28)),
     "resnet44": (lambda: ResNet(3, 10, depth=44), (3, 32, 32)),
 }
+RECIPES = {"cnn7": "table1", "resnet44": "table2"}
+AUGMENTATIONS = {
+    "none": Augmentation(),
+    "crop_flip": Augmentation([Crop(), Flip()]),
+    "randaugment": Augmentation([RandAugment()]),
+    "cutmix": Augmentation((), CutMix()),
+}
 
 
-def train(threads: int, batch: int, rounds: int) -> None:
-    """Print the time of a plain step, of ours in each precision, and their ratios."""
-    recipe = OmegaConf.load(REPOSITORY / "conf/recipe/table1.yaml")
-    pixels = torch.randint(256, (4096, 1, 28, 28), dtype=torch.uint8)
-    labels = torch.randint(6, (4096,))
-    images = Images(pixels, labels, "234579", torch.tensor([0.1307]), torch.tensor([0.3081]))
+def train(threads: int, batch: int, rounds: int, names: list[str]) -> None:
+    """Print, for each network, the time of a plain step, of ours in each precision, and their ratios.
 
-    def plain() -> Callable[[], None]:
-        model = CNN7(1, 6).to(hardware.device)
-        adam = torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-
-        def step() -> None:
-            chosen = torch.randint(4096, (batch,))
-            adam.zero_grad()
-            loss = F.cross_entropy(model(on_device.normalise(on_device.pixels[chosen])), on_device.labels[chosen])
-            loss.backward()
-            adam.step()
-            loss.item()  # the usual script shows it after every step
-
-        return step
-
-    def ours(precision: str) -> Callable[[], None]:
-        fast = Hardware(precision=precision)
-        model = fast.place(CNN7(1, 6))
-        training = Training(model, recipe, fast, seed=0)
-
-        def run() -> None:
-            chosen = torch.randint(4096, (batch,))
-            training.step(on_device.normalise(on_device.pixels[chosen]), on_device.labels[chosen])
-
-        return run
-
+    And the share of a step that the input takes, for each augmentation.
+    """
     hardware = Hardware(threads=threads)
-    on_device = images.to(hardware.device)
-    kinds = {"plain eager NCHW float32": plain()}
-    kinds |= {f"ours, {precision}": ours(precision) for precision in dict.fromkeys(("float32", hardware.precision))}
-    best = dict.fromkeys(kinds, float("inf"))
-    for step in kinds.values():
-        step()
-    for _ in range(rounds):
-        for name, step in kinds.items():
-            best[name] = min(best[name], _time(step, hardware.device))
-    reference = best["plain eager NCHW float32"]
-    print(f"CNN-7, batch {batch}, {hardware.name}: one training step")
-    for name, seconds in best.items():
-        print(f"{name:26s} {1e3 * seconds:7.2f} ms   {reference / seconds:5.2f} x")
+    for name in names:
+        build, shape = NETWORKS[name]
+        recipe = OmegaConf.load(REPOSITORY / f"conf/recipe/{RECIPES[name]}.yaml")
+        recipe.batch_size = batch
+        pixels = torch.randint(256, (32 * batch, *shape), dtype=torch.uint8)
+        grey = torch.full(shape[:1], 0.5)
+        images = Images(pixels, torch.randint(10, (len(pixels),)), range(10), grey, grey).to(hardware.device)
+        trainings = {}
+
+        def plain(build=build, recipe=recipe, images=images) -> Callable[[], None]:
+            model = build().to(hardware.device)
+            update = plain_optimiser(recipe, model)
+
+            def step() -> None:
+                chosen = torch.randint(len(images), (batch,))
+                update.zero_grad()
+                loss = F.cross_entropy(model(images.normalise(images.pixels[chosen])), images.labels[chosen])
+                loss.backward()
+                update.step()
+                loss.item()  # the usual script shows it after every step
+
+            return step
+
+        def ours(precision: str, build=build, recipe=recipe, images=images, made=trainings) -> Callable[[], None]:
+            fast = Hardware(precision=precision)
+            made[precision] = training = Training(fast.place(build()), recipe, fast, seed=0)
+            training.begin_epoch()
+
+            def step() -> None:
+                chosen = torch.randint(len(images), (batch,))
+                training.step(images.normalise(images.pixels[chosen]), images.labels[chosen])
+
+            return step
+
+        kinds = {PLAIN: plain()}
+        kinds |= {f"ours, {kind}": ours(kind) for kind in dict.fromkeys(("float32", hardware.precision))}
+        best = _best(kinds, rounds, hardware.device)
+        print(f"{name}, batch {batch}, {hardware.name}: one training step")
+        for kind, seconds in best.items():
+            print(f"{kind:26s} {1e3 * seconds:7.2f} ms   {best[PLAIN] / seconds:5.2f} x")
+
+        training = trainings[hardware.precision]
+        inputs = {aug: partial(_draw, training, images, augment) for aug, augment in AUGMENTATIONS.items()}
+        steps = training.steps(len(images))
+        for aug, seconds in _best(inputs, rounds, hardware.device, steps=1).items():
+            share = seconds / steps / (seconds / steps + best[f"ours, {hardware.precision}"])
+            print(f"input, {aug:19s} {1e3 * seconds / steps:7.2f} ms   {share:6.1%} of a step")
+
+
+def plain_optimiser(recipe: DictConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of a recipe, as one would write it: not fused."""
+    common = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), **common)
+    return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, **common)
+
+
+def _draw(training: Training, images: Images, augment: Augmentation) -> None:
+    """All batches of an epoch: chosen, augmented, mixed, normalised."""
+    training.augmentation, training.order, training.draws, training.start = augment, None, None, 0
+    for _ in training.batches(images):
+        pass
 
 
 def measure(threads: int, batch: int, rounds: int, names: list[str]) -> None:
@@ -136,6 +169,17 @@ def _peak(work: Callable[[], None], device: torch.device) -> float:
     return most / 2**20
 
 
+def _best(kinds: dict[str, Callable[[], None]], rounds: int, device: torch.device, steps: int = STEPS) -> dict:
+    """Seconds of one step of each kind, the best of some rounds; all kinds in turn in each."""
+    best = dict.fromkeys(kinds, float("inf"))
+    for step in kinds.values():
+        step()
+    for _ in range(rounds):
+        for name, step in kinds.items():
+            best[name] = min(best[name], _time(step, device, steps))
+    return best
+
+
 def _time(step: Callable[[], None], device: torch.device, steps: int = STEPS) -> float:
     """Seconds of one step, the mean of a few."""
     began = time.perf_counter()
@@ -155,6 +199,6 @@ if __name__ == "__main__":
     parser.add_argument("--models", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     arguments = parser.parse_args()
     if arguments.what == "train":
-        train(arguments.threads, arguments.batch, arguments.rounds)
+        train(arguments.threads, arguments.batch, arguments.rounds, arguments.models)
     else:
         measure(arguments.threads, arguments.batch, arguments.rounds, arguments.models)

@@ -1,10 +1,13 @@
 """The rules that decide the claims, on made-up rows for which the answer is known both ways."""
 
 import runpy
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from conftest import REPOSITORY
+
+from equivariance import rows
 
 LAYERS = [*(f"block{i}" for i in range(1, 8)), "pool", "final"]
 PARTS = ["early"] * 3 + ["middle"] * 2 + ["late"] * 2 + ["pool", "final"]
@@ -45,3 +48,90 @@ def test_symmetry_the_other_way_round():
     rising = FALLING[::-1]
     opposite = symmetry([*rising, 0.5, 0.5], [*rising, 0.6, 0.6], shift=0.1)
     assert opposite == {"S1": False, "S2": False, "S3": False, "S4": False}
+
+
+CIFAR = {"stem": "early", "block1": "early", "block2": "middle", "block3": "late", "pool": "pool", "final": "final"}
+
+
+def under_shifts(networks, group, seeds=(0, 1, 2), gap=0.0, period=True):
+    """Rows under shifts of 1 to 16 pixels, scores that fall, and with `period` dip between the stride's multiples.
+
+    Args:
+        networks: for each value of the column `group`, what is added to the scores of some parts.
+        gap: equivariance minus invariance.
+    """
+    found = []
+    noise = np.random.default_rng(0)
+    for network, seed, (index, (layer, part)) in product(networks, seeds, enumerate(CIFAR.items())):
+        stride = {"early": 1, "middle": 2, "late": 4}.get(part, 1)
+        network_noise = 0.002 * noise.normal()
+        for shift, measure in product(range(1, 17), ("invariance", "equivariance")):
+            value = 0.5 + networks[network].get(part, 0) + network_noise - 0.01 * shift
+            value += 0.05 * (period and shift % stride == 0) + gap * (measure == "equivariance")
+            found.append(
+                {
+                    **{"dataset": "cifar10", "model": "net", "aug": "none", "width": 1, "trained": True},
+                    **{"seed": seed, "index": index, "layer": layer, "part": part, "element": shift},
+                    **{"measure": measure, "value": value, "chance": 0.0, "dead_channels": 0, group: network},
+                }
+            )
+    return pd.DataFrame(found)
+
+
+def decided(experiment, results, **options):
+    verdicts = runpy.run_path(str(REPOSITORY / f"experiments/{experiment}/claims.py"))["verdicts"]
+    return {verdict.number: verdict.holds for verdict in verdicts(results, **options)}
+
+
+RAISED = {"middle": 0.1, "late": 0.1, "final": 0.1}
+REPORTED = {"none": {}, "crop": RAISED, "flip": {}, "cutmix": {"middle": -0.1}, "randaugment": RAISED}
+
+
+def test_augmentation_as_the_papers_report_it():
+    assert set(decided("augmentation", under_shifts(REPORTED, "aug")).values()) == {True}
+
+
+def test_augmentation_the_other_way_round():
+    opposite = {aug: {part: -up for part, up in change.items()} for aug, change in REPORTED.items()}
+    opposite["flip"] = {"late": 0.05}
+    results = under_shifts(opposite, "aug", gap=0.1, period=False)
+    assert decided("augmentation", results) == dict.fromkeys(("A1", "A2", "A3", "A4", "A5"), False)
+
+
+def test_one_seed_against_it_refutes_a_claim():
+    results = under_shifts(REPORTED, "aug")
+    results.loc[(results.aug == "crop") & (results.seed == 2) & (results.part == "late"), "value"] -= 0.2
+    holds = decided("augmentation", results)
+    assert not holds.pop("A2") and all(holds.values())
+
+
+def test_capacity_both_ways():
+    falling = {width: dict.fromkeys(("early", "middle", "late"), -0.05 * width) for width in (1, 2, 4, 8)}
+    assert decided("capacity", under_shifts(falling, "width")) == {"C1": True, "C2": True}
+    rising = {width: dict.fromkeys(CIFAR.values(), 0.05 * width) for width in (1, 2, 4, 8)}
+    assert decided("capacity", under_shifts(rising, "width")) == {"C1": False, "C2": False}
+
+
+def test_what_was_not_measured_is_not_run():
+    none = pd.DataFrame(columns=rows.COLUMNS)
+    assert decided("augmentation", none) == dict.fromkeys(("A1", "A2", "A3", "A4", "A5"))
+    assert decided("capacity", none) == dict.fromkeys(("C1", "C2"))
+    some = under_shifts({aug: REPORTED[aug] for aug in ("none", "cutmix")}, "aug")
+    assert decided("augmentation", some) == {"A1": None, "A2": None, "A3": None, "A4": True, "A5": None}
+    widths = under_shifts({1: {}, 2: {}, 4: {}}, "width")
+    assert decided("capacity", widths) == {"C1": None, "C2": None}
+    assert None not in decided("capacity_short", widths).values()  # whose grid has no width 8
+
+
+def test_reduced_networks_decide_no_claim_of_the_papers():
+    assert all("(reduced)" in number for number in decided("augmentation_short", under_shifts(REPORTED, "aug")))
+
+
+def test_figures_of_what_was_and_was_not_measured(tmp_path, capsys):
+    main = runpy.run_path(str(REPOSITORY / "experiments/augmentation/figure.py"))["main"]
+    main(tmp_path)
+    assert "no rows yet" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    results = under_shifts(REPORTED, "aug").reindex(columns=rows.COLUMNS)
+    rows.write(tmp_path / "results.csv", pd.concat([results, results.assign(trained=False)]))
+    main(tmp_path)
+    assert {file.name for file in tmp_path.glob("*.png")} == {"figure.png", "shifts.png"}

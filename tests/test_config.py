@@ -55,3 +55,13 @@ def test_symmetry_is_the_papers_grid():
     assert all(cfg.recipe.epochs == 100 and cfg.measure.images == 2000 for cfg in train + measure)
     assert sum(cfg.measure.trained for cfg in measure) == 9
     assert len({cfg.run_dir for cfg in train}) == 9
+
+
+@pytest.mark.parametrize(("name", "networks", "axis"), [("augmentation", 15, "aug"), ("capacity", 12, "model")])
+def test_the_grids_on_cifar10_are_the_papers(name, networks, axis):
+    train, measure = (experiments.jobs(name, entrypoint) for entrypoint in ("train", "measure"))
+    assert len(train) == len({cfg.run_dir for cfg in train}) == networks and len(measure) == 2 * networks
+    assert {cfg.seed for cfg in train} == {0, 1, 2} and all(cfg.recipe.epochs == 200 for cfg in train)
+    grid = {"aug": {"none", "crop", "flip", "cutmix", "randaugment"}, "model": {f"wrn40-{k}" for k in (1, 2, 4, 8)}}
+    assert {cfg[axis].name for cfg in train} == grid[axis]
+    assert all(cfg.measure.transform.elements == list(range(1, 17)) for cfg in measure)

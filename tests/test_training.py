@@ -66,6 +66,8 @@ def test_a_corrupt_checkpoint_is_named_and_kept(run, tmp_path):
         assert result.code == 1 and result.error.strip().count("\n") == 0
         assert f"{checkpoint} is damaged" in result.error
     assert checkpoint.stat().st_size == 5000
+    checkpoint.write_text("bad")  # on which PyTorch's unpickler stumbles in its own way
+    assert f"{checkpoint} is damaged" in run("train.py", *TINY).error
 
 
 def start(folder, *extra):
@@ -111,13 +113,46 @@ def test_a_loss_that_is_no_number_stops_the_run(run):
     assert result.code == 1 and "the loss is nan in epoch 1" in result.error and "recipe.lr" in result.error
 
 
-def start_training(augment, seed=0):
+def test_an_exploded_loss_stops_the_run_and_the_last_good_epoch_stays(run, tmp_path, monkeypatch):
+    """The same command again ends in the same way."""
+    rate = training.learning_rate
+    monkeypatch.setattr(training, "learning_rate", lambda recipe, epoch: 1e6 if epoch else rate(recipe, epoch))
+    for _ in range(2):
+        result = run("train.py", *TINY, "recipe.optimiser=sgd", "recipe.momentum=0.9")
+        assert result.code == 1 and "in epoch 2" in result.error and "epoch 1 is kept" in result.error
+        saved = torch.load(tmp_path / "runs/digits6/cnn7/none/seed0/checkpoint.pt", weights_only=True)
+        assert saved["epoch"] == 1 and all(value.isfinite().all() for value in saved["model"].values())
+
+
+def test_failing_jobs_are_named_and_the_others_finish(run, tmp_path, monkeypatch):
+    step = Training.step
+    errors = {
+        "seed0": torch.OutOfMemoryError("CUDA out of memory"),
+        "seed1": ZeroDivisionError("a mistake of ours"),
+    }
+
+    def failing(self, images, labels):
+        if error := errors.get(f"seed{self.generator.initial_seed()}"):
+            raise error
+        step(self, images, labels)
+
+    monkeypatch.setattr(Training, "step", failing)
+    result = run("train.py", "hydra.mode=MULTIRUN", "seed=0,1,2", *TINY, "recipe.epochs=1")
+    folder = tmp_path / "runs/digits6/cnn7/none"
+    assert result.code == 1 and result.error.endswith(f"2 failed: {folder}/seed0; {folder}/seed1")
+    assert "out of memory: give a lower recipe.batch_size than 128" in result.error
+    assert "ZeroDivisionError('a mistake of ours')" in result.error and "Traceback" in result.error
+    assert pd.read_csv(folder / "seed2/metrics.csv").epoch.tolist() == [1]
+
+
+def start_training(augment, seed=0, recipe=(), hardware=None):
     """CNN-7 on digits6 with 12 steps in an epoch, and its images."""
-    cfg = config("dataset=digits6", "model=cnn7", "recipe.batch_size=64")
-    hardware = Hardware("cpu", "float32", threads=1)
+    cfg = config("dataset=digits6", "model=cnn7", "recipe.batch_size=64", *recipe)
+    hardware = hardware or Hardware("cpu", "float32", threads=1)
     torch.manual_seed(seed)
     model = hardware.place(CNN7(1, 6, width=8))
-    return Training(model, cfg.recipe, hardware, seed, augment), data.load(cfg.dataset, "train")
+    images = data.load(cfg.dataset, "train").to(hardware.device)
+    return Training(model, cfg.recipe, hardware, seed, augment), images
 
 
 def train_until(run, images, epoch, step=0):
@@ -132,12 +167,12 @@ def train_until(run, images, epoch, step=0):
 
 
 @pytest.mark.parametrize("augment", [Augmentation([Crop(4)], CutMix(0.5)), Augmentation([RandAugment()])])
-def test_augmented_runs_resume_exactly_within_an_epoch(augment, tmp_path, monkeypatch):
+def test_augmented_runs_resume_exactly_within_an_epoch(augment, tmp_path):
     whole, images = start_training(augment)
     train_until(whole, images, 2)
     for step, chunk in ((0, 32), (5, 32), (5, 2)):  # how many batches are augmented at once changes nothing
-        monkeypatch.setattr(training, "CHUNK", chunk)
         broken, _ = start_training(augment)
+        broken.hardware.chunk = chunk
         train_until(broken, images, 1, step)
         torch.save(broken.state(), tmp_path / "state.pt")
         resumed, _ = start_training(augment, seed=1)

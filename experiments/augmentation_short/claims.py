@@ -1,0 +1,24 @@
+"""The rules of experiments/augmentation on the reduced networks. They decide no claim of the papers.
+
+python experiments/augmentation_short/claims.py
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent))
+from equivariance.verdicts import Verdict
+from experiments.augmentation import claims
+
+
+def verdicts(results: pd.DataFrame) -> list[Verdict]:
+    """A1 to A5 as they come out on the reduced networks."""
+    return [replace(one, number=f"{one.number} (reduced)") for one in claims.verdicts(results)]
+
+
+if __name__ == "__main__":
+    claims.main(HERE, verdicts)

@@ -1,0 +1,14 @@
+"""Redraw thesis Fig. 10 / paper Fig. 6b from results.csv: WRN-40 by part and width, and shift by shift."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent))
+from experiments.augmentation.figure import main
+from experiments.capacity.claims import WIDTHS
+
+LABELS = {width: f"width {width}" for width in WIDTHS}
+
+if __name__ == "__main__":
+    main(HERE, "WRN-40", "width", LABELS)
