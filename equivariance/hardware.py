@@ -52,6 +52,13 @@ class Hardware:
         channels_last = self.device.type == "cuda" or on_cpu
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
 
+    @classmethod
+    def for_measuring(cls, **settings) -> "Hardware":
+        """Always float32; channels-last, which costs no network in evaluation anything and most gain a third."""
+        hardware = cls(**settings | {"precision": "float32"})
+        hardware.layout = torch.channels_last
+        return hardware
+
     def place(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model on the device, in the layout that is fastest there."""
         return model.to(self.device, memory_format=self.layout)

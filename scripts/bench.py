@@ -1,7 +1,7 @@
 """Time the work that costs most, against the plain way, in one run.
 
     python scripts/bench.py train [--models cnn7 resnet44] [--threads 2] [--batch 128] [--rounds 12]
-    python scripts/bench.py measure [--models cnn7 resnet44] [--batch 64]
+    python scripts/bench.py measure [--models resnet44 resnet50 ...] [--batch 128]
 
 `train`: one step of each network (forward, backward, update) on batches drawn from a uint8 tensor, as train.py runs
 it, against the plain step of the same network: eager, contiguous (NCHW), float32, unfused optimiser. Both run in
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import timm
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
@@ -40,6 +41,7 @@ NETWORKS = {  # and the images (c, h, w) that they take
     "cnn7": (lambda: CNN7(1, 10), (1, 28, 28)),
     "resnet44": (lambda: ResNet(3, 10, depth=44), (3, 32, 32)),
 }
+PHOTOGRAPHS = ("resnet50", "convnext_tiny", "vit_small_patch16_224", "efficientnet_b0")  # of timm
 RECIPES = {"cnn7": "table1", "resnet44": "table2"}
 AUGMENTATIONS = {
     "none": Augmentation(),
@@ -121,14 +123,15 @@ def _draw(training: Training, images: Images, augment: Augmentation) -> None:
 
 def measure(threads: int, batch: int, rounds: int, names: list[str]) -> None:
     """Print, for each network, time and peak memory of the bare pass and of the measurement, and their ratio."""
-    hardware = Hardware(threads=threads)
+    hardware = Hardware.for_measuring(threads=threads)
     turns = quarter_turns([90, 180, 270])
-    print(f"{hardware.name}, {batch} images and 3 turns of each, float32")
-    print(f"{'network':12s} {'bare':>9s} {'measured':>9s} {'ratio':>6s}   peak MiB, bare and measured")
+    print(f"{hardware.name}, images and 3 turns of each, float32")
+    print(f"{'network':22s} images {'bare':>9s} {'measured':>9s} {'ratio':>6s}   peak MiB, bare and measured")
     for name in names:
-        build, shape = NETWORKS[name]
+        build, shape = NETWORKS.get(name) or (partial(timm.create_model, name), (3, 224, 224))
+        images = batch if name in NETWORKS else max(2, batch // 8)  # photographs are larger
         model = hardware.place(build()).eval()
-        inputs = torch.randn(batch, *shape, device=hardware.device)
+        inputs = torch.randn(images, *shape, device=hardware.device)
         orbit = torch.cat([inputs, *(turn.act(inputs) for turn in turns)])
         layers = find_layers(model, inputs[0])
 
@@ -137,7 +140,7 @@ def measure(threads: int, batch: int, rounds: int, names: list[str]) -> None:
             model(orbit)
 
         def measured(model: torch.nn.Module = model, layers=layers, inputs: torch.Tensor = inputs) -> None:
-            Measurement(model, layers, turns, batch, blocks=1).add(inputs)
+            Measurement(model, layers, turns, len(inputs), blocks=1).add(inputs)
 
         best, peak = {}, {}
         for kind in (bare, measured):
@@ -149,8 +152,10 @@ def measure(threads: int, batch: int, rounds: int, names: list[str]) -> None:
                 best[kind] = min(best[kind], _time(kind, hardware.device, steps=1))
         ratio = best[measured] / best[bare]
         milliseconds = (1e3 * best[bare], 1e3 * best[measured])
-        print(f"{name:12s} {milliseconds[0]:6.0f} ms {milliseconds[1]:6.0f} ms {ratio:5.2f}x", end="   ")
-        print(f"{peak[bare]:.0f} {peak[measured]:.0f}")
+        print(
+            f"{name:22s} {images:6d} {milliseconds[0]:6.0f} ms {milliseconds[1]:6.0f} ms {ratio:5.2f}x", end="   "
+        )
+        print(f"{peak[bare]:.0f} {peak[measured]:.0f}", flush=True)
 
 
 def _peak(work: Callable[[], None], device: torch.device) -> float:
@@ -196,9 +201,9 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--models", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
-    arguments = parser.parse_args()
-    if arguments.what == "train":
-        train(arguments.threads, arguments.batch, arguments.rounds, arguments.models)
+    parser.add_argument("--models", nargs="+", help=f"{', '.join(NETWORKS)}; to measure, any of timm besides")
+    given = parser.parse_args()
+    if given.what == "train":
+        train(given.threads, given.batch, given.rounds, given.models or list(NETWORKS))
     else:
-        measure(arguments.threads, arguments.batch, arguments.rounds, arguments.models)
+        measure(given.threads, given.batch, given.rounds, given.models or [*NETWORKS, *PHOTOGRAPHS])
