@@ -18,10 +18,13 @@ class Hardware:
     the hardware multiplies matrices in it: CUDA devices from Ampere on, CPUs with AMX. Everything else, and
     every measurement, is float32.
 
-    The layout is channels-last where that was measured to pay. On two or more CPU threads it does not:
-    PyTorch's batch norm for channels-last costs there more than the convolutions gain. Compilation does not
-    pay on the CPU either (CNN-7: the generated batch norm is slower than the library's).
-    `scripts/bench.py train` repeats these measurements.
+    The layout is channels-last where that was measured to pay: on GPUs, and on the CPU with bfloat16 or on one
+    thread. With float32 on two or more threads it does not: PyTorch's batch norm for channels-last costs there
+    more than the convolutions gain. Compilation does not pay on the CPU either (CNN-7: the generated batch norm
+    is slower than the library's). `scripts/bench.py train` repeats these measurements.
+
+    On CUDA devices a training step is one graph, cuDNN's algorithms are deterministic, so that a resumed run
+    repeats an uninterrupted one, and the steps of an epoch do not wait for the device.
     """
 
     def __init__(
