@@ -41,6 +41,8 @@ class Tracker:
         A step `layer` for each layer holds "invariance", "invariance chance", "equivariance" and "equivariance
         chance"; the summary holds "invariance/early" and so on, and the accuracy of the network.
         """
+        if self.run is None:
+            return
         import wandb
 
         layers = by_layer(rows)
@@ -61,6 +63,8 @@ class Tracker:
         self.summary(**summary)
 
     def image(self, name: str, path: Path) -> None:
+        if self.run is None:
+            return
         import wandb
 
         self._try(lambda: self.run.log({name: wandb.Image(str(path))}))
