@@ -19,6 +19,7 @@ from equivariance.errors import UserError
 from equivariance.experiments import FOLDER
 
 LIST = FOLDER / "claims.yaml"
+KINDS = ("reproduced", "not reproduced", "not run")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Verdict:
     evidence: str
 
     def __str__(self) -> str:
-        return {True: "reproduced", False: "not reproduced", None: "not run"}[self.holds]
+        return KINDS[(True, False, None).index(self.holds)]
 
 
 @cache

@@ -15,7 +15,7 @@ from equivariance import experiments
 from equivariance.cli import REPOSITORY
 from equivariance.errors import UserError
 from equivariance.files import write_whole
-from equivariance.verdicts import Verdict, cell, claimed, decide, decides_by, described, markdown, results
+from equivariance.verdicts import KINDS, Verdict, cell, claimed, decide, decides_by, described, markdown, results
 
 HEAD = """# Claims and verdicts
 
@@ -57,7 +57,7 @@ def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """experiments/README.md."""
     listed = [one for name in described() for one in decided[name] if one.number in claimed()]
     counts = pd.Series([str(one) for one in listed]).value_counts()
-    total = ", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("reproduced", "not reproduced", "not run"))
+    total = ", ".join(f"{counts.get(kind, 0)} {kind}" for kind in KINDS)
     parts = [HEAD, f"**{len(listed)} claims: {total}.**\n"]
     parts += [section(name, decided[name], folder) for name in described()]
     if others := [name for name in decided if name not in described()]:

@@ -114,3 +114,25 @@ def test_figures_are_drawn_from_rows_to_the_same_bytes(tmp_path, capsys):
             assert figure.read_bytes() == committed.read_bytes(), f"{committed.name}: make figures redraws it"
         else:
             assert figure.stat().st_size > 5000
+
+
+def test_the_report_needs_nothing_but_itself(tmp_path):
+    runpy.run_path(str(REPOSITORY / "scripts/report.py"))["main"](str(tmp_path / "report.html"))
+    page = (tmp_path / "report.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:|#|https://)', page) and "<script" not in page
+    assert re.findall(r"<tr><td>(\w\d)</td><td>", page)[: len(NUMBERS)] == NUMBERS
+    for link in re.findall(r'href="#([^"]+)"', page):
+        assert f'id="{link}"' in page
+    pictures = re.findall(
+        r"!\[[^]]*\]\((\S+\.png)\)", "".join(f.read_text() for f in COMMITTED.glob("*/README.md"))
+    )
+    assert page.count("data:image/png;base64,") == len(pictures)
+    some = rows.read(COMMITTED / "symmetry/results.csv")
+    for value in (
+        some.git_commit[0],
+        some.torch_version[0],
+        some.hardware[0],
+        "mnist6_rot_eq",
+        "weight_decay: 0.0005",
+    ):
+        assert value in page
