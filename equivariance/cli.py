@@ -63,6 +63,8 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
 
     @functools.wraps(task)
     def run() -> None:
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # a user's own modules lie where the command is run
         hydra_main = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(checked)
         if full_error:
             hydra_main()
