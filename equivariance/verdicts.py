@@ -80,7 +80,7 @@ def not_run(*numbers: str, why: str = "no rows yet") -> list[Verdict]:
     return [verdict(number, None, why) for number in numbers]
 
 
-def decide(name: str, folder: Path = FOLDER) -> list[Verdict]:
+def verdicts_of(name: str, folder: Path = FOLDER) -> list[Verdict]:
     """The verdicts of an experiment from its committed rows; what it should decide and does not is not run."""
     rules = folder / name / "claims.py"
     found = {one.number: one for one in _rules(rules)["verdicts"](results(name, folder))} if rules.exists() else {}

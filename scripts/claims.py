@@ -15,7 +15,17 @@ from equivariance import experiments
 from equivariance.cli import REPOSITORY
 from equivariance.errors import UserError
 from equivariance.files import write_whole
-from equivariance.verdicts import KINDS, Verdict, cell, claimed, decide, decides_by, described, markdown, results
+from equivariance.verdicts import (
+    KINDS,
+    Verdict,
+    cell,
+    claimed,
+    decides_by,
+    described,
+    markdown,
+    results,
+    verdicts_of,
+)
 
 HEAD = """# Claims and verdicts
 
@@ -33,7 +43,7 @@ decide no claim of the table.
 def main(
     name: str | None = None, folder: Path = experiments.FOLDER, readme: Path = REPOSITORY / "README.md"
 ) -> None:
-    decided = {each: decide(each, folder) for each in names(folder)}
+    decided = {each: verdicts_of(each, folder) for each in names(folder)}
     if name is not None and name not in decided:
         raise UserError(f"NAME={name}: there is no such experiment; choose {', '.join(decided)}")
     write_whole(folder / "README.md", page(decided, folder))

@@ -20,7 +20,7 @@ from equivariance.errors import UserError
 from equivariance.experiments import FOLDER
 from equivariance.files import write_whole
 from equivariance.tracking import mode_of
-from equivariance.verdicts import decide, described, markdown
+from equivariance.verdicts import described, markdown, verdicts_of
 
 PARTS = ("early", "middle", "late", "pool", "final")
 MEASURES = ("invariance", "equivariance")
@@ -72,7 +72,7 @@ def reports(entity: str, project: str) -> list[wr.Report]:
             title=about["title"],
             description=about["setting"],
             blocks=[
-                wr.MarkdownBlock(text=f"{markdown(decide(name))}\n\n`{about['command']}`"),
+                wr.MarkdownBlock(text=f"{markdown(verdicts_of(name))}\n\n`{about['command']}`"),
                 wr.PanelGrid(
                     runsets=[wr.Runset(name=name, filters=f"Group = '{name}'")],
                     panels=[*training(), *depth(), *parts(), *accuracy(), wr.MediaBrowser(media_keys=["depth"])],

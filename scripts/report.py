@@ -44,7 +44,7 @@ def main(target: str = str(REPOSITORY / "report.html")) -> None:
     folders = [file.parent.name for file in sorted(experiments.FOLDER.glob("*/README.md"))]
     listed = [name for name in verdicts.described() if name in folders]
     listed += [name for name in folders if name not in listed]
-    decided = [one for name in verdicts.described() for one in verdicts.decide(name)]
+    decided = [one for name in verdicts.described() for one in verdicts.verdicts_of(name)]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE.read_text()).render(
         claims=verdicts.claimed(),

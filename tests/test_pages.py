@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.verdicts import claimed, decide, described
+from equivariance.verdicts import claimed, described, verdicts_of
 
 COMMITTED = REPOSITORY / "experiments"
 NUMBERS = [
@@ -73,7 +73,7 @@ def test_verdicts_follow_rules_and_rows_and_further_experiments_decide_nothing(p
     (folder / "capacity/README.md").write_text(
         "before\n\n| | claim | verdict | ours |\n|---|---|---|---|\n| old |\n\nafter\n"
     )
-    assert [str(one) for one in decide("capacity", folder)] == ["not run", "not run", "reproduced"]
+    assert [str(one) for one in verdicts_of("capacity", folder)] == ["not run", "not run", "reproduced"]
     some = rows.read(COMMITTED / "controlled/results.csv").head(2)
     rows.write(folder / "capacity_small/results.csv", some)
     write()
@@ -89,7 +89,7 @@ def test_verdicts_follow_rules_and_rows_and_further_experiments_decide_nothing(p
     assert table.startswith("before\n\n| |") and table.endswith("|\n\nafter\n") and "| old |" not in table
     assert "**not run** | 0 rows" in table
     rows.write(folder / "capacity/results.csv", some.head(1))
-    assert [str(one) for one in decide("capacity", folder)] == ["not reproduced", "not run", "reproduced"]
+    assert [str(one) for one in verdicts_of("capacity", folder)] == ["not reproduced", "not run", "reproduced"]
     with pytest.raises(UserError, match=r"NAME=capasity: there is no such experiment; choose .*capacity"):
         write("capasity")
 
