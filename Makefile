@@ -1,9 +1,8 @@
 # Everything starts here; `make help` lists the targets. PYTHON=python uses an environment of your own.
 PYTHON ?= .venv/bin/python
-NAME ?= symmetry
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test format collect figure claims bench clean
+.PHONY: help setup quickstart test format collect figures figure claims report bench clean
 
 help:        ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -13,6 +12,7 @@ setup: $(if $(filter .venv/bin/python,$(PYTHON)),.venv/ready) ## create .venv an
 .venv/ready: requirements.txt
 	@command -v python3 >/dev/null || { echo "python3 is needed: install Python 3.11 or later"; exit 1; }
 	test -x .venv/bin/python || python3 -m venv .venv
+	@echo "installing the requirements into .venv: 1 to 5 minutes, most of it PyTorch"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
@@ -32,11 +32,17 @@ format: setup      ## format the code and mend what the linter can
 collect: setup     ## gather the rows of experiment NAME from runs/ into experiments/NAME/results.csv
 	$(PYTHON) scripts/collect.py $(NAME)
 
-figure: setup      ## redraw the figure of experiment NAME from its committed rows
-	$(PYTHON) experiments/$(NAME)/figure.py
+figures: setup     ## redraw all figures from the committed rows; `make figure NAME=..`: those of one experiment
+	$(PYTHON) scripts/figures.py
 
-claims: setup      ## print the verdicts of experiment NAME, from its committed rows
-	$(PYTHON) experiments/$(NAME)/claims.py
+figure: setup
+	$(PYTHON) scripts/figures.py $(NAME)
+
+claims: setup      ## verdicts from the committed rows into experiments/README.md; NAME=..: print those of one
+	$(PYTHON) scripts/claims.py $(NAME)
+
+report: setup      ## one HTML page to hand on, report.html: figures, verdicts, settings, provenance
+	$(PYTHON) scripts/report.py
 
 bench: setup       ## time a training step against the plain one, and measurements against the bare pass
 	$(PYTHON) scripts/bench.py train

@@ -122,7 +122,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             if cfg.measure.partners:
                 results.write_partners(measurement, load(slice(0, 1)), folder)
             results.write(folder, scores, config, chosen)
-            tracker.table("scores", scores)
+            tracker.scores(scores)
             tracker.image("depth", folder / "depth.png")
         print(f"{headline}, {len(chosen)} images\n{rows.summary(scores)}\nrows and figure: {folder}")
 

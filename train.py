@@ -10,10 +10,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
 from equivariance import augmentation, data, models
-from equivariance.cli import entrypoint, progress, stoppable
+from equivariance.cli import Lines, entrypoint, progress, stoppable
 from equivariance.errors import UserError
 from equivariance.files import write_whole
 from equivariance.hardware import Hardware
@@ -33,6 +32,9 @@ def main(cfg: DictConfig) -> None:
     augment = augmentation.build(cfg.aug)
     cfg.dataset = models.prepare(cfg.dataset, cfg.model)
     train, held_out = (data.load(cfg.dataset, split).to(hardware.device) for split in data.SPLITS)
+    if list(train.classes) != list(held_out.classes):
+        missing = sorted(set(train.classes) ^ set(held_out.classes))
+        raise UserError(f"the training and held-out images of {cfg.dataset.name} differ in classes {missing[:5]}")
     check_recipe(recipe, len(train))
     torch.manual_seed(cfg.seed)
     model = hardware.place(models.build(cfg.model, train))
@@ -67,7 +69,7 @@ def main(cfg: DictConfig) -> None:
                 for images, labels in training.batches(train):
                     training.step(images, labels)
                     bar.update(len(labels))
-                    if not bar.disable and (training.start % shown == 0 or training.start == steps):
+                    if training.start % shown == 0 or training.start == steps:
                         loss, accuracy = training.totals.means()
                         bar.set_postfix_str(
                             f"epoch {training.epoch + 1}, loss {loss:.4f}, acc {accuracy:.2%}", False
@@ -94,9 +96,9 @@ def main(cfg: DictConfig) -> None:
                 write_whole(run.folder / "metrics.csv", pd.DataFrame(training.history).to_csv(index=False))
                 save()
                 tracker.log(metrics, step=training.epoch)
-                if bar.disable or training.epoch == recipe.epochs:
+                if isinstance(bar, Lines) or training.epoch == recipe.epochs:
                     left = (recipe.epochs - training.epoch) * metrics["seconds"] / 60
-                    tqdm.write(
+                    bar.write(
                         f"{title}: epoch {training.epoch}/{recipe.epochs}, loss {train_loss:.4f}, "
                         f"train {train_accuracy:.2%}, held out {accuracy:.2%}, {left:.1f} min left"
                     )

@@ -67,6 +67,8 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
 
     @functools.wraps(task)
     def run() -> None:
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # a user's own modules lie where the command is run
         hydra_main = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(checked)
         if full_error:
             hydra_main()
@@ -129,22 +131,36 @@ def _keys_beside(full_key: str) -> list[str]:
     return list(keys)
 
 
-def progress(title: str, steps: int, done: int = 0, images: int = 1) -> tqdm:
-    """A bar that counts images, with rate and time left; nothing where stderr is no terminal.
+class Lines(tqdm):
+    """A bar as plain lines on stderr, one every half minute and one at the end: for log files and CI."""
+
+    def __init__(self, **count):
+        line = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt} images, {rate_fmt}, {remaining} left{postfix}"
+        super().__init__(**count, bar_format=line, mininterval=30, miniters=1, leave=False)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        print(self, file=sys.stderr, flush=True)
+
+    @classmethod
+    def write(cls, line: str) -> None:
+        print(line, flush=True)
+
+
+def progress(title: str, steps: int, done: int = 0, images: int = 1, delay: float = 0) -> tqdm:
+    """A bar that counts images, with rate and time left; plain lines where no bar can be drawn.
+
+    That is where stderr is no terminal, and where several jobs of a sweep share it.
 
     Args:
         steps, done: all steps, and those already taken.
         images: images of a step.
+        delay: seconds before the bar appears.
     """
-    return tqdm(
-        total=steps * images,
-        initial=done * images,
-        desc=title,
-        unit="img",
-        unit_scale=True,
-        mininterval=0.5,
-        disable=not sys.stderr.isatty(),
-    )
+    count = {"total": steps * images, "initial": done * images, "desc": title, "unit": "img", "unit_scale": True}
+    shared = HydraConfig.initialized() and "BasicLauncher" not in HydraConfig.get().launcher._target_
+    if sys.stderr.isatty() and not shared:
+        return tqdm(**count, mininterval=0.5, delay=delay, leave=None)
+    return Lines(**count, delay=max(delay, 1))
 
 
 class Stop:

@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision import datasets
 
+from equivariance.cli import progress
 from equivariance.errors import UserError
 
 SPLITS = ("train", "held_out")
@@ -238,9 +239,9 @@ def _read_folder(folder: Path, read: Callable[[Path], np.ndarray]) -> Split:
     def fill(index: int) -> None:
         pixels[index] = torch.from_numpy(read(files[index]))
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, progress(f"reading {folder}", len(files), delay=5) as bar:
         for _ in pool.map(fill, range(len(files))):
-            pass
+            bar.update()
     return pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor(labels), classes
 
 

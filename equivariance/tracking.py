@@ -12,8 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from equivariance import cli
 from equivariance.errors import UserError
+from equivariance.rows import by_layer
 
 MODES = ("auto", "online", "offline", "disabled")
+KINDS = (("", "value"), (" chance", "chance"))
 
 
 class Tracker:
@@ -33,12 +35,36 @@ class Tracker:
     def summary(self, **values: Any) -> None:
         self._try(lambda: self.run.summary.update(values))
 
-    def table(self, name: str, rows: pd.DataFrame) -> None:
+    def scores(self, rows: pd.DataFrame) -> None:
+        """Rows of a measurement: as a table, as curves by depth, and as a summary by part.
+
+        A step `layer` for each layer holds "invariance", "invariance chance", "equivariance" and "equivariance
+        chance"; the summary holds "invariance/early" and so on, and the accuracy of the network.
+        """
+        if self.run is None:
+            return
         import wandb
 
-        self._try(lambda: self.run.log({name: wandb.Table(dataframe=rows)}))
+        layers = by_layer(rows)
+        curves = [
+            {"layer": index}
+            | {f"{row.measure}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
+            for index, one in layers.groupby("index")
+        ]
+        parts = layers.groupby(["measure", "part"]).value.mean()
+        summary = {f"{measure}/{part}": value for (measure, part), value in parts.items()}
+        if rows.accuracy.notna().all():
+            summary["accuracy"] = float(rows.accuracy.iloc[0])
+        self._try(lambda: self.run.log({"scores": wandb.Table(dataframe=rows)}))
+        for name in ("invariance*", "equivariance*"):
+            self._try(lambda name=name: self.run.define_metric(name, step_metric="layer"))
+        for curve in curves:
+            self._try(lambda curve=curve: self.run.log(curve))
+        self.summary(**summary)
 
     def image(self, name: str, path: Path) -> None:
+        if self.run is None:
+            return
         import wandb
 
         self._try(lambda: self.run.log({name: wandb.Image(str(path))}))
@@ -68,11 +94,9 @@ def tracked(
         provenance: logged beside the configuration.
 
     Raises:
-        UserError: `wandb.mode` is none of auto, online, offline, disabled.
+        UserError: `wandb.mode` is unknown.
     """
-    mode = cfg.wandb.mode
-    if mode not in MODES:
-        raise UserError(f"wandb.mode={mode}: choose {', '.join(MODES)}")
+    mode = mode_of(cfg)
     tracker = Tracker(None if mode == "disabled" else _start(cfg, mode, job_type, folder, wandb_id, provenance))
     try:
         yield tracker
@@ -82,14 +106,31 @@ def tracked(
     tracker.finish(0)
 
 
+def mode_of(cfg: DictConfig) -> str:
+    """online, offline or disabled; auto is online where somebody is logged in.
+
+    Raises:
+        UserError: `wandb.mode` is none of auto, online, offline, disabled.
+    """
+    mode = cfg.wandb.mode
+    if mode not in MODES:
+        raise UserError(f"wandb.mode={mode}: choose {', '.join(MODES)}")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if mode != "auto":
+        return mode
+    try:
+        import wandb
+
+        return "online" if wandb.setup().settings.api_key or _netrc_has_key() else "offline"
+    except Exception:  # whatever keeps W&B from starting, `_start` says it
+        return "offline"
+
+
 def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, wandb_id: str | None, provenance: dict):
     inside = folder.relative_to(cfg.runs_dir) if folder.is_relative_to(cfg.runs_dir) else folder.name
     try:
-        os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        if mode == "auto":
-            mode = "online" if wandb.setup().settings.api_key or _netrc_has_key() else "offline"
         run = wandb.init(
             project=cfg.wandb.project,
             entity=cfg.wandb.entity,

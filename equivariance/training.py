@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from equivariance.augmentation import Augmentation
+from equivariance.cli import progress
 from equivariance.data import Images
 from equivariance.errors import UserError
 from equivariance.hardware import Hardware
@@ -219,10 +220,12 @@ def evaluate(model: nn.Module, images: Images, hardware: Hardware, batch_size: i
     """Mean cross-entropy and accuracy of a model in evaluation mode, over all images."""
     model.eval()
     totals = Totals.zero(hardware.device)
-    for start in range(0, len(images), batch_size):
-        batch = images.normalise(images.pixels[start : start + batch_size])
-        labels = images.labels[start : start + batch_size]
-        with hardware.autocast():
-            logits = model(batch.contiguous(memory_format=hardware.layout)).float()
-        totals.add(F.cross_entropy(logits, labels), logits, labels)
+    with progress("accuracy", len(images), delay=5) as bar:
+        for start in range(0, len(images), batch_size):
+            batch = images.normalise(images.pixels[start : start + batch_size])
+            labels = images.labels[start : start + batch_size]
+            with hardware.autocast():
+                logits = model(batch.contiguous(memory_format=hardware.layout)).float()
+            totals.add(F.cross_entropy(logits, labels), logits, labels)
+            bar.update(len(labels))
     return totals.means()

@@ -55,6 +55,12 @@ def test_train_refuses_in_one_line(run, tmp_path, arguments, line):
     assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.csv"))
 
 
+def test_classes_of_the_held_out_images_are_those_of_training(run, folder):
+    (folder / "val/dog").rename(folder / "val/fox")
+    result = run("train.py", "dataset=image_folder", f"dataset.root={folder}", "dataset.size=32", "model=resnet44")
+    assert result.code == 1 and re.search(r"image_folder differ in classes \['dog', 'fox'\]$", result.error)
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -1,11 +1,10 @@
-"""From training to rows: the quick start's path, the columns, collecting, figures, W&B."""
+"""From training to rows: the quick start's path, the columns, collecting, figures."""
 
 import os
 import runpy
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 
 import numpy as np
@@ -110,51 +109,6 @@ def test_the_same_rows_draw_the_same_bytes(measured, tmp_path):
         plots.save(plots.depth(table, "title"), tmp_path / name, ("png", "svg"))
     for ending in ("png", "svg"):
         assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
-
-
-def test_failures_of_wandb_cost_nothing(run, tmp_path, monkeypatch):
-    import wandb
-
-    def fail(*_, **__):
-        raise wandb.errors.CommError("no network")
-
-    monkeypatch.setattr(wandb, "init", fail)
-    result = run("train.py", *TINY, "wandb.mode=online")
-    assert result.code == 0 and "W&B did not start (no network)" in result.error
-    assert (tmp_path / "runs/digits6/cnn7/none/seed0/checkpoint.pt").exists()
-
-
-def wandb_records(log):
-    """The records of a .wandb file: a header of 7 bytes, then LevelDB's log format around protocol buffers."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    content, position, pieces = log.read_bytes(), 7, b""
-    while position + 7 <= len(content):
-        if 32768 - position % 32768 < 7:  # the rest of a block is filled up
-            position += 32768 - position % 32768
-            continue
-        length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
-        pieces += content[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # full, or last of several
-            yield Record.FromString(pieces)
-            pieces = b""
-
-
-def test_offline_wandb_holds_config_metrics_and_group(run, tmp_path):
-    result = run("train.py", *TINY, "wandb.mode=offline")
-    assert result.code == 0 and "wandb sync" in result.out
-    (log,) = (tmp_path / "runs/wandb").glob("offline-run-*/*.wandb")
-    deadline = time.monotonic() + 30  # W&B's own process writes the file, and may lag behind
-    while not (records := list(wandb_records(log))) or not records[-1].HasField("exit"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    (started,) = [record.run for record in records if record.HasField("run")]
-    keys = {item.key or item.nested_key[0] for record in records for item in record.history.item}
-    assert (started.job_type, started.run_group) == ("train", "none")
-    assert {"dataset", "recipe", "provenance"} <= {item.key for item in started.config.update}
-    assert {"train_loss", "accuracy", "lr"} <= keys
-    assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]
 
 
 def test_a_full_disk_keeps_the_previous_file(monkeypatch, tmp_path):

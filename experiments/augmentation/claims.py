@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 from equivariance import rows
 from equivariance.parts import MEASURES, PARTS, STRIDES, by_part, by_shift
-from equivariance.verdicts import Verdict, decide, markdown
+from equivariance.verdicts import Verdict, by_rules, markdown
 
 BASELINE = "none"
 AUGMENTATIONS = (BASELINE, "crop", "flip", "cutmix", "randaugment")
@@ -22,29 +22,14 @@ VISIBLE = 0.02  # what would be seen in the papers' figures, whose scores lie in
 def verdicts(results: pd.DataFrame) -> list[Verdict]:
     """A1 to A5, decided on the trained networks."""
     trained = results[results.trained.astype(bool)]
-    rules = (
-        (
-            "A1",
-            "Middle and late scores dip where the shift is no multiple of the stride; no augmentation removes it",
-            AUGMENTATIONS,
-            dip_between_multiples,
-        ),
-        (
-            "A2",
-            "Random crops and RandAugment raise middle, late and final",
-            (BASELINE, "crop", "randaugment"),
-            lambda results: moved(results, ("crop", "randaugment"), ("middle", "late", "final"), 1),
-        ),
-        ("A3", "Horizontal flips have no effect", (BASELINE, "flip"), flips_change_nothing),
-        (
-            "A4",
-            "CutMix is below the baseline in the middle",
-            (BASELINE, "cutmix"),
-            lambda results: moved(results, ("cutmix",), ("middle",), -1),
-        ),
-        ("A5", "Invariance = equivariance for every augmentation", AUGMENTATIONS, no_gap),
-    )
-    return decide(rules, trained, "aug")
+    rules = {
+        "A1": (AUGMENTATIONS, dip_between_multiples),
+        "A2": ((BASELINE, "crop", "randaugment"), shifting_raises),
+        "A3": ((BASELINE, "flip"), flips_change_nothing),
+        "A4": ((BASELINE, "cutmix"), cutmix_lowers),
+        "A5": (AUGMENTATIONS, no_gap),
+    }
+    return by_rules(rules, trained, "aug")
 
 
 def peaks(results: pd.DataFrame, group: str) -> pd.Series:
@@ -84,8 +69,18 @@ def differences(results: pd.DataFrame, aug: str) -> pd.DataFrame:
     return (scores[aug] - scores[BASELINE]).dropna(axis=1, how="all")
 
 
+def shifting_raises(results: pd.DataFrame) -> tuple[bool, str]:
+    """A2: with either, both scores of middle, late and final are above the baseline's in every seed."""
+    return moved(results, ("crop", "randaugment"), ("middle", "late", "final"), 1)
+
+
+def cutmix_lowers(results: pd.DataFrame) -> tuple[bool, str]:
+    """A4: both scores of the middle are below the baseline's in every seed."""
+    return moved(results, ("cutmix",), ("middle",), -1)
+
+
 def moved(results: pd.DataFrame, augs: tuple[str, ...], parts: tuple[str, ...], sign: int) -> tuple[bool, str]:
-    """A2, A4: both scores of these parts are above (sign 1) or below (-1) the baseline's in every seed."""
+    """Whether both scores of these parts are above (sign 1) or below (-1) the baseline's in every seed."""
     found = {aug: differences(results, aug) for aug in augs}
     holds = all(
         (sign * table.loc[(measure, part)] > 0).all()

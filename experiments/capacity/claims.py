@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.parts import MEASURES, by_part
-from equivariance.verdicts import Verdict, decide
+from equivariance.verdicts import Verdict, by_rules
 from experiments.augmentation.claims import main
 
 WIDTHS = (1, 2, 4, 8)
@@ -22,11 +22,8 @@ SAME = 0.05  # of scores in [0, 1]
 def verdicts(results: pd.DataFrame, widths: tuple[int, ...] = WIDTHS) -> list[Verdict]:
     """C1 and C2, decided on the trained networks of these widths."""
     trained = results[results.trained.astype(bool) & results.width.isin(widths)]
-    rules = (
-        ("C1", "Wider networks have lower scores, early to late", widths, falls_with_width),
-        ("C2", "Final is about the same for all widths", widths, same_at_the_end),
-    )
-    return decide(rules, trained, "width")
+    rules = {"C1": (widths, falls_with_width), "C2": (widths, same_at_the_end)}
+    return by_rules(rules, trained, "width")
 
 
 def scores_by_width(results: pd.DataFrame) -> pd.DataFrame:

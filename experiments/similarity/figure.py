@@ -39,7 +39,7 @@ def by_depth(axes: plots.Axes, results: rows.pd.DataFrame) -> None:
     other.grid(False)
     other.set_ylim(bottom=0)
     other.legend(loc="upper right")
-    axes.set_xticks([1, 7, 8, 14, 15, 21])
+    axes.set_xticks([1, 8, 15, 21])
     axes.set_xlabel("residual block")
     axes.set_ylabel("invariance, rotation by 90°")
     axes.set_ylim(-0.02, 1.02)

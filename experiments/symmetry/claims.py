@@ -12,7 +12,7 @@ from scipy.stats import spearmanr, ttest_ind
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 from equivariance import rows
-from equivariance.verdicts import Verdict, markdown, spread
+from equivariance.verdicts import Verdict, markdown, not_run, spread, verdict
 
 UPRIGHT, TURNED = "mnist6", ("mnist6_rot_inv", "mnist6_rot_eq")
 TASKS = (UPRIGHT, *TURNED)
@@ -22,6 +22,8 @@ BEFORE_POOLING = ("early", "middle", "late")
 
 def verdicts(results: pd.DataFrame) -> list[Verdict]:
     """S1 to S4, decided on the trained networks, scores averaged over the three turns."""
+    if results.empty:
+        return not_run("S1", "S2", "S3", "S4")
     scores = rows.by_layer(results)
     scores = scores[scores.trained]
     return [falls_with_depth(scores), jumps_after_pooling(scores), same_until_late(scores), gap_before_late(scores)]
@@ -43,8 +45,7 @@ def falls_with_depth(scores: pd.DataFrame) -> Verdict:
             f"{sum(value < 0 for value in of_measure)} of {len(of_measure)} networks; "
             f"mean {ends.block1[measure]:.2f} in block 1, {ends.block7[measure]:.2f} in block 7"
         )
-    claim = "Both scores fall with depth until global pooling, whatever the task"
-    return Verdict("S1", claim, all(value < 0 for value in rho.values()), ". ".join(text))
+    return verdict("S1", all(value < 0 for value in rho.values()), ". ".join(text))
 
 
 def jumps_after_pooling(scores: pd.DataFrame) -> Verdict:
@@ -56,7 +57,7 @@ def jumps_after_pooling(scores: pd.DataFrame) -> Verdict:
         f"{task} {measure} {spread(jump[task, measure])}" for task in TASKS for measure in MEASURES
     )
     holds = all((jump[task, measure] > 0).all() for task in TURNED for measure in MEASURES)
-    return Verdict("S2", "For Rot-Inv and Rot-Eq both scores jump after pooling", holds, text)
+    return verdict("S2", holds, text)
 
 
 def same_until_late(scores: pd.DataFrame) -> Verdict:
@@ -76,8 +77,7 @@ def same_until_late(scores: pd.DataFrame) -> Verdict:
         for measure in MEASURES
     )
     smallest = f"; smallest of {len(p)} p-values before late {min(p.values()):.1g}"
-    claim = "No difference between the tasks before the late layers"
-    return Verdict("S3", claim, min(p.values()) >= 0.05 / len(p), text + smallest)
+    return verdict("S3", min(p.values()) >= 0.05 / len(p), text + smallest)
 
 
 def welch(a: pd.Series, b: pd.Series) -> float:
@@ -93,8 +93,7 @@ def gap_before_late(scores: pd.DataFrame) -> Verdict:
         f"{part} " + ", ".join(f"{task} {spread(ratio[part, task])}" for task in TASKS) for part in BEFORE_POOLING
     )
     holds = bool((ratio[["early", "middle"]] >= 1.5).all())
-    claim = "Equivariance is much larger than invariance in the early and middle layers"
-    return Verdict("S4", claim, holds, text)
+    return verdict("S4", holds, text)
 
 
 if __name__ == "__main__":

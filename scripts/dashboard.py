@@ -1,0 +1,129 @@
+"""The project's dashboard on Weights & Biases: one workspace, and one report for each experiment.
+
+    python scripts/dashboard.py [overrides, such as wandb.entity=TEAM or wandb.mode=offline]
+
+Logged in (`wandb login`), it saves them there and prints their addresses. Otherwise it writes the specification
+that it would send to runs/dashboard.json.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
+from hydra import compose, initialize_config_dir
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from equivariance.cli import CONF
+from equivariance.errors import UserError
+from equivariance.experiments import FOLDER
+from equivariance.files import write_whole
+from equivariance.tracking import mode_of
+from equivariance.verdicts import described, markdown, verdicts_of
+
+PARTS = ("early", "middle", "late", "pool", "final")
+MEASURES = ("invariance", "equivariance")
+BY_NETWORK = {"groupby": wr.Config("model.name"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+BY_EXPERIMENT = {**BY_NETWORK, "groupby": "Group"}
+
+
+def main(*overrides: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
+        cfg = compose("config", list(overrides))
+    mode, project = mode_of(cfg), cfg.wandb.project
+    if mode != "online":
+        target = Path(cfg.runs_dir) / "dashboard.json"
+        write_whole(target, specification(cfg.wandb.entity or "ENTITY", project))
+        print(f"W&B is {mode}: nothing is sent; what would be is in {target}")
+        return
+    import wandb
+
+    entity = cfg.wandb.entity or wandb.Api().default_entity
+    for view in (workspace(entity, project), *reports(entity, project)):
+        print(view.save().url if isinstance(view, ws.Workspace) else view.save() or view.url)
+
+
+def specification(entity: str, project: str) -> str:
+    """What `main` sends when logged in, as JSON."""
+    views = [workspace(entity, project), *reports(entity, project)]
+    models = [view._to_model().model_dump(mode="json", by_alias=True, exclude_none=True) for view in views]
+    return json.dumps({"workspace": models[0], "reports": models[1:]}, indent=1) + "\n"
+
+
+def workspace(entity: str, project: str) -> ws.Workspace:
+    """Training, both scores by depth and by part, accuracy against equivariance."""
+    sections = [
+        ws.Section(name="Training, by experiment", panels=training(), is_open=True),
+        ws.Section(name="By depth, mean and deviation over runs", panels=depth(), is_open=True),
+        ws.Section(name="By part", panels=parts(), is_open=True),
+        ws.Section(name="Accuracy against equivariance", panels=accuracy(), is_open=True),
+        ws.Section(name="Figures of the measurements", panels=[wr.MediaBrowser(media_keys=["depth"])]),
+    ]
+    return ws.Workspace(entity=entity, project=project, name="Learned equivariance", sections=sections)
+
+
+def reports(entity: str, project: str) -> list[wr.Report]:
+    """For each experiment its claims, verdicts and command, and the panels of its runs."""
+    return [
+        wr.Report(
+            entity=entity,
+            project=project,
+            title=about["title"],
+            description=about["setting"],
+            blocks=[
+                wr.MarkdownBlock(text=f"{markdown(verdicts_of(name))}\n\n`{about['command']}`"),
+                wr.PanelGrid(
+                    runsets=[wr.Runset(name=name, filters=f"Group = '{name}'")],
+                    panels=[*training(), *depth(), *parts(), *accuracy(), wr.MediaBrowser(media_keys=["depth"])],
+                ),
+            ],
+        )
+        for name, about in described().items()
+        if (FOLDER / name).exists()
+    ]
+
+
+def training() -> list:
+    """Of train.py's runs: loss, accuracy and seconds by epoch."""
+    curves = {"loss": ["train_loss", "loss"], "accuracy": ["train_accuracy", "accuracy"], "seconds": ["seconds"]}
+    return [wr.LinePlot(title=title, x="epoch", y=y, **BY_EXPERIMENT) for title, y in curves.items()]
+
+
+def depth() -> list:
+    """Of measure.py's runs: each score and its chance level by layer."""
+    return [
+        wr.LinePlot(
+            title=f"{measure} by depth", x="layer", y=[measure, f"{measure} chance"], range_y=(0, 1), **BY_NETWORK
+        )
+        for measure in MEASURES
+    ]
+
+
+def parts() -> list:
+    """Of measure.py's runs: the mean of each score in each part of the network."""
+    return [
+        wr.BarPlot(title=f"{measure}, {part}", metrics=[f"{measure}/{part}"], range_x=(0, 1), **BY_NETWORK)
+        for measure in MEASURES
+        for part in PARTS
+    ]
+
+
+def accuracy() -> list:
+    """Of measure.py's runs: the accuracy of the network against its equivariance in each part."""
+    return [
+        wr.ScatterPlot(
+            title=f"accuracy against equivariance, {part}",
+            x=wr.SummaryMetric(f"equivariance/{part}"),
+            y=wr.SummaryMetric("accuracy"),
+            regression=True,
+        )
+        for part in PARTS
+    ]
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"dashboard.py: {error}")

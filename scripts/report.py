@@ -1,0 +1,128 @@
+"""A report to hand on: one HTML file that opens from disk, with nothing to load from elsewhere.
+
+    python scripts/report.py [FILE.html]
+
+Verdicts, the page of each experiment with its figures, its settings, and where its rows come from.
+"""
+
+import base64
+import io
+import re
+import sys
+from pathlib import Path
+
+import jinja2
+from hydra.errors import MissingConfigException
+from markdown_it import MarkdownIt
+from omegaconf import OmegaConf
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from equivariance import experiments, plots, verdicts
+from equivariance.cli import REPOSITORY
+from equivariance.errors import UserError
+from equivariance.files import write_whole
+from equivariance.runs import git_commit
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+PIXELS_PER_INCH = 150  # at which a figure of one column is easy to read on a screen
+PROVENANCE = {
+    "networks": ["dataset", "model", "aug", "width"],
+    "seeds": ["seed"],
+    "epochs": ["epochs"],
+    "precision of the training": ["precision"],
+    "transformations": ["transform", "element"],
+    "similarity": ["similarity"],
+    "images": ["images"],
+    "code of the measurement": ["git_commit"],
+    "PyTorch": ["torch_version"],
+    "hardware of the measurement": ["hardware"],
+}
+
+
+def main(target: str = str(REPOSITORY / "report.html")) -> None:
+    folders = [file.parent.name for file in sorted(experiments.FOLDER.glob("*/README.md"))]
+    listed = [name for name in verdicts.described() if name in folders]
+    listed += [name for name in folders if name not in listed]
+    decided = [one for name in verdicts.described() for one in verdicts.verdicts_of(name)]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    page = environment.from_string(TEMPLATE.read_text()).render(
+        claims=verdicts.claimed(),
+        described=verdicts.described(),
+        decided=[one for one in decided if one.number in verdicts.claimed()],
+        kinds=verdicts.KINDS,
+        sections=[section(name) for name in listed],
+        there=listed,
+        commit=git_commit(),
+    )
+    write_whole(Path(target), page)
+    print(f"{Path(target)}: {len(page) / 2**20:.1f} MB, {len(listed)} experiments")
+
+
+def section(name: str) -> dict:
+    """What the report shows of an experiment."""
+    folder = experiments.FOLDER / name
+    text = (folder / "README.md").read_text()
+    title = re.search(r"^# (.*)$", text, re.M)
+    html = MarkdownIt("commonmark").enable("table").render(text.replace(title[0], "", 1) if title else text)
+    return {
+        "name": name,
+        "title": title[1] if title else name,
+        "html": jinja2.utils.markupsafe.Markup(self_contained(html, folder)),
+        "settings": settings(name),
+        "provenance": provenance(name),
+    }
+
+
+def self_contained(html: str, folder: Path) -> str:
+    """Pictures inside the page; links to files of the repository as their names only."""
+
+    def embed(match: re.Match) -> str:
+        content = (folder / match[1]).read_bytes()
+        width = round(Image.open(io.BytesIO(content)).width / plots.STYLE["savefig.dpi"] * PIXELS_PER_INCH)
+        return f'src="data:image/png;base64,{base64.b64encode(content).decode()}" width="{width}"'
+
+    html = re.sub(r'src="([^":]+\.png)"', embed, html)
+    for kind in verdicts.KINDS:
+        html = html.replace(
+            f"<strong>{kind}</strong>", f'<span class="verdict {kind.replace(" ", "-")}">{kind}</span>'
+        )
+    html = re.sub(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>', r"<code>\1</code>", html, flags=re.S)
+    return html.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
+
+
+def settings(name: str) -> dict[str, str]:
+    """The configuration of the first job of the preset as YAML, by group, and what the sweep varies."""
+    try:
+        first = experiments.jobs(name, "measure")[0]
+    except MissingConfigException:
+        return {}
+    groups = {
+        key: OmegaConf.to_yaml(first[key], resolve=True) for key in ("dataset", "model", "aug", "recipe", "measure")
+    }
+    preset = OmegaConf.load(REPOSITORY / f"conf/experiment/{name}.yaml")
+    varied = OmegaConf.select(preset, "hydra.sweeper.params")
+    return {"varied": OmegaConf.to_yaml(varied) if varied else "nothing", **groups}
+
+
+def provenance(name: str) -> dict[str, str]:
+    """The different values that the rows hold of what they were made with."""
+    rows = verdicts.results(name)
+    found = {}
+    for label, columns in PROVENANCE.items():
+        values = rows[columns].drop_duplicates().itertuples(index=False)
+        texts = dict.fromkeys(" ".join(plain(value) for value in each if value == value) for each in values)
+        found[label] = ", ".join(text for text in texts if text) or "not known"
+    return found if len(rows) else {}
+
+
+def plain(value) -> str:
+    """Whole numbers without a point."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"report.py: {error}")
