@@ -340,6 +340,7 @@ def main(names: Sequence[str], root: Path | None, out: Path | None) -> pd.DataFr
 
 def page(table: pd.DataFrame) -> str:
     """README.md: what was done, the table, what was refused, what the checks left open."""
+    table = table.astype({"doubts": object, "circular_why": object})  # empty columns of a file are numbers
     refused, rest = (table[table.layers.isna() == missing] for missing in (True, False))
     exact = rest.circular > EXACT
     waiting = sorted({*EVERYTHING} - {*table.model})
@@ -381,7 +382,7 @@ machine, one thread.
 
 ## Not run yet
 
-{", ".join(waiting) or "None."} The command goes on with them.
+{f"{chr(44)} ".join(waiting) + ": the command goes on with them." if waiting else "None."}
 
 ## Where a check says no
 
