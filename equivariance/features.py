@@ -98,7 +98,7 @@ def survey(
         )  # fmt: skip
     if not layers:
         reasons = [f"{name}: {reason}" for name, reason in left_out.items()] or ["no module puts out a map"]
-        shown = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
+        shown = "; ".join(reasons[-3:]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
         raise UserError(f"{type(model).__name__} has no layer to measure ({shown})")
     return _cut_in_parts(layers), left_out
 

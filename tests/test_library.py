@@ -22,6 +22,11 @@ class Net(nn.Sequential):
     def __init__(self, width=4):
         body = [nn.Conv2d(1, width, 3, 2), nn.ReLU(), nn.Conv2d(width, width, 3), nn.ReLU()]
         super().__init__(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 3))
+
+
+class Asking(Net):
+    def __init__(self, width):
+        super().__init__(width)
 """
 
 
@@ -114,6 +119,10 @@ def test_an_own_network_with_weights(run, own, tmp_path):
             r"No module named 'nowhere'; give MODULE.CLASS, importable in",
         ),
         (("model=own", "model._target_=users_own.Nut"), r"no attribute 'Nut'"),
+        (
+            ("model=own", "model._target_=users_own.Asking", "measure.trained=false"),
+            r"cannot be built: .* 'width'; \+model.ARGUMENT=VALUE gives an argument",
+        ),
         (("model.weights=missing.pt",), r"model.weights=missing.pt: there is no such file"),
         (("model.weights=users_own.py",), r"users_own.py: cannot be read as tensors"),
         (
