@@ -74,10 +74,10 @@ class Measurement:
         self.device = next(model.parameters()).device
         self.blocks = [self._empty() for _ in range(blocks)]
 
-    def _empty(self) -> dict[tuple[str, int | str], PairStatistics]:
+    def _empty(self, dtype: torch.dtype = torch.float64) -> dict[tuple[str, int | str], PairStatistics]:
         kind = STATISTICS[self.similarity]
         return {
-            (name, transform.element): kind(layer.channels, self.device)
+            (name, transform.element): kind(layer.channels, self.device, dtype)
             for name, layer in self.layers.items()
             for transform in self.transforms
         }
@@ -98,14 +98,14 @@ class Measurement:
         Statistics change only after the whole pass, so that one that runs out of memory leaves no trace.
         """
         orbit = torch.cat([images, *(transform.act(images) for transform in self.transforms)])
-        batch = self._empty()
+        batch = self._empty(torch.promote_types(images.dtype, torch.float32))
 
         def receive(name: str, maps: Tensor) -> None:
             layer = self.layers[name]
+            statistics = [batch[name, transform.element] for transform in self.transforms]
             sides = maps.unflatten(0, (-1, len(images)))
             for chunk in chunks(len(images), layer.channels, maps[0].numel()):
-                for element, statistics in self._compare(layer, *sides[:, chunk]):
-                    batch[name, element].merge(statistics)
+                self._compare(layer, statistics, *sides[:, chunk])
 
         with tap(self.layers.values(), receive):
             self.model(orbit)
@@ -115,19 +115,20 @@ class Measurement:
         self.done += len(images)
 
     def _compare(
-        self, layer: Layer, original: Tensor, *copies: Tensor
-    ) -> Iterator[tuple[int | str, PairStatistics]]:
-        """The statistics of a few images under each transformation that leaves them common positions."""
+        self, layer: Layer, statistics: Sequence[PairStatistics], original: Tensor, *copies: Tensor
+    ) -> None:
+        """Add a few images to the statistics of each transformation that leaves them common positions."""
         whole = None
-        for transform, copy in zip(self.transforms, copies, strict=True):
+        for pairs, transform, copy in zip(statistics, self.transforms, copies, strict=True):
             # Behind global pooling there is no position left to transform.
-            pair = transform.align(copy, original, layer.stride) if copy.ndim == 4 else (copy, original)
-            if pair is None:
+            sides = transform.align(copy, original, layer.stride) if copy.ndim == 4 else (copy, original)
+            if sides is None:
                 continue
-            copy, shared = pair
+            copy, shared = sides
             if shared is original:
-                whole = shared = whole or Originals(original)
-            yield transform.element, STATISTICS[self.similarity].of(copy, shared)
+                origin = None if pairs.origin is None else pairs.origin[1]
+                whole = shared = whole or Originals(original, origin)
+            pairs.add(copy, shared)
 
     def scores(self) -> Iterator[Score]:
         """All scores, in the order of layers, transformations and measures."""
@@ -181,9 +182,9 @@ class Measurement:
 
 
 def chunks(images: int, channels: int, size: int) -> Iterator[slice]:
-    """Cut a batch so that what is compared at a time fits into the cache of a processor core.
+    """Cut a batch so that what is compared at a time fits into a processor's cache.
 
-    Not finer than 16 positions a channel, as merging costs as much as so many. Chunks are of even size;
+    Not finer than 16 positions a channel, for the sums have to be read and written as well. Chunks are of even size;
     a single left-over goes along with the last, so that partners stay together.
 
     Args:

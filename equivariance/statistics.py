@@ -22,22 +22,24 @@ CHANCE_CHANNELS = 64  # so many rows of the chance level's matrix are computed: 
 
 
 class Centred:
-    """Feature maps (n, c, ...) as a matrix, ready to be multiplied.
+    """Feature maps (n, c, ...) as a matrix of positions and channels, ready to be multiplied.
+
+    Args:
+        origin: (c,), about where their mean lies; None for the mean itself.
 
     Attributes:
-        origin: (c,), the mean over images and positions, up to rounding.
-        matrix: (positions, c), less the origin; positions in the order of images.
-        rest: (c,), the sums of the columns, which only rounding keeps from zero.
-        squares: (c,), the sums of their squares.
+        origin: (c,), what was subtracted.
+        matrix: (positions, c), positions in the order of images.
+        rest, squares: (c,), the sums of its columns, and of their squares.
     """
 
-    def __init__(self, maps: Tensor):
+    def __init__(self, maps: Tensor, origin: Tensor | None = None):
         flat = maps.movedim(1, -1).reshape(-1, maps.shape[1])
         flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
-        self.origin = flat.mean(0)
+        self.origin = flat.mean(0) if origin is None else origin
         self.matrix = flat - self.origin
-        self.rest = self.matrix.sum(0).double()
-        self.squares = torch.linalg.vecdot(self.matrix, self.matrix, dim=0).double()
+        self.rest = self.matrix.sum(0)
+        self.squares = (self.matrix * self.matrix).sum(0)
 
 
 class Originals(Centred):
@@ -47,8 +49,8 @@ class Originals(Centred):
         exchanged: as `matrix`, with every image replaced by its partner.
     """
 
-    def __init__(self, maps: Tensor):
-        super().__init__(maps)
+    def __init__(self, maps: Tensor, origin: Tensor | None = None):
+        super().__init__(maps, origin)
         self.maps = maps
         images = self.matrix.unflatten(0, (len(maps), -1))
         self.exchanged = images[partners(len(maps), maps.device)].flatten(0, 1)
@@ -68,51 +70,62 @@ class PairStatistics:
     (f(T_g x_i), T_g f(x_j)): their similarity is the chance level. Each image is used once on each side, so
     that means and deviations are the same for both. Of these the rows of `chance_channels` are kept.
 
-    Inputs are centred on the mean of their batch before they are multiplied, and batches are merged in
-    float64: maps with mean 1000 and deviation 1 keep their digits in float32.
+    All sums are of differences from an origin, the mean of the first maps, so that maps with mean 1000 and deviation
+    1 keep their digits in float32. The sums of a batch are float32, as a matrix product's are; batches are merged in
+    float64.
 
     Attributes:
         count: positions of all images.
-        mean, square: (2, c), means of f(T_g x) and T_g f(x), and sums of squares around them.
-        cross: (c, c), sums of products around the means; rows f(T_g x), columns T_g f(x).
+        origin: (2, c), of f(T_g x) and of T_g f(x); None before the first maps.
+        rest, square: (2, c), sums of the differences from the origin, and of their squares.
+        cross: (c, c), sums of their products; rows f(T_g x), columns T_g f(x).
         chance: (k, c), the same for pairs of different images, rows `chance_channels`.
     """
 
-    def __init__(self, channels: int, device: torch.device | str = "cpu"):
+    def __init__(self, channels: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64):
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.float64, device=device)
+            return torch.zeros(shape, dtype=dtype, device=device)
 
         self.count = 0
-        self.mean, self.square = zeros(2, channels), zeros(2, channels)
+        self.origin: Tensor | None = None
+        self.rest, self.square = zeros(2, channels), zeros(2, channels)
         self.cross = zeros(channels, channels)
         self.chance = zeros(len(chance_channels(channels)), channels)
 
-    @classmethod
-    def of(cls, a: Tensor, b: "Tensor | Originals") -> Self:
-        """The statistics of one batch of n >= 2 images.
+    def add(self, a: Tensor, b: "Tensor | Originals") -> None:
+        """Add the maps of n >= 2 images, in the precision of the sums.
 
         Args:
             a: f(T_g x), (n, c, ...).
-            b: T_g f(x), of the same shape; the i-th image of one belongs to the i-th of the other. `Originals(b)`
-                saves work where several transformations are compared with the same maps.
+            b: T_g f(x), of the same shape; the i-th image of one belongs to the i-th of the other. `Originals`
+                about the same origin save work where several transformations are compared with the same maps.
         """
-        a, b = Centred(a), b if isinstance(b, Originals) else Originals(b)
+        origin_a, origin_b = (None, None) if self.origin is None else self.origin
+        a, b = Centred(a, origin_a), b if isinstance(b, Originals) else Originals(b, origin_b)
+        if self.origin is None:
+            self.origin = torch.stack([a.origin, b.origin])
         count, channels = b.matrix.shape
-        rest = torch.stack([a.rest, b.rest])
-        batch = cls(0, b.matrix.device)
-        batch.count = count
-        batch.mean = torch.stack([a.origin, b.origin]) + rest / count
-        batch.square = torch.stack([a.squares, b.squares]) - rest.square() / count
-        batch.cross = (a.matrix.T @ b.matrix).double().addr_(*rest, alpha=-1 / count)
-        some, rest_a = a.matrix.T, rest[0]
+        self.count += count
+        self.rest += torch.stack([a.rest, b.rest])
+        self.square += torch.stack([a.squares, b.squares])
+        self.cross.addmm_(a.matrix.T, b.matrix)
+        rows = a.matrix.T
         if channels > CHANCE_CHANNELS:
-            some, rest_a = (x[chance_channels(channels, x.device)] for x in (some, rest_a))
-        batch.chance = (some @ b.exchanged).double().addr_(rest_a, rest[1], alpha=-1 / count)
-        return batch
+            rows = rows[chance_channels(channels, rows.device)]
+        self.chance.addmm_(rows, b.exchanged)
+
+    @classmethod
+    def of(cls, a: Tensor, b: Tensor) -> Self:
+        """The statistics of the maps of n >= 2 images, as for `add`."""
+        statistics = cls(a.shape[1], a.device)
+        statistics.update(a, b)
+        return statistics
 
     def update(self, a: Tensor, b: Tensor) -> None:
-        """Add a batch, as for `of`."""
-        self.merge(self.of(a, b))
+        """Add a batch, as for `add`, in the precision of the maps."""
+        batch = type(self)(a.shape[1], a.device, torch.promote_types(a.dtype, torch.float32))
+        batch.add(a, b)
+        self.merge(batch)
 
     def state(self) -> dict[str, Any]:
         """All sums, on the CPU."""
@@ -127,21 +140,31 @@ class PairStatistics:
         return statistics
 
     def merge(self, other: Self) -> None:
-        """Add the statistics of another part of the stream."""
+        """Add the statistics of another part of the stream, its sums brought to the origin of these."""
         if other.count == 0:
             return
-        total = self.count + other.count
-        gap = other.mean - self.mean
-        weight = self.count * other.count / total
-        self.square += other.square + weight * gap.square()
-        self.cross.add_(other.cross).addr_(*gap, alpha=weight)
-        self.chance.add_(other.chance).addr_(self._rows(self.chance, gap[0]), gap[1], alpha=weight)
-        self.mean += gap * (other.count / total)
-        self.count = total
+        if self.origin is None:
+            self.origin = other.origin.to(self.rest.dtype)
+        gap, rest, n = other.origin - self.origin, other.rest.to(self.rest.dtype), other.count
+        self.square += other.square + 2 * gap * rest + n * gap.square()
+        for sums, more in ((self.cross, other.cross), (self.chance, other.chance)):
+            rows = self._rows(sums, gap[0]), self._rows(sums, rest[0])
+            sums.add_(more).addr_(rows[0], rest[1]).addr_(rows[1] + n * rows[0], gap[1])
+        self.rest += rest + n * gap
+        self.count += n
+
+    @property
+    def mean(self) -> Tensor:
+        """(2, c), of f(T_g x) and T_g f(x)."""
+        return self.origin + self.rest / self.count
+
+    def variance(self) -> Tensor:
+        """(2, c), of f(T_g x) and T_g f(x)."""
+        return self.square / self.count - (self.rest / self.count).square()
 
     def dead(self) -> Tensor:
         """Channels without variance on one of the two sides, bool (c,): their correlation is 0/0."""
-        return (self.square <= self.count * (DEAD * self.mean).square()).any(0)
+        return (self.variance() <= (DEAD * self.mean).square()).any(0)
 
     def activation(self) -> float:
         """Mean of f(x) over images, positions and channels."""
@@ -152,13 +175,17 @@ class PairStatistics:
 
         Of the chance level only the rows of `chance_channels`: (k, c).
         """
-        return self._divided(self.chance if chance else self.cross, self.square, self.dead())
+        cross = self.chance if chance else self.cross
+        rest = self.rest / self.count
+        products = (cross / self.count).addr_(self._rows(cross, rest[0]), rest[1], alpha=-1)
+        return self._divided(products, self.variance(), self.dead())
 
     def cosine(self, chance: bool = False) -> Tensor:
         """sum a b / sqrt(sum a^2 sum b^2), as `correlation` without centring; NaN where either channel is zero."""
-        cross = self.chance if chance else self.cross
-        products = cross.addr(self._rows(cross, self.mean[0]), self.mean[1], alpha=self.count)
-        norm = self.square + self.count * self.mean.square()
+        cross, mean, rest = self.chance if chance else self.cross, self.mean, self.rest / self.count
+        products = (cross / self.count).addr_(self._rows(cross, rest[0]), rest[1], alpha=-1)
+        products.addr_(self._rows(cross, mean[0]), mean[1])
+        norm = self.variance() + mean.square()
         return self._divided(products, norm, (norm == 0).any(0))
 
     def _divided(self, products: Tensor, squares: Tensor, dead: Tensor) -> Tensor:
@@ -190,17 +217,16 @@ class PerImageStatistics(PairStatistics):
     for them the pooled one is taken. Images in which a channel is constant do not count for it.
     """
 
-    def __init__(self, channels: int, device: torch.device | str = "cpu"):
-        super().__init__(channels, device)
+    def __init__(self, channels: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64):
+        super().__init__(channels, device, dtype)
         # sums over images and channels of (invariance, equivariance), for true pairs and for chance; how many
         self.sums = torch.zeros(2, 2, dtype=torch.float64, device=device)
         self.counts = torch.zeros(2, 2, dtype=torch.float64, device=device)
 
-    @classmethod
-    def of(cls, a: Tensor, b: Tensor | Originals) -> Self:
-        batch = super().of(a, b)
+    def add(self, a: Tensor, b: Tensor | Originals) -> None:
+        super().add(a, b)
         if a[0, 0].numel() == 1:
-            return batch
+            return
         b = b.maps if isinstance(b, Originals) else b
         other = b[partners(len(b), b.device)]
         for index in range(len(a)):  # one at a time: (c, c) per image
@@ -208,9 +234,8 @@ class PerImageStatistics(PairStatistics):
                 r = _correlation(a[index], against[index])
                 own, best = r.diagonal().relu(), r.relu().nan_to_num(-torch.inf).amax(1)
                 for measure, values in enumerate((own[~own.isnan()], best[best >= 0])):
-                    batch.sums[kind, measure] += values.sum()
-                    batch.counts[kind, measure] += len(values)
-        return batch
+                    self.sums[kind, measure] += values.sum()
+                    self.counts[kind, measure] += len(values)
 
     def merge(self, other: Self) -> None:
         super().merge(other)
