@@ -15,7 +15,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance import data, models, plots, results, rows
+from equivariance import data, models, plots, results, rows, zoo
 from equivariance.cli import entrypoint, progress, stoppable
 from equivariance.cost import Cost
 from equivariance.errors import UserError
@@ -35,7 +35,7 @@ CPU_PIXELS = 2**23  # of a batch with all its copies
 
 @entrypoint
 def main(cfg: DictConfig) -> None:
-    with processes() as process:
+    with processes() as process, zoo.recorded(measurement_folder(cfg)) if "zoo" in cfg else nullcontext():
         measure(cfg, process)
 
 
@@ -96,7 +96,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             len(chosen),
             cfg.measure.similarity,
             cfg.measure.blocks,
-            images.labels[chosen] if published and classified else None,
+            images.labels[chosen] if classified else None,
         )
         start, end = process.share(len(chosen))
         measurement.done = start
@@ -115,7 +115,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         with progress(title, end - start, measurement.done - start) as bar:
             for count in feed(measurement, load, end, batch_size):
                 bar.update(count)
-                if measurement.labels is not None:
+                if published and classified:
                     check_accuracy(cfg.model, measurement.correct, measurement.done - start)
                 stopping = bool(stop)
                 if stopping or time.monotonic() > save_at:
@@ -132,11 +132,13 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         for other in others:
             measurement.merge(other)
         took = cost.so_far(end - resumed, stream.waited)
-        if published and classified:
+        took |= {"parameters": sum(p.numel() for p in model.parameters())}
+        if classified:
             took |= {
                 "top1": measurement.correct / len(chosen),
                 "published": (cfg.model.get("published") or {}).get("top1"),
             }
+        if published and classified:
             made["accuracy"] = took["top1"]
             if cfg.measure.whole_accuracy or isinstance(images.pixels, torch.Tensor):
                 everything = Stream(images.pixels, torch.arange(len(images)), 0, batch_size, hardware.device)

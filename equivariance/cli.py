@@ -29,6 +29,16 @@ OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=T
 OmegaConf.register_new_resolver("measuring", lambda job, yes, no: yes if job == "measure" else no, replace=True)
 
 
+def _timm_models(models: str | list[str], pretrained: bool) -> str:
+    """The values of a sweep over these networks, see `zoo.select`."""
+    from equivariance.zoo import select  # here, as importing timm takes a second
+
+    return ",".join(select(models, pretrained))
+
+
+OmegaConf.register_new_resolver("timm_models", _timm_models, replace=True)
+
+
 def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
     """`hydra.main` on conf/config.yaml; expected failures end in one line on stderr and exit code 1.
 
