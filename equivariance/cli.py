@@ -169,7 +169,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """While inside, Ctrl-C and SIGTERM only set the flag that is handed out."""
+    """While inside, Ctrl-C and SIGTERM only set the flag that is handed out; unheeded, they stop at the end."""
     stop = Stop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -185,3 +185,5 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if stop:  # it came too late for this job, but there may be more in the sweep
+        raise SystemExit(stop.exit_code)
