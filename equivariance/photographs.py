@@ -1,8 +1,8 @@
 """Image files in class folders: decoded only when they are asked for, ahead of the network that looks at them."""
 
 import hashlib
-import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from joblib import cpu_count
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -18,6 +19,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from equivariance.errors import UserError
 
+START = "fork" if sys.platform == "linux" else "spawn"  # of processes; joblib's own would set another
 AHEAD = 256  # images that wait decoded, at most: each holds a file descriptor of shared memory
 
 
@@ -179,7 +181,7 @@ class Stream:
     ):
         self.pixels, self.chosen, self.device, self.waited = pixels, chosen, device, 0.0
         if isinstance(pixels, Photographs):
-            workers = max(1, min(16, len(os.sched_getaffinity(0)) // processes))
+            workers = max(1, min(16, cpu_count() // processes))
             self._first, self._decoded = start, []
             self._images = iter(
                 DataLoader(
@@ -187,6 +189,7 @@ class Stream:
                     batch_size=None,
                     num_workers=workers,
                     prefetch_factor=max(1, min(2 * batch, AHEAD) // workers),
+                    multiprocessing_context=START,
                     worker_init_fn=_leave_signals_to_the_first_process,
                 )
             )
