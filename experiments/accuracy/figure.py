@@ -1,4 +1,7 @@
-"""Redraw thesis Fig. 13 / paper Fig. 4 from results.csv: Spearman's rho of score and accuracy, by part."""
+"""Redraw thesis Fig. 13 / paper Fig. 4 from results.csv: Spearman's rho of score and accuracy, by part.
+
+python experiments/accuracy/figure.py [FOLDER]      # of other results.csv, such as experiments/accuracy_cifar
+"""
 
 import sys
 from pathlib import Path
@@ -11,9 +14,9 @@ from equivariance.features import PARTS
 from equivariance.files import write_whole
 
 
-def main() -> None:
-    found = by_part(rows.read(HERE / "results.csv"))
-    write_whole(HERE / "correlations.csv", found.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+def main(folder: Path = HERE) -> None:
+    found = by_part(rows.read(folder / "results.csv"))
+    write_whole(folder / "correlations.csv", found.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     transforms = list(dict.fromkeys(found["transform"]))
     figure, panels = plots.plt.subplots(
         len(transforms), 1, figsize=(plots.COLUMN, 2.1 * len(transforms)), layout="constrained", squeeze=False
@@ -35,9 +38,9 @@ def main() -> None:
         axes.set_ylabel("Spearman's rho")
         axes.set_title(f"{transform}, {found.networks.max()} networks", pad=10)
     panels[0, 0].legend(ncols=2, loc="lower right")
-    plots.save(figure, HERE / "figure", ("png", "svg"))
-    print(f"drew {HERE / 'figure.png'} and .svg")
+    plots.save(figure, folder / "figure", ("png", "svg"))
+    print(f"drew {folder / 'figure.png'} and .svg")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))
