@@ -16,6 +16,7 @@ NAMES = {
     "vit_b16": "ViT-B/16",
     "mixer_b16": "MLP-Mixer-B/16",
 }
+FEWEST = 16  # images for a point behind pooling, where each gives a single value
 TRANSFORMS = {"translation": "translation", "relative translation": "relative transl.", "rotation": "rotation"}
 
 
@@ -23,7 +24,8 @@ def main() -> None:
     results = rows.read(HERE / "results.csv")
     trained = bool(results.trained.any())  # pretrained networks, as soon as there are any
     results = results[results.trained == trained]
-    scores = rows.by_part(results)
+    pooled = results.part.isin(("pool", "final"))
+    scores = rows.by_part(results[~pooled | (results.images >= FEWEST)])
     there = [name for name in TRANSFORMS if name in set(scores["transform"])]
     figure, grid = plots.plt.subplots(
         len(there),
@@ -38,6 +40,8 @@ def main() -> None:
         for axes, measure in zip(panels, ("invariance", "equivariance"), strict=True):
             panel = scores[(scores["transform"] == transform) & (scores.measure == measure)]
             for (model, name), colour, marker in zip(NAMES.items(), plots.COLOURS, plots.MARKERS, strict=True):
+                if model not in set(results.model):
+                    continue
                 one = panel[panel.model == model].set_index("part").reindex(PARTS)
                 axes.plot(range(5), one.value, color=colour, marker=marker, lw=1, label=name)
                 axes.plot(range(5), one.chance, color=colour, ls=":", lw=0.7)
