@@ -1,37 +1,41 @@
 """One measurement of one network: `python measure.py model=cnn7 dataset=mnist6 measure=rotation`.
 
 Measures the network that `train.py` trained with the same configuration, published weights of it
-(`model.weights=FILE`), or the same network untrained (`measure.trained=false`), and writes rows, a figure and the
-indices of the images below the run's folder.
+(`model.weights=FILE`), or the same network untrained (`measure.trained=false`), and writes rows, a figure, the
+indices of the images and what it took below the run's folder.
 `torchrun --nproc_per_node=K measure.py ...` splits the images over K processes, to the same result.
 """
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance import data, models, plots, results, rows
+from equivariance import data, models, plots, results, rows, zoo
 from equivariance.cli import entrypoint, progress, stoppable
+from equivariance.cost import Cost
 from equivariance.errors import UserError
 from equivariance.features import survey, table
 from equivariance.hardware import Hardware
 from equivariance.measure import STATISTICS, Measurement, feed
 from equivariance.models import weights
+from equivariance.photographs import Stream
 from equivariance.processes import Processes, processes
 from equivariance.runs import Run, git_commit, load_weights, measurement_folder
 from equivariance.tracking import tracked
 from equivariance.training import evaluate
 
-SAVE_EVERY = 60  # seconds between two savings of what has been measured so far
+SAVE_EVERY = 60  # seconds between two savings of what has been measured so far, or more where one takes long
+CPU_PIXELS = 2**23  # of a batch with all its copies
 
 
 @entrypoint
 def main(cfg: DictConfig) -> None:
-    with processes() as process:
+    with processes() as process, zoo.recorded(measurement_folder(cfg)) if "zoo" in cfg else nullcontext():
         measure(cfg, process)
 
 
@@ -39,15 +43,15 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     """This process's share of the images; the first process merges all shares and writes the result."""
     if cfg.measure.similarity not in STATISTICS:
         raise UserError(f"measure.similarity={cfg.measure.similarity}: choose {', '.join(STATISTICS)}")
-    hardware = Hardware(**{**cfg.hardware, "precision": "float32"})  # as every measurement
-    transforms = instantiate(cfg.measure.transform, _convert_="all")
+    hardware = Hardware.for_measuring(**cfg.hardware)
     run = Run(Path(cfg.run_dir))
     folder = measurement_folder(cfg)
     cfg.dataset = models.prepare(cfg.dataset, cfg.model)
+    transforms = instantiate(cfg.measure.transform, _convert_="all")
     if cfg.measure.dry_run:
         show_layers(cfg, hardware)
         return
-    images = data.load(cfg.dataset, "held_out")
+    images = data.load(cfg.dataset, "held_out", decode=False)
     for transform in transforms:
         transform.check(*images.pixels.shape[2:])
     chosen = images.choose(cfg.measure.images, cfg.measure.image_seed)
@@ -65,43 +69,59 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     config = {
         "model": OmegaConf.to_container(network, resolve=True),
         "measure": OmegaConf.to_container(cfg.measure, resolve=True),
-        "images": images.digest(),
+        "images": images.digest(chosen),
         "weights": weights.digest(model),
     }
     provenance = {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware.name}
-    for key in ("batch_size", "dry_run"):  # no influence on the result
+    for key in ("batch_size", "dry_run", "whole_accuracy"):  # no influence on the scores
         del config["measure"][key]
-    config["model"].pop("weights", None)  # where they lay; their digest says what they are
+    for key in ("weights", "published"):  # where they lay, their digest says what they are; what others found
+        config["model"].pop(key, None)
+    images = images.to(hardware.device)
 
     with Run(folder).only_process() if process.first else nullcontext(), stoppable() as stop:
         if previous := results.finished(folder, config):
             if process.first:
                 print(f"{folder} is complete:\n{rows.summary(rows.read(previous))}")
             return
-        image = images.normalise(images.pixels[0]).to(hardware.device)
+        image = images.normalise(images.pixels[0].to(hardware.device))
         layers, left_out = survey(model, image, patterns(cfg.measure.layers))
+        classified = layers[-1].part == "final" and models.knows(cfg.model, images, layers[-1].channels)
         if left_out and process.first:
             print(f"{len(layers)} layers; left out: {', '.join(left_out)} (measure.dry_run=true says why)")
         measurement = Measurement(
-            model, layers, transforms, len(chosen), cfg.measure.similarity, cfg.measure.blocks
+            model,
+            layers,
+            transforms,
+            len(chosen),
+            cfg.measure.similarity,
+            cfg.measure.blocks,
+            images.labels[chosen] if classified else None,
         )
         start, end = process.share(len(chosen))
         measurement.done = start
         unfinished = results.unfinished(folder, process)
         results.resume(measurement, unfinished, config)
+        resumed = measurement.done
+        batch_size = affordable(cfg.measure.batch_size, hardware.device, image, 1 + len(transforms))
+        stream = Stream(images.pixels, chosen[:end], resumed, batch_size, hardware.device, process.count)
+        cost = Cost(hardware.device)
 
         def load(part: slice) -> torch.Tensor:
-            return images.normalise(images.pixels[chosen[part]]).to(hardware.device)
+            return images.normalise(stream[part])
 
         title = f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}"
-        saved = time.monotonic()
+        save_at = time.monotonic() + SAVE_EVERY
         with progress(title, end - start, measurement.done - start) as bar:
-            for count in feed(measurement, load, end, cfg.measure.batch_size):
+            for count in feed(measurement, load, end, batch_size):
                 bar.update(count)
+                if published and classified:
+                    check_accuracy(cfg.model, measurement.correct, measurement.done - start)
                 stopping = bool(stop)
-                if stopping or time.monotonic() - saved > SAVE_EVERY:
+                if stopping or time.monotonic() > save_at:
+                    began = time.monotonic()
                     results.save(measurement, unfinished, config)
-                    saved = time.monotonic()
+                    save_at = time.monotonic() + max(SAVE_EVERY, 20 * (time.monotonic() - began))
                 if stopping:
                     print(f"\nstopped after {measurement.done - start} images; the same command goes on from there")
                     raise SystemExit(stop.exit_code)
@@ -111,8 +131,19 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             return
         for other in others:
             measurement.merge(other)
-        if published and layers[-1].part == "final" and layers[-1].channels == images.num_classes:
-            _, made["accuracy"] = evaluate(model, images.to(hardware.device), hardware, cfg.measure.batch_size)
+        took = cost.so_far(end - resumed, stream.waited)
+        took |= {"parameters": sum(p.numel() for p in model.parameters())}
+        if classified:
+            took |= {
+                "top1": measurement.correct / len(chosen),
+                "published": (cfg.model.get("published") or {}).get("top1"),
+            }
+        if published and classified:
+            made["accuracy"] = took["top1"]
+            if cfg.measure.whole_accuracy or isinstance(images.pixels, torch.Tensor):
+                everything = Stream(images.pixels, torch.arange(len(images)), 0, batch_size, hardware.device)
+                _, made["accuracy"] = evaluate(model, replace(images, pixels=everything), hardware, batch_size)
+                took["top1_all"] = made["accuracy"]
         scores = results.score_rows(cfg, measurement, made | provenance)
         with tracked(cfg, "measure", folder, None, provenance) as tracker:
             training = "given weights" if published else f"{made['epochs']} epochs"
@@ -120,11 +151,12 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             headline = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {transforms[0].name}"
             plots.save(plots.depth(scores, headline), folder / "depth.png")
             if cfg.measure.partners:
-                results.write_partners(measurement, load(slice(0, 1)), folder)
-            results.write(folder, scores, config, chosen)
+                results.write_partners(measurement, image[None], folder)
+            results.write(folder, scores, config, chosen, took)
             tracker.scores(scores)
             tracker.image("depth", folder / "depth.png")
-        print(f"{headline}, {len(chosen)} images\n{rows.summary(scores)}\nrows and figure: {folder}")
+        print(f"{headline}, {len(chosen)} images\n{rows.summary(scores)}\n{results.took_text(took)}")
+        print(f"rows and figure: {folder}")
 
 
 def show_layers(cfg: DictConfig, hardware: Hardware) -> None:
@@ -133,6 +165,32 @@ def show_layers(cfg: DictConfig, hardware: Hardware) -> None:
     model = hardware.place(models.build(models.untrained(cfg.model), images)).eval()
     image = images.normalise(images.pixels[0]).to(hardware.device)
     print(table(*survey(model, image, patterns(cfg.measure.layers))))
+
+
+def affordable(images: int, device: torch.device, image: torch.Tensor, copies: int) -> int:
+    """The images of a batch, on a CPU fewer of large ones: there memory that runs out is not refused, it kills."""
+    if device.type != "cpu":
+        return images
+    return min(images, max(2, CPU_PIXELS // (copies * image[0].numel())))
+
+
+def check_accuracy(model: DictConfig, correct: int, images: int) -> None:
+    """Refuse a network whose accuracy is far below the one that is published for its weights.
+
+    Far: by more than 5 points and four standard errors of the accuracy on this many images.
+
+    Raises:
+        UserError: it is set up wrongly: other weights, other preprocessing, other classes.
+    """
+    if images < 32 or not model.get("published"):
+        return
+    top1, published = correct / images, model.published.top1 / 100
+    if top1 < published - 0.05 - 4 * (published * (1 - published) / images) ** 0.5:
+        raise UserError(
+            f"{model.name} is right on {top1:.1%} of {images} images, published are {published:.1%} "
+            f"({model.published.source}): wrong weights, preprocessing or classes; "
+            "model.published=null measures it all the same"
+        )
 
 
 def patterns(given: str | list[str] | None) -> list[str] | None:

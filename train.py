@@ -31,10 +31,7 @@ def main(cfg: DictConfig) -> None:
     hardware = Hardware(**cfg.hardware)
     augment = augmentation.build(cfg.aug)
     cfg.dataset = models.prepare(cfg.dataset, cfg.model)
-    train, held_out = (data.load(cfg.dataset, split).to(hardware.device) for split in data.SPLITS)
-    if list(train.classes) != list(held_out.classes):
-        missing = sorted(set(train.classes) ^ set(held_out.classes))
-        raise UserError(f"the training and held-out images of {cfg.dataset.name} differ in classes {missing[:5]}")
+    train, held_out = (images.to(hardware.device) for images in data.load_splits(cfg.dataset))
     check_recipe(recipe, len(train))
     torch.manual_seed(cfg.seed)
     model = hardware.place(models.build(cfg.model, train))

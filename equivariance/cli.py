@@ -30,6 +30,16 @@ OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=T
 OmegaConf.register_new_resolver("measuring", lambda job, yes, no: yes if job == "measure" else no, replace=True)
 
 
+def _timm_models(models: str | list[str], pretrained: bool) -> str:
+    """The values of a sweep over these networks, see `zoo.select`."""
+    from equivariance.zoo import select  # here, as importing timm takes a second
+
+    return ",".join(select(models, pretrained))
+
+
+OmegaConf.register_new_resolver("timm_models", _timm_models, replace=True)
+
+
 def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
     """`hydra.main` on conf/config.yaml; expected failures end in one line on stderr and exit code 1.
 
@@ -179,7 +189,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """While inside, Ctrl-C and SIGTERM only set the flag that is handed out."""
+    """While inside, Ctrl-C and SIGTERM only set the flag that is handed out; unheeded, they stop at the end."""
     stop = Stop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -195,3 +205,5 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if stop:  # it came too late for this job, but there may be more in the sweep
+        raise SystemExit(stop.exit_code)

@@ -1,15 +1,14 @@
 """Data sets as one uint8 tensor of images and one of labels, ready to lie on the device.
 
-Every loader takes a split, "train" or "held_out", and returns `Images`. Downloads and checksums are
-torchvision's.
+Every loader takes a split, "train" or "held_out", and returns `Images`. Those of folders may stay in their files
+until they are asked for. Downloads and checksums are torchvision's.
 """
 
 import hashlib
 import struct
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from timm.data import ImageNetInfo
 from torch import Tensor
 from torchvision import datasets
 
-from equivariance.cli import progress
 from equivariance.errors import UserError
+from equivariance.photographs import Cover, Exact, Photographs, class_folders, list_files
 
 SPLITS = ("train", "held_out")
 SYMMETRIC_DIGITS = (0, 1, 6, 8)  # a turn maps each to itself or to another digit
@@ -34,13 +34,13 @@ class Images:
     """A labelled set of images of one size.
 
     Attributes:
-        pixels: uint8 (n, c, h, w).
+        pixels: uint8 (n, c, h, w), a tensor or `Photographs`.
         labels: int64 (n,), in [0, len(classes)).
         classes: their names.
         mean, std: (c,), what `normalise` subtracts and divides by, for pixels scaled to [0, 1].
     """
 
-    pixels: Tensor
+    pixels: Tensor | Photographs
     labels: Tensor
     classes: Sequence[str]
     mean: Tensor
@@ -54,8 +54,8 @@ class Images:
         return len(self.classes)
 
     def to(self, device: torch.device) -> "Images":
-        moved = {name: getattr(self, name).to(device) for name in ("pixels", "labels", "mean", "std")}
-        return replace(self, **moved)
+        values = {name: getattr(self, name) for name in ("pixels", "labels", "mean", "std")}
+        return replace(self, **{name: x.to(device) for name, x in values.items() if isinstance(x, Tensor)})
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 (n, c, h, w) to float32 of zero mean and unit deviation over the training set."""
@@ -72,29 +72,50 @@ class Images:
             raise UserError(f"measure.images={count}: needs a whole number from 2 on")
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
 
-    def digest(self) -> str:
-        """Identifies the images and labels, whatever folder they came from."""
+    def digest(self, chosen: Tensor | None = None) -> str:
+        """Identifies the images and labels, whatever folder they came from; of files, only the chosen ones."""
         content = hashlib.blake2b(digest_size=8)
+        if isinstance(self.pixels, Photographs):
+            content.update(self.pixels.digest(torch.arange(len(self)) if chosen is None else chosen))
+            content.update(self.labels[slice(None) if chosen is None else chosen].cpu().numpy().data)
+            return content.hexdigest()
         content.update(self.pixels.cpu().numpy().data)
         content.update(self.labels.cpu().numpy().data)
         return content.hexdigest()
 
 
-def load(cfg: DictConfig, split: str) -> Images:
+def load(cfg: DictConfig, split: str, decode: bool = True) -> Images:
     """The split "train" or "held_out" of the data set that the configuration group `dataset` describes.
+
+    Args:
+        decode: False leaves the images of folders in their files, see `Photographs`.
 
     Raises:
         UserError: the data are missing, incomplete or unreadable; the message names the path.
     """
     known = {key: value for key, value in cfg.items() if key not in ("name", "mean", "std")}
     pixels, labels, classes = instantiate(known, split=split, _convert_="object")
+    if decode and isinstance(pixels, Photographs):
+        pixels = pixels.decode()
     channels = pixels.shape[1]
     if not len(cfg.mean) == len(cfg.std) == channels:
         raise UserError(f"dataset.mean and dataset.std need {channels} numbers each, one a channel of the images")
     return Images(pixels, labels, classes, torch.tensor(list(cfg.mean)), torch.tensor(list(cfg.std)))
 
 
-Split = tuple[Tensor, Tensor, list[str]]  # pixels uint8 (n, c, h, w), labels int64 (n,), class names
+def load_splits(cfg: DictConfig) -> tuple[Images, Images]:
+    """Training and held-out images.
+
+    Raises:
+        UserError: as for `load`, or their classes are not the same.
+    """
+    train, held_out = (load(cfg, split) for split in SPLITS)
+    if differing := sorted(set(train.classes) ^ set(held_out.classes)):
+        raise UserError(f"the training and held-out images of {cfg.name} differ in classes {differing[:5]}")
+    return train, held_out
+
+
+Split = tuple[Tensor | Photographs, Tensor, list[str]]  # pixels uint8 (n, c, h, w), labels int64 (n,), class names
 
 
 def mnist6(root: str, task: str, download: bool, split: str) -> Split:
@@ -136,7 +157,9 @@ def cifar10(root: str, download: bool, split: str) -> Split:
     folder = Path(root) / "cifar10" / {"train": "train", "held_out": "test"}[split]
     official = Path(root) / "cifar-10-batches-py"
     if folder.is_dir():
-        return _read_folder(folder, partial(_read_exact, size=(32, 32)))
+        classes = class_folders(folder)
+        files, labels = list_files(folder, classes)
+        return Photographs(files, Exact((32, 32)), (32, 32)).decode(), labels, classes
     if not official.is_dir():
         layouts = f"{official}/ or {Path(root)}/cifar10/{{train,test}}/CLASS/*.png"
         _download(partial(datasets.CIFAR10, root, download=True), "CIFAR-10", Path(root), layouts, download)
@@ -153,11 +176,59 @@ def cifar10(root: str, download: bool, split: str) -> Split:
     )
 
 
-def image_folder(root: str, size: int | list[int], split: str) -> Split:
+def image_folder(
+    root: str,
+    size: int | list[int],
+    split: str,
+    transform: Callable[[Image.Image], Tensor] | None = None,
+) -> Split:
     """Class folders ROOT/train/CLASS/* and ROOT/val/CLASS/* (or test/), as RGB of `size` pixels.
 
-    The shorter side is resized (bicubic) until the image covers `size`, then the centre is cut out.
+    Args:
+        transform: an RGB image to uint8 (3, h, w); None: `photographs.Cover`.
     """
+    folder = _split_folder(root, split)
+    classes = class_folders(folder)
+    files, labels = list_files(folder, classes)
+    return _photographs(files, size, transform), labels, classes
+
+
+def imagenet(
+    root: str,
+    size: int | list[int],
+    split: str,
+    transform: Callable[[Image.Image], Tensor] | None = None,
+) -> Split:
+    """As `image_folder`, with folders named as in ImageNet: n01440764.
+
+    The label is the class's place among its 1000, of which not all need to be there.
+    """
+    folder = _split_folder(root, split)
+    there, known = class_folders(folder), imagenet_classes()
+    strange = [name for name in there if name not in known]
+    if strange:
+        named = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+        raise UserError(
+            f"{folder} holds folders that are no class of ImageNet, such as n01440764: {named}; "
+            f"dataset=image_folder dataset.root={root} takes any names"
+        )
+    files, labels = list_files(folder, there)
+    places = torch.tensor([known.index(name) for name in there])
+    return _photographs(files, size, transform), places[labels], known
+
+
+@cache
+def imagenet_classes() -> list[str]:
+    """The names of ImageNet's 1000 classes, in the order of every published network's logits."""
+    return ImageNetInfo("imagenet-1k").label_names()
+
+
+def _photographs(files: list[Path], size: int | list[int], transform: Callable | None) -> Photographs:
+    height, width = size if isinstance(size, list) else (size, size)
+    return Photographs(files, transform or Cover((height, width)), (height, width))
+
+
+def _split_folder(root: str, split: str) -> Path:
     names = ("train",) if split == "train" else ("val", "test")
     folder = next((Path(root) / name for name in names if (Path(root) / name).is_dir()), None)
     if folder is None:
@@ -166,8 +237,7 @@ def image_folder(root: str, size: int | list[int], split: str) -> Split:
             f"no images: looked for {looked}; put them as class folders, {Path(root) / names[0]}/CLASS/*.png, "
             f"or say where they are with dataset.root=FOLDER; {QUICKSTART}"
         )
-    height, width = size if isinstance(size, list) else (size, size)
-    return _read_folder(folder, partial(_read_cover, size=(height, width)))
+    return folder
 
 
 def _digit_task(pixels: Tensor, digits: Tensor, task: str) -> Split:
@@ -218,63 +288,3 @@ def _check_idx(file: Path) -> None:
         raise UserError(
             f"{file} is truncated: {file.stat().st_size} of {expected} bytes; delete it to download it again"
         )
-
-
-def _read_folder(folder: Path, read: Callable[[Path], np.ndarray]) -> Split:
-    """All images below FOLDER/CLASS/, classes in alphabetical order."""
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
-    if not classes:
-        raise UserError(f"{folder} holds no class folders; images are expected as {folder}/CLASS/*.png")
-    endings = datasets.folder.IMG_EXTENSIONS
-    files, labels = [], []
-    for label, name in enumerate(classes):
-        found = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in endings)
-        if not found:
-            raise UserError(f"class folder {folder / name} holds no images ({', '.join(endings)})")
-        files += found
-        labels += [label] * len(found)
-    shape = read(files[0]).shape
-    pixels = _allocate(len(files), shape, folder)
-
-    def fill(index: int) -> None:
-        pixels[index] = torch.from_numpy(read(files[index]))
-
-    with ThreadPoolExecutor() as pool, progress(f"reading {folder}", len(files), delay=5) as bar:
-        for _ in pool.map(fill, range(len(files))):
-            bar.update()
-    return pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor(labels), classes
-
-
-def _allocate(count: int, shape: tuple[int, ...], folder: Path) -> Tensor:
-    try:
-        return torch.empty(count, *shape, dtype=torch.uint8)
-    except RuntimeError as error:
-        size = count * np.prod(shape) / 2**30
-        raise UserError(
-            f"{folder}: {count} images of {shape[0]}x{shape[1]} need {size:.1f} GiB as one tensor, more than this "
-            "machine has; lower dataset.size"
-        ) from error
-
-
-def _open(file: Path) -> Image.Image:
-    try:
-        return Image.open(file).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read the image {file}: {error}") from error
-
-
-def _read_exact(file: Path, size: tuple[int, int]) -> np.ndarray:
-    image = _open(file)
-    if image.size[::-1] != size:
-        raise UserError(f"{file} is {image.height}x{image.width}; every image must be {size[0]}x{size[1]}")
-    return np.array(image)
-
-
-def _read_cover(file: Path, size: tuple[int, int]) -> np.ndarray:
-    image = _open(file)
-    height, width = size
-    scale = max(height / image.height, width / image.width)
-    wide, high = max(width, round(image.width * scale)), max(height, round(image.height * scale))
-    left, top = (wide - width) // 2, (high - height) // 2
-    image = image.resize((wide, high), Image.Resampling.BICUBIC)
-    return np.array(image.crop((left, top, left + width, top + height)))

@@ -1,7 +1,10 @@
 """Files appear whole or not at all: written beside the target, then renamed over it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from equivariance.errors import UserError
 
@@ -12,12 +15,18 @@ def write_whole(path: Path, content: bytes | str) -> None:
     Raises:
         UserError: the file system refused (full, read-only, no permission).
     """
-    content = content.encode() if isinstance(content, str) else content
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the place of `path` once it is complete; as `write_whole`."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

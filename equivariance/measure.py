@@ -55,6 +55,10 @@ class Measurement:
         similarity: pearson (pooled over images and positions), cosine (likewise), or per_image (Pearson within
             each image).
         blocks: of images, for the confidence interval; 1 for none.
+        labels: (count,), where the logits (the layer `final`) are the classes of the images; None otherwise.
+
+    Attributes:
+        correct: images so far whose largest logit is that of their label.
     """
 
     def __init__(
@@ -65,11 +69,13 @@ class Measurement:
         count: int,
         similarity: str = "pearson",
         blocks: int = 10,
+        labels: Tensor | None = None,
     ):
         self.model, self.transforms, self.similarity = model, transforms, similarity
         self.layers = {layer.name: layer for layer in layers}
         blocks = max(1, min(blocks, count // 2))
         self.bounds = [*(2 * (count * block // (2 * blocks)) for block in range(blocks)), count]
+        self.labels, self.correct = labels, 0
         self.done = 0  # index of the next image
         self.device = next(model.parameters()).device
         self.blocks = [self._empty() for _ in range(blocks)]
@@ -99,11 +105,16 @@ class Measurement:
         """
         orbit = torch.cat([images, *(transform.act(images) for transform in self.transforms)])
         batch = self._empty(torch.promote_types(images.dtype, torch.float32))
+        correct = 0
 
         def receive(name: str, maps: Tensor) -> None:
+            nonlocal correct
             layer = self.layers[name]
             statistics = [batch[name, transform.element] for transform in self.transforms]
             sides = maps.unflatten(0, (-1, len(images)))
+            if name == "final" and self.labels is not None:
+                labels = self.labels[self.done : self.done + len(images)]
+                correct = (sides[0].argmax(1) == labels).sum().item()
             for chunk in chunks(len(images), layer.channels, maps[0].numel()):
                 self._compare(layer, statistics, *sides[:, chunk])
 
@@ -112,6 +123,7 @@ class Measurement:
         block = self.blocks[sum(bound <= self.done for bound in self.bounds) - 1]
         for key, statistics in batch.items():
             block[key].merge(statistics)
+        self.correct += correct
         self.done += len(images)
 
     def _compare(
@@ -165,17 +177,18 @@ class Measurement:
     def state(self) -> dict[str, Any]:
         """What has been measured so far, as tensors and plain values."""
         statistics = [{key: pairs.state() for key, pairs in block.items()} for block in self.blocks]
-        return {"done": self.done, "bounds": self.bounds, "statistics": statistics}
+        return {"done": self.done, "correct": self.correct, "bounds": self.bounds, "statistics": statistics}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()` of a measurement of the same layers, transformations and images."""
-        self.blocks = [self._empty() for _ in self.blocks]
+        self.blocks, self.correct = [self._empty() for _ in self.blocks], 0
         self.merge(state)
         self.done = state["done"]
 
     def merge(self, state: dict[str, Any]) -> None:
         """Add what another process measured on other images of the same blocks."""
         kind = STATISTICS[self.similarity]
+        self.correct += state.get("correct", 0)
         for block, other in zip(self.blocks, state["statistics"], strict=True):
             for key, pairs in other.items():
                 block[key].merge(kind.from_state(pairs, self.device))
@@ -184,8 +197,8 @@ class Measurement:
 def chunks(images: int, channels: int, size: int) -> Iterator[slice]:
     """Cut a batch so that what is compared at a time fits into a processor's cache.
 
-    Not finer than 16 positions a channel, for the sums have to be read and written as well. Chunks are of even size;
-    a single left-over goes along with the last, so that partners stay together.
+    Not finer than 16 positions a channel, for the sums have to be read and written as well. Chunks are of even
+    size; a single left-over goes along with the last, so that partners stay together.
 
     Args:
         size: values of one image's map.

@@ -1,6 +1,5 @@
 """What a measurement leaves in its folder: rows, partners, which images; its statistics while unfinished."""
 
-import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from equivariance import partners, plots, rows
 from equivariance.cli import experiment
 from equivariance.errors import UserError
-from equivariance.files import write_whole
+from equivariance.files import whole_file, write_whole
 from equivariance.measure import Measurement
 from equivariance.processes import Processes
 from equivariance.runs import first_difference
@@ -51,13 +50,29 @@ def score_rows(cfg: DictConfig, measurement: Measurement, provenance: dict) -> p
     ).reindex(columns=rows.COLUMNS)
 
 
-def write(folder: Path, scores: pd.DataFrame, config: dict[str, Any], chosen: Tensor) -> None:
-    """Write the rows, after what they were made with: they make the measurement complete."""
+def write(
+    folder: Path, scores: pd.DataFrame, config: dict[str, Any], chosen: Tensor, took: dict[str, float]
+) -> None:
+    """Write the rows, after what they were made with and took: they make the measurement complete."""
+    write_whole(folder / "took.csv", pd.DataFrame([took]).to_csv(index=False, lineterminator="\n"))
     write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")
     write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     rows.write(folder / "results.csv", scores)
     for left in folder.glob(".statistics-*"):
         left.unlink()
+
+
+def took_text(took: dict[str, float]) -> str:
+    """What the measurement took, for the terminal: `cost.Cost.so_far`, and accuracies where there are any."""
+    text = (
+        f"{took['images_per_second']:.3g} images/s, {took['waiting']:.1%} of the time waiting for them, "
+        f"peak memory {took['peak_mib'] / 1024:.2f} GiB"
+    )
+    if "top1" not in took:
+        return text
+    known = f", published {took['published']:.2f} %" if took["published"] else ""
+    whole = f", {took['top1_all']:.2%} on all held-out images" if "top1_all" in took else ""
+    return f"{text}\ntop-1 {took['top1']:.2%} on the measured images{whole}{known}"
 
 
 def write_partners(measurement: Measurement, image: Tensor, folder: Path) -> None:
@@ -98,9 +113,8 @@ def unfinished(folder: Path, process: Processes) -> Path:
 
 def save(measurement: Measurement, path: Path, config: dict[str, Any]) -> None:
     """Keep what has been measured so far."""
-    buffer = io.BytesIO()
-    torch.save({"config": config, "state": measurement.state()}, buffer)
-    write_whole(path, buffer.getvalue())
+    with whole_file(path) as file:  # not by way of memory: wide networks have gigabytes of statistics
+        torch.save({"config": config, "state": measurement.state()}, file)
 
 
 def resume(measurement: Measurement, path: Path, config: dict[str, Any]) -> None:

@@ -50,6 +50,13 @@ def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby(keys, dropna=False, sort=False)[scores].mean().reset_index()
 
 
+def by_part(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over elements, then layers: one row per network, transformation, part and measure."""
+    keys = ["model", "trained", "seed", "transform", "part", "measure"]
+    layers = rows.groupby([*keys, "index"], sort=False, dropna=False)[["value", "chance", "accuracy"]].mean()
+    return layers.groupby(keys, sort=False, dropna=False).mean().reset_index()
+
+
 def summary(rows: pd.DataFrame) -> str:
     """A short table of one measurement for the terminal: both scores and their chance level, layer by layer."""
     wide = by_layer(rows).pivot(index=["index", "layer", "part"], columns="measure", values=["value", "chance"])

@@ -70,9 +70,8 @@ class PairStatistics:
     (f(T_g x_i), T_g f(x_j)): their similarity is the chance level. Each image is used once on each side, so
     that means and deviations are the same for both. Of these the rows of `chance_channels` are kept.
 
-    All sums are of differences from an origin, the mean of the first maps, so that maps with mean 1000 and deviation
-    1 keep their digits in float32. The sums of a batch are float32, as a matrix product's are; batches are merged in
-    float64.
+    All sums are of differences from an origin, the mean of the first maps: maps with mean 1000 and deviation 1 keep
+    their digits in float32. The sums of a batch are float32, as a matrix product's are; batches merge in float64.
 
     Attributes:
         count: positions of all images.

@@ -7,6 +7,7 @@ a class here, and a file in conf/measure/ that names a function which returns th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from typing import ClassVar, Protocol
 
@@ -120,28 +121,32 @@ class Shift:
     rounding: str = "floor"
     name: ClassVar[str] = "translation"
 
+    @property
+    def pixels(self) -> int:
+        return self.element
+
     def __post_init__(self):
-        if not isinstance(self.element, int) or self.element < 1:
-            raise UserError(f"measure.transform.elements: a shift of {self.element}; needs whole pixels from 1 on")
+        if not isinstance(self.pixels, int) or self.pixels < 1:
+            raise UserError(f"measure.transform.elements: a shift of {self.pixels}; needs whole pixels from 1 on")
         for key, known in (("direction", DIRECTIONS), ("border", BORDERS), ("rounding", ROUNDINGS)):
             if getattr(self, key) not in known:
                 raise UserError(f"measure.transform.{key}={getattr(self, key)}: choose {', '.join(known)}")
 
     def check(self, height: int, width: int) -> None:
-        down, right = self._steps(self.element)
+        down, right = self._steps(self.pixels)
         if down >= height or right >= width:
             raise UserError(
-                f"a shift by {self.element} pixels leaves nothing of images of {height}x{width}: "
+                f"a shift by {self.pixels} pixels leaves nothing of images of {height}x{width}: "
                 "give smaller measure.transform.elements"
             )
 
     def act(self, images: Tensor) -> Tensor:
-        return self._moved(images, self.element)
+        return self._moved(images, self.pixels)
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
-        if stride is None or (self.rounding == "exact" and self.element % stride):
+        if stride is None or (self.rounding == "exact" and self.pixels % stride):
             return None
-        positions = int(self.element / stride + (0.5 if self.rounding == "round" else 0))
+        positions = int(self.pixels / stride + (0.5 if self.rounding == "round" else 0))
         down, right = self._steps(positions)
         height, width = original.shape[-2:]
         if down >= height or right >= width:
@@ -162,6 +167,24 @@ class Shift:
         moved = x.new_zeros(x.shape)
         moved[..., down:, right:] = x[..., : height - down, : width - right]
         return moved
+
+
+@dataclass(frozen=True)
+class RelativeShift(Shift):
+    """Shift by a share of the image's side: 32 pixels of 224 are as much as 86 of 600.
+
+    Args:
+        element: the share, as text: 1/7.
+        side: pixels of the image's shorter side.
+    """
+
+    element: str
+    side: int = 0
+    name: ClassVar[str] = "relative translation"
+
+    @property
+    def pixels(self) -> int:
+        return round(self.side * Fraction(self.element))
 
 
 def quarter_turns(elements: Sequence[int]) -> list[Transformation]:
@@ -188,3 +211,13 @@ def dihedral(elements: Sequence[int | str]) -> list[Transformation]:
 def shifts(elements: Sequence[int], direction: str, border: str, rounding: str) -> list[Transformation]:
     """Shifts by these numbers of pixels."""
     return [Shift(pixels, direction, border, rounding) for pixels in elements]
+
+
+def relative_shifts(
+    elements: Sequence[str], size: int | Sequence[int] | None, direction: str, border: str, rounding: str
+) -> list[Transformation]:
+    """Shifts by these shares of the shorter side of images of `size`, in whole pixels."""
+    if size is None:
+        raise UserError("measure=relative_translation needs images of a dataset.size: image_folder or imagenet")
+    side = size if isinstance(size, int) else min(size)
+    return [RelativeShift(str(share), direction, border, rounding, side) for share in elements]

@@ -79,8 +79,11 @@ def under_shifts(networks, group, seeds=(0, 1, 2), gap=0.0, period=True):
 
 
 def decided(experiment, results, **options):
-    verdicts = runpy.run_path(str(REPOSITORY / f"experiments/{experiment}/claims.py"))["verdicts"]
-    return {verdict.number: verdict.holds for verdict in verdicts(results, **options)}
+    verdicts = runpy.run_path(str(REPOSITORY / f"experiments/{experiment}/claims.py"))["verdicts"](
+        results, **options
+    )
+    assert all(verdict.evidence for verdict in verdicts)
+    return {verdict.number: verdict.holds for verdict in verdicts}
 
 
 RAISED = {"middle": 0.1, "late": 0.1, "final": 0.1}
@@ -135,3 +138,94 @@ def test_figures_of_what_was_and_was_not_measured(tmp_path, capsys):
     rows.write(tmp_path / "results.csv", pd.concat([results, results.assign(trained=False)]))
     main(tmp_path)
     assert {file.name for file in tmp_path.glob("*.png")} == {"figure.png", "shifts.png"}
+
+
+SIX = ("efficientnet_b6", "efficientnet_b7", "resnext101_32x8d", "inception_v3", "vit_b16", "mixer_b16")
+FIVE = ("early", "middle", "late", "pool", "final")
+ACCURACY = dict(zip(SIX, (0.841, 0.849, 0.793, 0.773, 0.845, 0.766), strict=True))
+
+
+def architectures(rotation, translation, gap):
+    """Rows of six networks with this invariance by part, and equivariance `gap` above it under rotation."""
+    rows = [
+        {
+            **{"dataset": "imagenet", "model": model, "trained": True, "seed": 0, "transform": transform},
+            **{"element": 1, "index": index, "part": part, "measure": measure, "chance": 0.0},
+            **{"accuracy": ACCURACY[model]},
+            "value": curve[model][index] + (gap[model][index] if above else 0),
+        }
+        for transform, curve in (("rotation", rotation), ("translation", translation))
+        for model in SIX
+        for index, part in enumerate(FIVE)
+        for measure, above in (("invariance", False), ("equivariance", transform == "rotation"))
+    ]
+    return pd.DataFrame(rows)
+
+
+# By part: in the order of accuracy B7, ViT, B6, ResNeXt, Inception, Mixer under translation, as the papers draw it.
+TRANSLATION = {
+    "efficientnet_b6": (0.94, 0.94, 0.94, 0.94, 0.94),
+    "efficientnet_b7": (0.95, 0.95, 0.95, 0.95, 0.95),
+    "resnext101_32x8d": (0.70, 0.70, 0.70, 0.80, 0.85),
+    "inception_v3": (0.60, 0.60, 0.60, 0.70, 0.84),
+    "vit_b16": (0.50, 0.50, 0.62, 0.80, 0.90),
+    "mixer_b16": (0.40, 0.40, 0.65, 0.70, 0.84),
+}
+ROTATION = {
+    "efficientnet_b6": (0.31, 0.31, 0.31, 0.70, 0.80),
+    "efficientnet_b7": (0.32, 0.32, 0.32, 0.71, 0.81),
+    "resnext101_32x8d": (0.50, 0.50, 0.50, 0.60, 0.60),
+    "inception_v3": (0.60, 0.60, 0.60, 0.50, 0.50),
+    "vit_b16": (0.20, 0.20, 0.20, 0.80, 0.90),
+    "mixer_b16": (0.10, 0.10, 0.10, 0.40, 0.40),
+}
+GAP = {model: (0.05, 0.04, 0.01, 0.0, 0.0) for model in SIX} | {
+    "resnext101_32x8d": (0.2, 0.1, 0.01, 0.0, 0.0),
+    "inception_v3": (0.3, 0.1, 0.01, 0.0, 0.0),
+}
+
+
+def test_architectures_as_the_papers_report_them():
+    found = decided("architectures", architectures(ROTATION, TRANSLATION, GAP))
+    assert found == dict.fromkeys(("I1", "I2", "I3", "I4", "I5", "I6", "I7"), True)
+
+
+def test_architectures_the_other_way_round():
+    def reverse(curves):
+        return dict(zip(curves, [tuple(1 - x for x in curve) for curve in curves.values()], strict=True))
+
+    gap = {model: (0.0, 0.1, 0.2, 0.0, 0.0) for model in SIX}
+    rows = architectures(reverse(ROTATION), reverse(TRANSLATION), gap)
+    rows.loc[(rows["transform"] == "translation") & (rows.measure == "equivariance"), "value"] += 0.2
+    rows.loc[rows.model.isin(["vit_b16", "mixer_b16"]) & (rows["transform"] == "translation"), "value"] -= 0.2
+    rows.loc[rows.model.eq("mixer_b16") & rows.part.isin(FIVE[:2]), "value"] = 1.0
+    assert decided("architectures", rows) == dict.fromkeys(("I1", "I2", "I3", "I4", "I5", "I6", "I7"), False)
+
+
+def test_accuracy_both_ways():
+    rank = {model: place / 10 for place, model in enumerate(sorted(SIX, key=ACCURACY.get))}
+    almost = rank | {"inception_v3": rank["resnext101_32x8d"], "resnext101_32x8d": rank["inception_v3"]}
+    almost |= {"efficientnet_b6": rank["vit_b16"], "vit_b16": rank["efficientnet_b7"]}
+    almost |= {"efficientnet_b7": rank["efficientnet_b6"]}  # rho 0.77
+    unrelated = dict(zip(sorted(SIX, key=ACCURACY.get), (0.3, 0.0, 0.5, 0.2, 0.1, 0.4), strict=True))  # rho 0.09
+
+    def rows(before, end):
+        curves = {model: (before[model],) * 3 + (end[model],) * 2 for model in SIX}
+        return curves
+
+    nothing = {model: (0,) * 5 for model in SIX}
+    as_reported = architectures(rows(unrelated, rank), rows(almost, rank), nothing)
+    assert decided("accuracy", as_reported) == {"R1": True, "R2": True}
+    opposite = architectures(rows(rank, unrelated), rows(rank, unrelated), nothing)
+    assert decided("accuracy", opposite) == {"R1": False, "R2": False}
+
+
+def test_claims_about_pretrained_networks_are_not_run_without_them():
+    untrained = architectures(ROTATION, TRANSLATION, GAP).assign(trained=False)
+    for results in (
+        untrained,
+        pd.DataFrame(columns=rows.COLUMNS),
+        untrained.assign(trained=True)[untrained.model != "vit_b16"],
+    ):
+        assert set(decided("architectures", results).values()) == {None}
+        assert decided("accuracy", results) == {"R1": None, "R2": None}

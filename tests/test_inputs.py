@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from equivariance import data
@@ -113,6 +114,7 @@ def test_image_folder_reads_class_folders(folder):
     pixels, labels, classes = data.image_folder(str(folder), 32, "held_out")
     assert pixels.shape == (8, 3, 32, 32) and labels.tolist() == [0] * 4 + [1] * 4 and classes == ["cat", "dog"]
     exact, _, _ = data.image_folder(str(folder), [40, 60], "train")
+    assert torch.equal(exact.decode(), exact[:]) and exact.decode().shape == exact.shape
     first = np.array(Image.open(folder / "train/cat/0.png"))
     np.testing.assert_array_equal(exact[0].permute(1, 2, 0), first)
 
@@ -122,10 +124,10 @@ def test_broken_images_and_empty_folders_are_named(folder):
     content = broken.read_bytes()
     broken.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=f"cannot read the image {broken}"):
-        data.image_folder(str(folder), 32, "train")
+        data.image_folder(str(folder), 32, "train")[0].decode()
     broken.write_text("not an image")
     with pytest.raises(UserError, match=f"cannot read the image {broken}"):
-        data.image_folder(str(folder), 32, "train")
+        data.image_folder(str(folder), 32, "train")[0].decode()
     for file in (folder / "val/dog").iterdir():
         file.unlink()
     with pytest.raises(UserError, match=f"class folder {folder / 'val/dog'} holds no images"):

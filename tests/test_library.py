@@ -1,17 +1,24 @@
 """Networks of timm and torchvision by name, and a user's own: one command, and errors of one line."""
 
+import pickle
 import re
+import runpy
+from pathlib import Path
 
+import huggingface_hub
 import pytest
 import timm
 import torch
 import torchvision
+from conftest import REPOSITORY
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 from torch import nn
 
-from equivariance import models
+from equivariance import data, experiments, models
 from equivariance.cli import CONF
 from equivariance.errors import UserError
+from equivariance.models.weights import digest
 from equivariance.rows import read
 
 OWN = """
@@ -124,7 +131,7 @@ def test_an_own_network_with_weights(run, own, tmp_path):
             r"cannot be built: .* 'width'; \+model.ARGUMENT=VALUE gives an argument",
         ),
         (("model.weights=missing.pt",), r"model.weights=missing.pt: there is no such file"),
-        (("model.weights=users_own.py",), r"users_own.py: cannot be read as tensors"),
+        (("model.weights=users_own.py",), r"users_own.py: (cannot be read as|holds more than) tensors"),
         (
             ("model.weights=other.pt",),
             r"other.pt is of another network than Net: 0.weight is missing; .* and 5 more",
@@ -152,3 +159,91 @@ def test_a_network_without_maps_is_refused():
 class Constant(nn.Module):
     def forward(self, x):
         return torch.zeros(len(x), 3)
+
+
+def blank(size):
+    pixels = torch.zeros(1, 3, size, size, dtype=torch.uint8)
+    return data.Images(pixels, torch.zeros(1).long(), ["a"], torch.zeros(3), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "size", "ending"),
+    [("timm", "test_resnet", 160, ".safetensors"), ("torchvision", "mobilenet_v3_small", 224, ".pth")],
+)
+def test_weights_of_a_librarys_network_from_a_file(tmp_path, group, name, size, ending):
+    theirs = models.build(model_config(group, name=name), blank(size))
+    file = tmp_path / f"net{ending}"
+    (save_file if ending == ".safetensors" else torch.save)(theirs.state_dict(), file)
+    more = {"pretrained": True} if group == "timm" else {}  # the file wins: nothing is downloaded
+    cfg = model_config(group, name=name, weights=str(file), **more)
+    assert models.brings_weights(cfg) and not models.brings_weights(models.untrained(cfg))
+    assert digest(models.build(cfg, blank(size))) == digest(theirs)
+    assert digest(models.build(model_config(group, name=name), blank(size))) != digest(theirs)
+
+
+def test_a_file_under_torchvisions_own_name_brings_that_weights_transform(tmp_path):
+    v1, v2 = torchvision.models.ResNeXt101_32X8D_Weights
+    dataset = OmegaConf.create({"size": None, "mean": [0.5] * 3, "std": [1.0] * 3})
+    for weights in (v1, v2):
+        file = str(tmp_path / weights.url.rpartition("/")[2])
+        found = models.prepare(dataset, model_config("torchvision", name="resnext101_32x8d", weights=file))
+        assert [found.transform.resize] == weights.transforms().resize_size
+
+
+def test_nothing_in_a_file_of_weights_is_executed(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    torch.save({"state_dict": {"weight": Trap()}}, tmp_path / "trap.pth")
+    for group, name in (("timm", "test_resnet"), ("torchvision", "mobilenet_v3_small")):
+        cfg = model_config(group, name=name, weights=str(tmp_path / "trap.pth"))
+        with pytest.raises(UserError, match=r"holds more than tensors.*could run code from it"):
+            models.build(cfg, blank(224))
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "trap.pth", weights_only=False)  # nor does a library that asks for more
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("group", ["timm", "torchvision"])
+def test_weights_that_cannot_be_reached(tmp_path, monkeypatch, group):
+    """One line says where they were looked for and how to bring them."""
+
+    def no_network(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    weights = {"pretrained": True} if group == "timm" else {"weights": "DEFAULT"}
+    name = "test_resnet.r160_in1k" if group == "timm" else "mobilenet_v3_small"
+    with pytest.raises(UserError) as error:
+        models.build(model_config(group, name=name, **weights), blank(160))
+    line = str(error.value)
+    assert "\n" not in line and f"cannot get the weights of {name}" in line and "model.weights=FILE" in line
+    assert (str(tmp_path / "hub/checkpoints/mobilenet_v3_small") if group != "timm" else "models--timm--") in line
+
+
+def test_far_from_the_published_accuracy_is_refused():
+    check = runpy.run_path(str(REPOSITORY / "measure.py"))["check_accuracy"]
+    cfg = model_config("timm", name="test_resnet", published={"top1": 80.0, "source": "a table"})
+    check(cfg, 760, 1000)
+    check(cfg, 0, 10)  # too few to tell
+    with pytest.raises(UserError, match=r"right on 50.0% of 1000 images, published are 80.0% \(a table\)"):
+        check(cfg, 500, 1000)
+    check(model_config("timm", name="test_resnet"), 0, 1000)
+
+
+def test_the_six_architectures_name_their_weights():
+    jobs = experiments.jobs("architectures", "measure")
+    assert len(jobs) == 18 and len({job.model.name for job in jobs}) == 6
+    for job in jobs:
+        assert models.brings_weights(job.model) and job.model.published.source
+        if "torchvision" in job.model._target_:
+            theirs = torchvision.models.get_model_weights(job.model.architecture)[job.model.weights]
+            assert job.model.published.top1 == theirs.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+        else:
+            assert timm.is_model_pretrained(job.model.architecture)
+        prepared = models.prepare(job.dataset, job.model)
+        expected = {"efficientnet_b6": 528, "efficientnet_b7": 600, "inception_v3": 299}
+        assert prepared.size == expected.get(job.model.name, 224)

@@ -14,7 +14,7 @@ from equivariance.data import Images
 from equivariance.errors import UserError
 from equivariance.hardware import Hardware
 from equivariance.models import ResNet
-from equivariance.models.published import load_published
+from equivariance.models.weights import load
 from equivariance.training import evaluate
 
 # The real images, and the files of akamaster/pytorch_resnet_cifar10; tests that need them are skipped elsewhere.
@@ -49,32 +49,34 @@ def weights(tmp_path):
 def test_every_name_is_mapped(weights, tmp_path):
     torch.manual_seed(1)
     original, loaded = ResNet(1, 6, 14), ResNet(1, 6, 14)
-    load_published(loaded, weights)
+    load(loaded, weights)
     for name, value in original.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name
     torch.save(torch.load(weights)["state_dict"], tmp_path / "bare.th")
-    load_published(ResNet(1, 6, 14), tmp_path / "bare.th")
+    load(ResNet(1, 6, 14), tmp_path / "bare.th")
 
 
 def test_anything_else_is_refused_in_one_line(weights, tmp_path):
     refused = {
         "missing.th": "there is no such file",
-        "text.th": "holds no state dict of tensors",
-        "list.th": "holds no state dict of tensors",
-        "model.th": "holds no state dict of tensors",
-        "empty.th": "holds no state dict of tensors",
-        weights.name: "is of another network than ResNet-20 for 6 classes",
+        "text.th": "cannot be read as tensors|holds more than tensors, or no tensors",
+        "list.th": "holds no state dict",
+        "model.th": "holds more than tensors, or no tensors; it is not opened, as that could run code",
+        "empty.th": "holds no state dict",
+        "half.safetensors": "cannot be read as tensors",
+        weights.name: "is of another network than ResNet",
     }
     (tmp_path / "text.th").write_text("no weights")
     torch.save([1, 2], tmp_path / "list.th")
     torch.save(ResNet(1, 6, 8), tmp_path / "model.th")  # a pickled object, whose code would run
     torch.save({}, tmp_path / "empty.th")
+    (tmp_path / "half.safetensors").write_bytes(b"\x10")
     for name, message in refused.items():
         with pytest.raises(UserError, match=message) as error:
-            load_published(ResNet(1, 6, 20), tmp_path / name)
+            load(ResNet(1, 6, 20), tmp_path / name)
         assert str(tmp_path / name) in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="is of another network"):
-        load_published(ResNet(1, 10, 14), weights)
+        load(ResNet(1, 10, 14), weights)
 
 
 def test_published_weights_are_measured_as_trained_without_a_run(run, tmp_path, weights):
@@ -104,6 +106,6 @@ def test_published_accuracy_on_cifar10(depth, file, percent):
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     images = Images(pixels, labels, classes, mean, std).to(hardware.device)
     model = hardware.place(ResNet(3, 10, depth))
-    load_published(model, WEIGHTS / file)
+    load(model, WEIGHTS / file)
     _, accuracy = evaluate(model, images, hardware)
     assert len(images) == 10000 and 100 * accuracy == pytest.approx(percent, abs=0.011)

@@ -10,13 +10,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
-from equivariance.data import Images
+from equivariance.data import Images, imagenet_classes
 from equivariance.errors import UserError
 from equivariance.models import weights
 from equivariance.models.cnn7 import CNN7
 from equivariance.models.gaussian import GaussianCNN
 from equivariance.models.library import preprocessing
-from equivariance.models.published import load_published
 from equivariance.models.resnet import ResNet
 from equivariance.models.wideresnet import WideResNet
 
@@ -28,6 +27,7 @@ __all__ = [
     "blank_images",
     "brings_weights",
     "build",
+    "knows",
     "prepare",
     "untrained",
 ]
@@ -36,13 +36,14 @@ __all__ = [
 def build(cfg: DictConfig, images: Images) -> nn.Module:
     """The network that the configuration group `model` describes, with the weights that it names, for these images.
 
-    Every key but `name` is an argument of `_target_`. It is given `in_channels` and `num_classes` of the images
-    where it takes them and the configuration does not fix them; `weights`, where it takes none, is a file.
+    Every key but `name` and `published` is an argument of `_target_`. It is given `in_channels` and `num_classes`
+    of the images where it takes them and the configuration does not fix them; `weights`, where it takes none, is a
+    file.
 
     Raises:
         UserError: it cannot be built, or cannot take these images.
     """
-    arguments = {key: value for key, value in cfg.items() if key != "name"}
+    arguments = {key: value for key, value in cfg.items() if key not in ("name", "published")}
     channels, height, width = images.pixels.shape[1:]
     model = None
     try:
@@ -50,9 +51,11 @@ def build(cfg: DictConfig, images: Images) -> nn.Module:
         given = {"in_channels": channels, "num_classes": len(images.classes)}
         given = {key: value for key, value in given.items() if key in takes and key not in arguments}
         file = arguments.pop("weights", None) if "weights" not in takes else None
+        if file and "pretrained" in arguments:
+            arguments["pretrained"] = False
         model = instantiate(arguments, **given)
         if file:
-            (load_published if isinstance(model, ResNet) else weights.load)(model, file)
+            weights.load(model, file)
         with torch.inference_mode():
             model.eval()(torch.zeros(1, channels, height, width))
     except Exception as error:  # whatever the network, or the library that it comes from, raises
@@ -73,30 +76,45 @@ def build(cfg: DictConfig, images: Images) -> nn.Module:
 
 
 def prepare(dataset: DictConfig, model: DictConfig) -> DictConfig:
-    """The configuration of the data set with the size, mean and deviation that the network was made for.
+    """The configuration of the data set with the evaluation transform that the network was made for.
 
-    Only a network of a library asks for them; the size is followed where it is not given (`size: null`).
+    Only a network of a library asks for one: size (where it is not given, `size: null`), mean and deviation, and
+    for images in files how they are resized and cut.
     """
-    wanted = preprocessing(model)
+    wanted = preprocessing(model, _sides(dataset))
     dataset = dataset.copy()
     with open_dict(dataset):
+        if wanted and len(wanted.mean) == len(dataset.mean):
+            dataset.mean, dataset.std = list(wanted.mean), list(wanted.std)
+            if "size" in dataset:
+                dataset.transform = wanted.transform
         if "size" in dataset and dataset.size is None:
             sides = list(wanted.size) if wanted else [224]
             dataset.size = sides[0] if len(set(sides)) == 1 else sides
-        if wanted and len(wanted.mean) == len(dataset.mean):
-            dataset.mean, dataset.std = list(wanted.mean), list(wanted.std)
     return dataset
 
 
 def blank_images(dataset: DictConfig, model: DictConfig) -> Images | None:
     """One black image as a library's network takes it, to look at the network without data; None for others."""
-    wanted = preprocessing(model)
+    wanted = preprocessing(model, _sides(dataset))
     if wanted is None:
         return None
-    size = dataset.get("size") or list(wanted.size)
-    height, width = (size, size) if isinstance(size, int) else size
-    pixels = torch.zeros(1, len(wanted.mean), height, width, dtype=torch.uint8)
+    pixels = torch.zeros(1, len(wanted.mean), *wanted.size, dtype=torch.uint8)
     return Images(pixels, torch.zeros(1).long(), ["none"], torch.tensor(wanted.mean), torch.tensor(wanted.std))
+
+
+def knows(cfg: DictConfig, images: Images, logits: int) -> bool:
+    """Whether the logits of the network are the classes of these images, so that it has an accuracy on them.
+
+    A library's own classifier stands for the 1000 classes of ImageNet in their order.
+    """
+    library = preprocessing(cfg) is not None and cfg.get("num_classes") is None
+    return logits == images.num_classes and (not library or list(images.classes) == imagenet_classes())
+
+
+def _sides(dataset: DictConfig) -> tuple[int, int] | None:
+    size = dataset.get("size")
+    return None if size is None else (size, size) if isinstance(size, int) else tuple(size)
 
 
 def brings_weights(cfg: DictConfig) -> bool:

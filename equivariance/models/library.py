@@ -1,23 +1,41 @@
-"""Networks of timm and torchvision by name, with the size, mean and deviation of the images they were made for."""
+"""Networks of timm and torchvision by name, with the evaluation transform of the images they were made for."""
 
 import difflib
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import timm
+import torch
 import torchvision
+from huggingface_hub import constants
 from omegaconf import DictConfig
 from torch import nn
+from torchvision import transforms
 
 from equivariance.errors import UserError
+from equivariance.models import weights as files
+
+os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # whoever calls torch.load here: tensors, never code
+TRANSFORMS_INPUT = ("inception_v3", "googlenet")  # torchvision: normalised again inside, where weights are its own
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network expects of images: (height, width) in pixels, and mean and deviation of each channel."""
+    """What a network expects of images.
+
+    Attributes:
+        size: (height, width) in pixels.
+        mean, std: of each channel, of pixels scaled to [0, 1].
+        transform: the library's evaluation transform of an RGB image to uint8 (3, height, width), as a function's
+            name (`_target_`) and its arguments.
+    """
 
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    transform: dict[str, Any]
 
 
 def timm_network(
@@ -36,32 +54,68 @@ def timm_network(
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
-        raise _no_weights(architecture, "model.pretrained=false", error) from error
+        hub = timm.get_pretrained_cfg(architecture).hf_hub_id or architecture
+        folder = Path(constants.HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
+        raise _no_weights(architecture, folder, "model.pretrained=false", error) from error
 
 
 def torchvision_network(architecture: str, weights: str | None) -> nn.Module:
-    """`torchvision.models.get_model`, with weights of that name (DEFAULT, IMAGENET1K_V1), or untrained for None.
+    """`torchvision.models.get_model`, with weights of that name (DEFAULT, IMAGENET1K_V1) or from that file.
+
+    Untrained for None.
 
     Raises:
         UserError: torchvision has no such network or weights, or cannot get them.
     """
-    chosen = _torchvision_weights(architecture, weights) if weights else None
+    chosen = _torchvision_weights(architecture, weights)
+    by_name = weights and not _is_file(weights)
+    extra = {"transform_input": True} if architecture in TRANSFORMS_INPUT and not by_name else {}
     try:
-        return torchvision.models.get_model(architecture, weights=chosen)
+        model = torchvision.models.get_model(architecture, weights=chosen if by_name else None, **extra)
     except OSError as error:
-        raise _no_weights(architecture, "model.weights=null", error) from error
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise _no_weights(architecture, folder / Path(chosen.url).name, "model.weights=null", error) from error
+    if weights and not by_name:
+        files.load(model, weights)
+    return model
 
 
-def preprocessing(cfg: DictConfig) -> Preprocessing | None:
-    """What the network of the configuration group `model` was made for; None if it is from no library."""
+def preprocessing(cfg: DictConfig, size: tuple[int, int] | None = None) -> Preprocessing | None:
+    """What the network of the configuration group `model` was made for; None if it is from no library.
+
+    Args:
+        size: (height, width) of the images, if not the network's own; the share that is cut off stays the same.
+    """
     if cfg._target_ == f"{__name__}.timm_network":
-        found = timm.data.resolve_data_config(pretrained_cfg=_timm_config(cfg.architecture))
-        return Preprocessing(tuple(found["input_size"][1:]), tuple(found["mean"]), tuple(found["std"]))
+        given = {"input_size": (3, *size)} if size else {}
+        found = timm.data.resolve_data_config(given, pretrained_cfg=_timm_config(cfg.architecture))
+        kept = {key: found[key] for key in ("input_size", "interpolation", "crop_pct", "crop_mode")}
+        kept["input_size"] = list(kept["input_size"])
+        made_for = {"_target_": "timm.data.create_transform", **kept, "use_prefetcher": True}  # uint8 comes out
+        return Preprocessing(tuple(found["input_size"][1:]), tuple(found["mean"]), tuple(found["std"]), made_for)
     if cfg._target_ == f"{__name__}.torchvision_network":
-        made_for = _torchvision_weights(cfg.architecture, cfg.weights or "DEFAULT").transforms()
-        (size,) = set(made_for.crop_size)
-        return Preprocessing((size, size), tuple(made_for.mean), tuple(made_for.std))
+        theirs = _torchvision_weights(cfg.architecture, cfg.weights).transforms()
+        (crop,), (resize,) = theirs.crop_size, theirs.resize_size
+        if size:
+            crop, resize = min(size), round(resize * max(size) / crop)
+        made_for = {
+            "_target_": f"{__name__}.torchvision_transform",
+            **{"resize": resize, "crop": list(size or (crop, crop)), "interpolation": theirs.interpolation.value},
+        }
+        return Preprocessing(size or (crop, crop), tuple(theirs.mean), tuple(theirs.std), made_for)
     return None
+
+
+def torchvision_transform(resize: int, crop: list[int], interpolation: str) -> transforms.Compose:
+    """What torchvision's evaluation presets do to an image before they normalise it (and give it antialiased)."""
+    mode = transforms.InterpolationMode(interpolation)
+    return transforms.Compose(
+        [transforms.Resize(resize, mode, antialias=True), transforms.CenterCrop(crop), transforms.PILToTensor()]
+    )
+
+
+def _is_file(weights: str) -> bool:
+    return Path(weights).suffix in files.ENDINGS or Path(weights).exists()
 
 
 def _timm_config(architecture: str) -> dict:
@@ -70,13 +124,18 @@ def _timm_config(architecture: str) -> dict:
     return timm.get_pretrained_cfg(architecture).to_dict()
 
 
-def _torchvision_weights(architecture: str, name: str):
+def _torchvision_weights(architecture: str, name: str | None):
+    """The member of torchvision's list of weights with this name or file name; DEFAULT for None or another file."""
     known = torchvision.models.list_models(module=torchvision.models)
     if architecture not in known:
         raise _unknown("torchvision", architecture, known)
     weights = torchvision.models.get_model_weights(architecture)
+    if name is None or _is_file(name):
+        same = [member for member in weights if name and Path(member.url).name == Path(name).name]
+        return same[0] if same else weights.DEFAULT
     if name not in weights.__members__:
-        raise UserError(f"model.weights={name}: {architecture} has {', '.join(weights.__members__)}")
+        names = ", ".join(weights.__members__)
+        raise UserError(f"model.weights={name}: {architecture} has {names}; or give a file, {files.FORMATS}")
     return weights[name]
 
 
@@ -86,6 +145,9 @@ def _unknown(library: str, architecture: str, known: list[str]) -> UserError:
     return UserError(f"model.name={architecture}: {library} has no such classification network; {hint}")
 
 
-def _no_weights(architecture: str, otherwise: str, error: Exception) -> UserError:
+def _no_weights(architecture: str, looked: Path, otherwise: str, error: Exception) -> UserError:
     cause = str(error).strip().splitlines() or [type(error).__name__]
-    return UserError(f"cannot get the weights of {architecture} ({cause[0]}); {otherwise} measures it untrained")
+    return UserError(
+        f"cannot get the weights of {architecture} ({cause[0][:120]}): not in {looked} and not from the network; "
+        f"copy them there from another machine, or give model.weights=FILE; {otherwise} measures it untrained"
+    )

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
+from equivariance.models.published import our_name
 
 
 class BasicBlock(nn.Module):
@@ -85,3 +86,7 @@ class ResNet(nn.Module):
         """The modules whose outputs are measured, in order: stem, every block, `pool` and `final`."""
         blocks = {f"block{index}": block for index, block in enumerate(self.blocks, 1)}
         return {"stem": self.stem} | blocks | {"pool": self.pool, "final": self.final}
+
+    def our_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A published state dict under our names, see `published`."""
+        return {our_name(name, len(self.blocks) // 3): value for name, value in state.items()}

@@ -1,0 +1,82 @@
+"""Does one quantity rise with another over networks? Spearman's rank correlation, for few of them and for many."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import permutation_test, rankdata
+
+from equivariance.rows import by_part as scores_by_part
+
+EXACT = 50_000  # pairings: all of them for up to 8 networks (8! = 40,320), as many random ones for more
+RESAMPLES = 9_999
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rho in [-1, 1], the two-sided p-value of no relation, and a 95 % bootstrap interval over networks.
+
+    NaN where there are fewer than two networks, or one of the quantities is the same for all; no interval for fewer
+    than four.
+    """
+
+    rho: float
+    p: float
+    low: float
+    high: float
+    networks: int
+
+    def __str__(self) -> str:
+        if np.isnan(self.rho):
+            return f"rho not defined, n = {self.networks}"
+        interval = "" if np.isnan(self.low) else f" [{self.low:.2f}, {self.high:.2f}]"
+        return f"rho {self.rho:.2f}{interval}, p {self.p:.2g}, n = {self.networks}"
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> RankCorrelation:
+    """Spearman's rho of two quantities of the same networks, those left out where either is NaN.
+
+    The p-value is that of a permutation test over the pairings of x and y: exact for up to 8 networks. The interval
+    is the percentile bootstrap's over networks; resamples in which either quantity is constant do not count.
+    """
+    x, y = (np.asarray(values, float) for values in (x, y))
+    known = ~(np.isnan(x) | np.isnan(y))
+    x, y = x[known], y[known]
+    rho = float(_rho(x, y)) if len(x) > 1 else np.nan
+    if np.isnan(rho):
+        return RankCorrelation(rho, np.nan, np.nan, np.nan, len(x))
+    generator = np.random.default_rng(seed)
+    p = permutation_test(
+        (x,), lambda x, axis: _rho(x, y), permutation_type="pairings", n_resamples=EXACT, rng=generator
+    ).pvalue
+    if len(x) < 4:
+        return RankCorrelation(rho, float(p), np.nan, np.nan, len(x))
+    chosen = generator.integers(len(x), size=(RESAMPLES, len(x)))
+    low, high = np.nanquantile(_rho(x[chosen], y[chosen]), (0.025, 0.975))
+    return RankCorrelation(rho, float(p), float(low), float(high), len(x))
+
+
+def by_part(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rank correlation of score and accuracy over networks, for each transformation, part and score.
+
+    Args:
+        rows: see `rows.COLUMNS`; networks without accuracy do not count.
+
+    Returns:
+        Columns transform, part, measure, rho, p, low, high, networks.
+    """
+    keys = ["transform", "part", "measure"]
+    parts = scores_by_part(rows[rows.accuracy.notna()])
+    found = [
+        dict(zip(keys, key, strict=True)) | asdict(rank_correlation(one.value, one.accuracy))
+        for key, one in parts.groupby(keys, sort=False)
+    ]
+    return pd.DataFrame(found, columns=[*keys, "rho", "p", "low", "high", "networks"])
+
+
+def _rho(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Pearson's correlation of the ranks along the last axis; NaN where one side is constant."""
+    x, y = (ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(x, axis=-1), rankdata(y, axis=-1)))
+    with np.errstate(invalid="ignore"):
+        return (x * y).sum(-1) / np.sqrt((x**2).sum(-1) * (y**2).sum(-1))

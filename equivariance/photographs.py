@@ -1,0 +1,235 @@
+"""Image files in class folders: decoded only when they are asked for, ahead of the network that looks at them."""
+
+import hashlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from joblib import cpu_count
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms.functional import pil_to_tensor
+
+from equivariance.cli import progress
+from equivariance.errors import UserError
+
+START = "fork" if sys.platform == "linux" else "spawn"  # of processes; joblib's own would set another
+AHEAD = 256  # images that wait decoded, at most: each holds a file descriptor of shared memory
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Image files as if they were one uint8 tensor (n, 3, h, w): what is indexed is decoded.
+
+    Attributes:
+        files: one an image.
+        transform: an RGB image to uint8 (3, h, w); its text describes it.
+        size: (h, w).
+    """
+
+    files: Sequence[Path]
+    transform: Callable[[Image.Image], Tensor]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self), 3, *self.size
+
+    def __getitem__(self, index: int | slice | Tensor) -> Tensor:
+        if isinstance(index, int):
+            return self.read(self.files[index])
+        chosen = range(len(self))[index] if isinstance(index, slice) else index.tolist()
+        return torch.stack([self[i] for i in chosen])
+
+    def read(self, file: Path) -> Tensor:
+        """uint8 (3, h, w).
+
+        Raises:
+            UserError: the file is no image, or damaged.
+        """
+        try:
+            image = Image.open(file).convert("RGB")
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"cannot read the image {file}: {error}") from error
+        try:
+            return torch.as_tensor(self.transform(image))
+        except ValueError as error:
+            raise UserError(f"{file} {error}") from error
+
+    def decode(self) -> Tensor:
+        """All of them, as one tensor.
+
+        Raises:
+            UserError: there is no memory for it.
+        """
+        try:
+            pixels = torch.empty(self.shape, dtype=torch.uint8)
+        except RuntimeError as error:
+            height, width = self.size
+            raise UserError(
+                f"{self.files[0].parent.parent}: {len(self)} images of {height}x{width} need "
+                f"{3 * height * width * len(self) / 2**30:.1f} GiB as one tensor, more than this machine has; "
+                "lower dataset.size"
+            ) from error
+
+        def fill(index: int) -> None:
+            pixels[index] = self[index]
+
+        title = f"reading {self.files[0].parent.parent}"
+        with ThreadPoolExecutor() as pool, progress(title, len(self), delay=5) as bar:
+            for _ in pool.map(fill, range(len(self))):
+                bar.update()
+        return pixels
+
+    def digest(self, chosen: Tensor) -> bytes:
+        """Names and sizes of the chosen files, and what is done to them."""
+        files = [self.files[index] for index in chosen.tolist()]
+        listing = [f"{file.parent.name}/{file.name} {file.stat().st_size}" for file in files]
+        return hashlib.blake2b("\n".join([str(self.transform), *listing]).encode()).digest()
+
+
+@dataclass(frozen=True)
+class Cover:
+    """The shorter side resized (bicubic) until the image covers `size` (h, w), then the centre cut out."""
+
+    size: tuple[int, int]
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        height, width = self.size
+        scale = max(height / image.height, width / image.width)
+        wide, high = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+        left, top = (wide - width) // 2, (high - height) // 2
+        image = image.resize((wide, high), Image.Resampling.BICUBIC)
+        return pil_to_tensor(image.crop((left, top, left + width, top + height)))
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The image as it is; a ValueError where it is not of this size (h, w)."""
+
+    size: tuple[int, int]
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        height, width = self.size
+        if (image.height, image.width) != self.size:
+            raise ValueError(f"is {image.height}x{image.width}; every image must be {height}x{width}")
+        return pil_to_tensor(image)
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of the folders below, in alphabetical order.
+
+    Raises:
+        UserError: there are none.
+    """
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    if not classes:
+        raise UserError(f"{folder} holds no class folders; images are expected as {folder}/CLASS/*.png")
+    return classes
+
+
+def list_files(folder: Path, classes: Sequence[str]) -> tuple[list[Path], Tensor]:
+    """All images below FOLDER/CLASS/ of each class in turn, and the place of their class among `classes`.
+
+    Raises:
+        UserError: a class folder holds no images.
+    """
+    files, labels = [], []
+    for label, name in enumerate(classes):
+        found = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
+        if not found:
+            raise UserError(f"class folder {folder / name} holds no images ({', '.join(IMG_EXTENSIONS)})")
+        files += found
+        labels += [label] * len(found)
+    return files, torch.tensor(labels)
+
+
+class Stream:
+    """Chosen images in their order, a slice at a time; files are decoded by other processes, ahead of the asking.
+
+    Processes, not threads: Pillow gives the interpreter's lock back while it decodes, but takes it again too often
+    (two threads decode no more than one, two processes twice as many).
+
+    Args:
+        pixels: of a data set, uint8 (n, c, h, w).
+        chosen: indices into it.
+        start: the first place in `chosen` that will be asked for.
+        batch: images of a slice, about.
+        device: where the slices are wanted.
+        processes: that share the cores of this machine.
+
+    Attributes:
+        waited: seconds that slices were waited for.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor | Photographs,
+        chosen: Tensor,
+        start: int,
+        batch: int,
+        device: torch.device,
+        processes: int = 1,
+    ):
+        self.pixels, self.chosen, self.device, self.waited = pixels, chosen, device, 0.0
+        if isinstance(pixels, Photographs):
+            workers = max(1, min(16, cpu_count() // processes))
+            self._first, self._decoded = start, []
+            self._images = iter(
+                DataLoader(
+                    _Files(pixels, chosen[start:].tolist()),
+                    batch_size=None,
+                    num_workers=workers,
+                    prefetch_factor=max(1, min(2 * batch, AHEAD) // workers),
+                    multiprocessing_context=START,
+                    worker_init_fn=_leave_signals_to_the_first_process,
+                )
+            )
+
+    def __getitem__(self, part: slice) -> Tensor:
+        """uint8 (n, c, h, w). Slices go forward; one that was given may be asked for again, in parts."""
+        began = time.perf_counter()
+        pixels = self._next(part) if isinstance(self.pixels, Photographs) else self.pixels[self.chosen[part]]
+        self.waited += time.perf_counter() - began
+        return pixels.to(self.device)
+
+    def _next(self, part: slice) -> Tensor:
+        del self._decoded[: part.start - self._first]
+        self._first = part.start
+        while len(self._decoded) < part.stop - part.start:
+            image = next(self._images)
+            if isinstance(image, UserError):
+                raise image
+            self._decoded.append(image)
+        return torch.stack(self._decoded[: part.stop - part.start])
+
+
+class _Files(Dataset):
+    """The chosen photographs, or the errors that they make: an exception would arrive as a text of many lines."""
+
+    def __init__(self, photographs: Photographs, chosen: list[int]):
+        self.photographs, self.chosen = photographs, chosen
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, place: int) -> Tensor | UserError:
+        try:
+            return self.photographs[self.chosen[place]]
+        except UserError as error:
+            return error
+
+
+def _leave_signals_to_the_first_process(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,72 @@
+"""One line a network: its scores, its accuracy, what measuring it took, or why it failed.
+
+    python scripts/leaderboard.py NAME [overrides, as given to measure.py]
+
+Reads the folders of the preset's measurements, as far as they are there; writes experiments/NAME/leaderboard.csv,
+most equivariant networks first, failed ones last, with the mean over all layers of each part.
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from equivariance import experiments, rows, zoo
+from equivariance.errors import UserError
+from equivariance.files import write_whole
+from equivariance.runs import measurement_folder
+
+ENTRIES = ["model", "family", "trained", "transform", "images"]
+BEFORE_POOLING = ("early", "middle", "late")
+
+
+def main(name: str, *overrides: str) -> None:
+    lines, missing = [], []
+    for cfg in experiments.jobs(name, "measure", overrides):
+        folder = measurement_folder(cfg)
+        known = {"model": cfg.model.name, "family": zoo.family(cfg.model.get("architecture") or cfg.model.name)}
+        if (folder / "results.csv").exists():
+            lines.append(known | measured(folder))
+        elif (folder / zoo.FAILED).exists():
+            lines.append(known | {"failed": (folder / zoo.FAILED).read_text().strip()})
+        else:
+            missing.append(cfg.model.name)
+    if missing:
+        print(f"not measured yet: {', '.join(missing)}")
+    if not lines:
+        raise UserError(f"nothing of experiment {name} is measured: python measure.py experiment={name}")
+    board = pd.DataFrame(lines)
+    first = [column for column in ENTRIES if column in board]
+    board = board[first + [column for column in board if column not in first]]
+    if "equivariance" in board:
+        board = board.sort_values("equivariance", ascending=False, kind="stable", na_position="last")
+    target = experiments.FOLDER / name / "leaderboard.csv"
+    text = board.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    write_whole(target, text)
+    failed = int(board.failed.notna().sum()) if "failed" in board else 0
+    print(f"{len(board) - failed} measurements and {failed} failed ones in {target}")
+
+
+def measured(folder: Path) -> dict[str, float | str | bool]:
+    """Scores by part (mean over elements, then layers), and what `took.csv` holds."""
+    table = rows.read(folder / "results.csv")
+    line = {column: table[column].iloc[0] for column in ("trained", "transform", "images")}
+    scores = rows.by_layer(table)
+    before = scores[scores.part.isin(BEFORE_POOLING)]
+    for measure in ("equivariance", "invariance"):
+        of = before[before.measure == measure]
+        line |= {measure: of.value.mean(), f"{measure}_chance": of.chance.mean()}
+        ends = scores[(scores.measure == measure) & scores.part.isin(("pool", "final"))]
+        line |= {f"{measure}_{part}": value for part, value in zip(ends.part, ends.value, strict=True)}
+    took = folder / "took.csv"
+    return line | (pd.read_csv(took).iloc[0].to_dict() if took.exists() else {})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"leaderboard.py: {error}")

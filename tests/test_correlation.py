@@ -1,0 +1,84 @@
+"""Spearman's rho, its p-value and interval against scipy and against all permutations."""
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from equivariance.correlation import by_part, rank_correlation
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("ties", [False, True])
+def test_rho_is_scipys_and_p_that_of_all_permutations(seed, ties):
+    x, y = np.random.default_rng(seed).normal(size=(2, 6))
+    if ties:
+        x, y = x.round(), y.round(1)
+    found = rank_correlation(x, y)
+    assert found.rho == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+    everything = np.array([spearmanr(x, order).statistic for order in permutations(y)])
+    above, below = (everything >= found.rho - 1e-9).mean(), (everything <= found.rho + 1e-9).mean()
+    assert found.p == pytest.approx(min(1, 2 * min(above, below)), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("order", "rho", "p"),
+    [
+        ((1, 2, 3, 4, 5, 6), 1, 0.0028),
+        ((2, 1, 4, 3, 6, 5), 0.829, 0.0583),
+        ((1, 2, 5, 3, 6, 4), 0.714, 0.1361),
+        ((6, 5, 4, 3, 2, 1), -1, 0.0028),
+    ],
+)
+def test_p_of_six_networks(order, rho, p):
+    """As in tables of the exact distribution (Zar 1972)."""
+    found = rank_correlation(range(6), order)
+    assert (found.rho, found.p) == (pytest.approx(rho, abs=5e-4), pytest.approx(p, abs=5e-5))
+
+
+def test_many_networks_agree_with_scipys_approximation():
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=60)
+    y = x + 3 * generator.normal(size=60)
+    found, theirs = rank_correlation(x, y), spearmanr(x, y)
+    assert found.rho == pytest.approx(theirs.statistic)
+    assert found.p == pytest.approx(theirs.pvalue, rel=0.15, abs=0.003)
+    assert found.low < found.rho < found.high and found == rank_correlation(x, y)
+
+
+def test_intervals_cover_the_truth():
+    generator = np.random.default_rng(0)
+    truth = 6 / np.pi * np.arcsin(0.25)  # Spearman's rho of normal variables with correlation 0.5
+    covered = 0
+    for _ in range(12):
+        x = generator.normal(size=30)
+        found = rank_correlation(x, 0.5 * x + 0.75**0.5 * generator.normal(size=30))
+        covered += found.low <= truth <= found.high
+    assert covered >= 10
+
+
+def test_what_has_no_correlation():
+    assert np.isnan(rank_correlation([1, 2, 3, 4], [5, 5, 5, 5]).rho)
+    assert np.isnan(rank_correlation([1], [2]).rho)
+    left_out = rank_correlation([1, np.nan, 3, 2], [1, 9, 3, 2])
+    assert left_out.networks == 3 and left_out.rho == 1 and np.isnan(left_out.low)
+    assert rank_correlation([1, 2], [3, 4]).p == 1
+
+
+def test_correlations_by_part_average_elements_and_layers_first():
+    rows = pd.DataFrame(
+        {
+            **{"model": f"m{model}", "trained": True, "seed": 0, "transform": "rotation", "part": "early"},
+            **{"measure": "invariance", "index": index, "element": element, "chance": 0.0},
+            "value": (model * 0.1 if element == 90 else -model * 0.05) + (index - 0.5),
+            "accuracy": 0.5 + 0.01 * model if model < 5 else None,
+        }
+        for model in range(6)
+        for index in range(2)
+        for element in (90, 180)
+    )
+    (found,) = by_part(rows).itertuples()
+    assert (found.rho, found.networks, found.part) == (1, 5, "early") and found.p == pytest.approx(2 / 120)
+    assert by_part(rows.assign(accuracy=None)).empty

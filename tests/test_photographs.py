@@ -1,0 +1,123 @@
+"""Images in files: decoded ahead, in order, as their library evaluates the network; labelled as in ImageNet."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from omegaconf import OmegaConf
+from PIL import Image
+
+from equivariance import data, models
+from equivariance.cli import CONF
+from equivariance.errors import UserError
+from equivariance.photographs import Cover, Photographs, Stream, class_folders, list_files
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def photographs(folder):
+    files, _ = list_files(folder / "val", class_folders(folder / "val"))
+    return Photographs(files, Cover((16, 16)), (16, 16))
+
+
+def dataset(folder, **values):
+    cfg = OmegaConf.create({"dataset": OmegaConf.load(CONF / "dataset/image_folder.yaml")})
+    return OmegaConf.merge(cfg, {"dataset": {"root": str(folder), **values}}).dataset
+
+
+def library_model(group, name):
+    cfg = OmegaConf.create({"model": OmegaConf.load(CONF / f"model/{group}.yaml")})
+    return OmegaConf.merge(cfg, {"model": {"name": name}}).model
+
+
+def test_a_stream_gives_the_chosen_images_in_order_and_again(photographs):
+    chosen = torch.tensor([5, 0, 7, 2, 6])
+    stream = Stream(photographs, chosen, 1, 2, CPU)
+    expected = photographs.decode()[chosen]
+    assert torch.equal(stream[1:4], expected[1:4]) and stream.waited > 0
+    assert torch.equal(stream[1:3], expected[1:3])  # a batch that ran out of memory comes again, smaller
+    assert torch.equal(stream[3:5], expected[3:5])
+    assert torch.equal(Stream(expected, torch.arange(5), 0, 2, CPU)[1:3], expected[1:3])
+
+
+def test_only_the_chosen_files_are_read_and_a_broken_one_is_named_in_a_line(photographs):
+    for index in (1, 3):
+        photographs.files[index].write_bytes(photographs.files[index].read_bytes()[:300])
+    chosen = torch.tensor([0, 2, 3])
+    stream = Stream(photographs, chosen, 0, 2, CPU)
+    assert len(stream[0:2]) == 2
+    with pytest.raises(UserError, match=f"^cannot read the image {photographs.files[3]}: [^\n]*$"):
+        stream[2:3]
+
+
+def test_the_digest_follows_chosen_files_and_transform_not_the_place(photographs, folder):
+    chosen = torch.tensor([0, 2])
+    before = photographs.digest(chosen)
+    assert Photographs(photographs.files, Cover((16, 17)), (16, 17)).digest(chosen) != before
+    assert photographs.digest(torch.tensor([2, 0])) != before
+    photographs.files[1].write_bytes(b"other")
+    assert photographs.digest(chosen) == before
+    folder.rename(folder.parent / "moved")
+    files, _ = list_files(folder.parent / "moved/val", ["cat", "dog"])
+    assert Photographs(files, Cover((16, 16)), (16, 16)).digest(chosen) == before
+    files[0].write_bytes(b"other")
+    assert Photographs(files, Cover((16, 16)), (16, 16)).digest(chosen) != before
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "size"),
+    [
+        ("timm", "vit_base_patch16_224.augreg_in21k_ft_in1k", None),
+        ("timm", "tf_efficientnet_b6.aa_in1k", [96, 96]),
+        ("torchvision", "inception_v3", None),
+    ],
+)
+def test_images_are_prepared_as_the_library_evaluates_the_network(folder, group, name, size):
+    prepared = models.prepare(dataset(folder, size=size), library_model(group, name))
+    images = data.load(prepared, "held_out", decode=False)
+    if group == "timm":
+        given = {"input_size": (3, *size)} if size else {}
+        theirs = timm.data.create_transform(
+            **timm.data.resolve_data_config(given, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+        )
+    else:
+        theirs = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    file = images.pixels.files[3]
+    torch.testing.assert_close(images.normalise(images.pixels[3]), theirs(Image.open(file).convert("RGB")))
+    assert images.pixels[3].shape == images.pixels.shape[1:]
+
+
+def test_training_reads_a_folder_with_the_same_transform(folder):
+    prepared = models.prepare(dataset(folder, size=64), library_model("timm", "test_vit"))
+    whole, lazy = (data.load(prepared, "held_out", decode) for decode in (True, False))
+    assert torch.equal(whole.pixels, lazy.pixels[:]) and whole.pixels.shape == (8, 3, 64, 64)
+
+
+def test_imagenet_labels_are_places_among_the_thousand(folder):
+    synsets = data.imagenet_classes()
+    for old, new in (("cat", synsets[285]), ("dog", synsets[7])):
+        (folder / "val" / old).rename(folder / "val" / new)
+    pixels, labels, classes = data.imagenet(str(folder), 32, "held_out")
+    assert len(classes) == 1000 and labels.tolist() == [7] * 4 + [285] * 4
+    assert [pixels.files[0].parent.name, pixels.files[-1].parent.name] == [synsets[7], synsets[285]]
+    (folder / "val" / "n123").mkdir()
+    with pytest.raises(UserError, match=r"no class of ImageNet, such as n01440764: n123; dataset=image_folder"):
+        data.imagenet(str(folder), 32, "held_out")
+
+
+def test_a_librarys_classifier_has_an_accuracy_on_imagenet_classes_alone():
+    def images(classes):
+        pixels = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+        return data.Images(pixels, torch.zeros(1).long(), classes, torch.zeros(3), torch.ones(3))
+
+    vit, cnn7 = library_model("timm", "test_vit"), OmegaConf.load(CONF / "model/cnn7.yaml")
+    assert models.knows(vit, images(data.imagenet_classes()), 1000)
+    assert not models.knows(vit, images([str(number) for number in range(1000)]), 1000)
+    assert models.knows(cnn7, images(["a", "b"]), 2) and not models.knows(cnn7, images(["a", "b"]), 3)
+
+
+def test_decoded_pixels_are_the_files(folder):
+    pixels = Photographs([folder / "val/cat/0.png"], Cover((40, 60)), (40, 60))
+    np.testing.assert_array_equal(pixels[0].permute(1, 2, 0), np.array(Image.open(pixels.files[0])))

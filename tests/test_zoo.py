@@ -1,0 +1,82 @@
+"""Many networks in one sweep: by pattern, failures recorded, resumed, in other processes; the leaderboard."""
+
+import runpy
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import timm
+from conftest import REPOSITORY
+from hydra import compose, initialize_config_dir
+
+from equivariance import data, experiments, zoo
+from equivariance.cli import CONF
+from equivariance.errors import UserError
+
+
+@pytest.fixture
+def photographs(folder):
+    """Two classes of ImageNet."""
+    for name, synset in zip(("cat", "dog"), data.imagenet_classes(), strict=False):
+        (folder / "val" / name).rename(folder / "val" / synset)
+    return f"dataset.root={folder}"
+
+
+def test_networks_are_chosen_by_pattern_name_and_file(tmp_path):
+    assert zoo.select(["test_vit?", "resnet18"], False) == [*timm.list_models("test_vit?"), "resnet18"]
+    (tmp_path / "chosen.txt").write_text("test_vit  # small\n\nresnet18\nno_such\n")
+    assert zoo.select(str(tmp_path / "chosen.txt"), False) == ["test_vit", "resnet18", "no_such"]
+    tagged = zoo.select("resnet18.*", True)
+    assert len(tagged) > 3 and all(name.startswith("resnet18.") for name in tagged)
+    for wrong, line in (("resnot*", "timm has no such network"), (str(tmp_path / "no.txt"), "No such file")):
+        with pytest.raises(UserError, match=line):
+            zoo.select(wrong, False)
+
+
+def test_families_are_timms_modules():
+    assert zoo.family("vit_base_patch16_224.augreg_in21k_ft_in1k") == "vision_transformer"
+    assert zoo.family("resnet20") == "resnet"
+
+
+def test_the_preset_is_one_job_a_network():
+    jobs = experiments.jobs("zoo", "measure", ("zoo.models=[test_vit,lcnet_0*]",))
+    assert [job.model.name for job in jobs] == ["test_vit", *timm.list_models("lcnet_0*")]
+    assert not any(job.measure.trained or job.model.pretrained for job in jobs)
+    (job,) = experiments.jobs("zoo", "measure", ("zoo.models=test_vit.r160_in1k", "zoo.pretrained=true"))
+    assert job.model.name == "test_vit.r160_in1k" and job.measure.trained and job.model.pretrained
+
+
+def test_a_slurm_job_has_a_gpu_and_time():
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="measure"):
+        cfg = compose("config", ["experiment=zoo", "hydra/launcher=slurm"], return_hydra_config=True)
+    launcher = cfg.hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher") and launcher.gpus_per_node == 1 and launcher.timeout_min > 60
+
+
+def test_a_sweep_in_other_processes_records_failures_and_resumes(tmp_path, photographs, monkeypatch, capsys):
+    """By joblib, and again by submitit, which finds one network done and tries the other one again."""
+    given = ["zoo.models=[test_vit,no_such_network]", "measure.images=4", photographs, f"runs_dir={tmp_path}"]
+
+    def sweep(launcher, *extra):
+        common = ["experiment=zoo", "wandb.mode=disabled", "hardware.threads=1", f"hydra/launcher={launcher}"]
+        command = [sys.executable, "measure.py", *common, *extra, *given]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        (table,) = tmp_path.glob("imagenet/test_vit/**/results.csv")
+        (reason,) = tmp_path.glob(f"imagenet/no_such_network/**/{zoo.FAILED}")
+        assert "timm has no such classification network" in reason.read_text()
+        times = table.stat().st_mtime_ns, reason.stat().st_mtime_ns
+        reason.unlink()
+        return times
+
+    first, again = sweep("joblib", "hydra.launcher.n_jobs=1"), sweep("submitit_local")
+    assert first[0] == again[0] and first[1] < again[1]
+    (tmp_path / "imagenet/no_such_network/none/seed0/measure/rotation-untrained" / zoo.FAILED).write_text("no\n")
+    monkeypatch.setattr(experiments, "FOLDER", tmp_path)
+    runpy.run_path(str(REPOSITORY / "scripts/leaderboard.py"))["main"]("zoo", *given)
+    assert "1 measurements and 1 failed ones" in capsys.readouterr().out
+    board = pd.read_csv(tmp_path / "zoo/leaderboard.csv").set_index("model")
+    assert board.equivariance["test_vit"] > board.invariance["test_vit"] > 0
+    assert board.top1["test_vit"] in (0, 0.25, 0.5, 0.75, 1) and board.peak_mib["test_vit"] > 100
+    assert board.failed["no_such_network"] == "no"
