@@ -138,7 +138,7 @@ class Measurement:
                 continue
             copy, shared = sides
             if shared is original:
-                origin = None if pairs.origin is None else pairs.origin[1]
+                origin = pairs.origin[1] if pairs.count else None
                 whole = shared = whole or Originals(original, origin)
             pairs.add(copy, shared)
 

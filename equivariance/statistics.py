@@ -75,7 +75,7 @@ class PairStatistics:
 
     Attributes:
         count: positions of all images.
-        origin: (2, c), of f(T_g x) and of T_g f(x); None before the first maps.
+        origin: (2, c), of f(T_g x) and of T_g f(x).
         rest, square: (2, c), sums of the differences from the origin, and of their squares.
         cross: (c, c), sums of their products; rows f(T_g x), columns T_g f(x).
         chance: (k, c), the same for pairs of different images, rows `chance_channels`.
@@ -86,8 +86,7 @@ class PairStatistics:
             return torch.zeros(shape, dtype=dtype, device=device)
 
         self.count = 0
-        self.origin: Tensor | None = None
-        self.rest, self.square = zeros(2, channels), zeros(2, channels)
+        self.origin, self.rest, self.square = zeros(2, channels), zeros(2, channels), zeros(2, channels)
         self.cross = zeros(channels, channels)
         self.chance = zeros(len(chance_channels(channels)), channels)
 
@@ -99,9 +98,9 @@ class PairStatistics:
             b: T_g f(x), of the same shape; the i-th image of one belongs to the i-th of the other. `Originals`
                 about the same origin save work where several transformations are compared with the same maps.
         """
-        origin_a, origin_b = (None, None) if self.origin is None else self.origin
+        origin_a, origin_b = self.origin if self.count else (None, None)
         a, b = Centred(a, origin_a), b if isinstance(b, Originals) else Originals(b, origin_b)
-        if self.origin is None:
+        if not self.count:
             self.origin = torch.stack([a.origin, b.origin])
         count, channels = b.matrix.shape
         self.count += count
@@ -142,7 +141,7 @@ class PairStatistics:
         """Add the statistics of another part of the stream, its sums brought to the origin of these."""
         if other.count == 0:
             return
-        if self.origin is None:
+        if self.count == 0:
             self.origin = other.origin.to(self.rest.dtype)
         gap, rest, n = other.origin - self.origin, other.rest.to(self.rest.dtype), other.count
         self.square += other.square + 2 * gap * rest + n * gap.square()
@@ -155,11 +154,12 @@ class PairStatistics:
     @property
     def mean(self) -> Tensor:
         """(2, c), of f(T_g x) and T_g f(x)."""
-        return self.origin + self.rest / self.count
+        return self.origin + self.rest / max(self.count, 1)
 
     def variance(self) -> Tensor:
         """(2, c), of f(T_g x) and T_g f(x)."""
-        return self.square / self.count - (self.rest / self.count).square()
+        count = max(self.count, 1)
+        return self.square / count - (self.rest / count).square()
 
     def dead(self) -> Tensor:
         """Channels without variance on one of the two sides, bool (c,): their correlation is 0/0."""
@@ -174,18 +174,19 @@ class PairStatistics:
 
         Of the chance level only the rows of `chance_channels`: (k, c).
         """
-        cross = self.chance if chance else self.cross
-        rest = self.rest / self.count
-        products = (cross / self.count).addr_(self._rows(cross, rest[0]), rest[1], alpha=-1)
-        return self._divided(products, self.variance(), self.dead())
+        return self._divided(self._covariance(chance), self.variance(), self.dead())
 
     def cosine(self, chance: bool = False) -> Tensor:
         """sum a b / sqrt(sum a^2 sum b^2), as `correlation` without centring; NaN where either channel is zero."""
-        cross, mean, rest = self.chance if chance else self.cross, self.mean, self.rest / self.count
-        products = (cross / self.count).addr_(self._rows(cross, rest[0]), rest[1], alpha=-1)
-        products.addr_(self._rows(cross, mean[0]), mean[1])
+        products, mean = self._covariance(chance), self.mean
+        products.addr_(self._rows(products, mean[0]), mean[1])
         norm = self.variance() + mean.square()
         return self._divided(products, norm, (norm == 0).any(0))
+
+    def _covariance(self, chance: bool) -> Tensor:
+        cross, count = self.chance if chance else self.cross, max(self.count, 1)
+        rest = self.rest / count
+        return (cross / count).addr_(self._rows(cross, rest[0]), rest[1], alpha=-1)
 
     def _divided(self, products: Tensor, squares: Tensor, dead: Tensor) -> Tensor:
         r = products / torch.outer(self._rows(products, squares[0]), squares[1]).sqrt()

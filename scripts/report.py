@@ -97,8 +97,10 @@ def settings(name: str) -> dict[str, str]:
         first = experiments.jobs(name, "measure")[0]
     except MissingConfigException:
         return {}
+    known = not OmegaConf.missing_keys(first)  # a folder that only the command line names stays a ${reference}
     groups = {
-        key: OmegaConf.to_yaml(first[key], resolve=True) for key in ("dataset", "model", "aug", "recipe", "measure")
+        key: OmegaConf.to_yaml(first[key], resolve=known)
+        for key in ("dataset", "model", "aug", "recipe", "measure")
     }
     preset = OmegaConf.load(REPOSITORY / f"conf/experiment/{name}.yaml")
     varied = OmegaConf.select(preset, "hydra.sweeper.params")

@@ -4,7 +4,7 @@
 
 Each network is built, searched for layers and measured as measure.py does it, under a quarter turn and a shift by 8
 pixels, on two photographs (those of scikit-learn; or all of FOLDER/val/CLASS/*). A network that cannot be measured
-is listed with the reason, and the table goes on. With --out it is kept: results.csv after every network, so that an
+is listed with the reason, and the table goes on. With --out it is kept: survey.csv after every network, so that an
 interrupted survey goes on where it stopped, and README.md at the end.
 
 Two checks ask whether what was found is right. Strides must not fall with depth, and stride times rows be the
@@ -321,9 +321,9 @@ def photographs(folder: Path) -> Path:
 
 def main(names: Sequence[str], root: Path | None, out: Path | None) -> pd.DataFrame:
     table = pd.DataFrame()
-    if out and (out / "results.csv").exists():
-        table = pd.read_csv(io.StringIO((out / "results.csv").read_text()))
-        print(f"{len(table)} networks are in {out / 'results.csv'}: delete it to start again")
+    if out and (out / "survey.csv").exists():
+        table = pd.read_csv(io.StringIO((out / "survey.csv").read_text()))
+        print(f"{len(table)} networks are in {out / 'survey.csv'}: delete it to start again")
     done = set(table.get("model", ()))
     with tempfile.TemporaryDirectory() as folder:
         root = root or photographs(Path(folder))
@@ -334,13 +334,14 @@ def main(names: Sequence[str], root: Path | None, out: Path | None) -> pd.DataFr
             print(line(row), flush=True)
             table = pd.concat([table, pd.DataFrame([row])])
             if out:
-                write_whole(out / "results.csv", table.to_csv(index=False, float_format="%.6f"))
+                write_whole(out / "survey.csv", table.to_csv(index=False, float_format="%.6f"))
     return table
 
 
 def page(table: pd.DataFrame) -> str:
     """README.md: what was done, the table, what was refused, what the checks left open."""
-    table = table.astype({"doubts": object, "circular_why": object})  # empty columns of a file are numbers
+    texts = {"doubts": "", "circular_why": "", "kinds": "none", "strides": "none"}
+    table = table.astype(dict.fromkeys(texts, object)).fillna(texts)  # empty columns of a file are numbers
     refused, rest = (table[table.layers.isna() == missing] for missing in (True, False))
     exact = rest.circular > EXACT
     waiting = sorted({*EVERYTHING} - {*table.model})
@@ -353,7 +354,7 @@ def page(table: pd.DataFrame) -> str:
     ]
     open_ends = [
         f"- {row.model}: {'; '.join(filter(None, (row.doubts, shown(row))))}. {REMARKS.get(row.model, '')}".rstrip()
-        for row in rest.fillna({"doubts": "", "circular_why": ""}).itertuples()
+        for row in rest.itertuples()
         if row.doubts or not row.circular > EXACT
     ]
     return f"""# Any network: the survey of architectures

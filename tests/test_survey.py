@@ -63,7 +63,7 @@ def test_what_cannot_be_measured_is_a_line_with_the_reason_and_a_survey_goes_on(
         "test_resnet",
         "torchvision:resnet19",
     ]
-    page = survey.page(pd.read_csv(tmp_path / "results.csv"))
+    page = survey.page(pd.read_csv(tmp_path / "survey.csv"))
     assert "1 measured, 2 refused" in page
     assert "- resnet19: model.name=resnet19: timm has no such classification network" in page
     assert page.count("| test_resnet | timm resnet | 128x128 |") == 1

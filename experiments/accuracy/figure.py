@@ -1,7 +1,4 @@
-"""Redraw thesis Fig. 13 / paper Fig. 4 from results.csv: Spearman's rho of score and accuracy, by part.
-
-python experiments/accuracy/figure.py [FOLDER]      # of other results.csv, such as experiments/accuracy_cifar
-"""
+"""Redraw thesis Fig. 13 / paper Fig. 4 from results.csv: Spearman's rho of score and accuracy, by part."""
 
 import sys
 from pathlib import Path
@@ -34,13 +31,13 @@ def main(folder: Path = HERE) -> None:
                 axes.annotate(text, (place, 1.08), fontsize=4.5, color=colour, rotation=60)
         axes.axhline(0, color="0.4", lw=0.6)
         axes.set_xticks(range(len(PARTS)), PARTS)
-        axes.set_ylim(-1.05, 1.45)
+        axes.set_ylim(-1.15, 1.45)
         axes.set_ylabel("Spearman's rho")
         axes.set_title(f"{transform}, {found.networks.max()} networks", pad=10)
-    panels[0, 0].legend(ncols=2, loc="lower right")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), ncols=2, loc="outside lower center")
     plots.save(figure, folder / "figure", ("png", "svg"))
     print(f"drew {folder / 'figure.png'} and .svg")
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main()

@@ -27,7 +27,8 @@ def main(folder: Path = HERE, network: str = "ResNet-44", group: str = "aug", la
         return
     trained = results[results.trained]
     title = f"{network}, shifts of {trained.element.min()} to {trained.element.max()} pixels, "
-    title += f"{trained.seed.nunique()} seeds"
+    fewest, most = trained.groupby(group).seed.nunique().agg(["min", "max"])
+    title += f"{fewest} to {most} seeds" if fewest < most else "one seed" if most == 1 else f"{most} seeds"
     plots.save(draw_parts(results, group, labels, title), folder / "figure", ("png", "svg"))
     plots.save(draw_shifts(trained, group, labels, title), folder / "shifts", ("png", "svg"))
     print(f"drew {folder / 'figure.png'} and shifts.png, and both as .svg")
