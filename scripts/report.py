@@ -9,12 +9,14 @@ import base64
 import io
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import jinja2
 from hydra.errors import MissingConfigException
 from markdown_it import MarkdownIt
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -97,11 +99,9 @@ def settings(name: str) -> dict[str, str]:
         first = experiments.jobs(name, "measure")[0]
     except MissingConfigException:
         return {}
-    known = not OmegaConf.missing_keys(first)  # a folder that only the command line names stays a ${reference}
-    groups = {
-        key: OmegaConf.to_yaml(first[key], resolve=known)
-        for key in ("dataset", "model", "aug", "recipe", "measure")
-    }
+    with suppress(InterpolationToMissingValueError):  # a folder that only the command line names
+        OmegaConf.resolve(first)
+    groups = {key: OmegaConf.to_yaml(first[key]) for key in ("dataset", "model", "aug", "recipe", "measure")}
     preset = OmegaConf.load(REPOSITORY / f"conf/experiment/{name}.yaml")
     varied = OmegaConf.select(preset, "hydra.sweeper.params")
     return {"varied": OmegaConf.to_yaml(varied) if varied else "nothing", **groups}
