@@ -21,7 +21,7 @@ from equivariance.cost import Cost
 from equivariance.errors import UserError
 from equivariance.features import survey, table
 from equivariance.hardware import Hardware
-from equivariance.measure import STATISTICS, Measurement, feed
+from equivariance.measure import STATISTICS, Measurement, affordable_blocks, affordable_images, feed
 from equivariance.models import weights
 from equivariance.photographs import Stream
 from equivariance.processes import Processes, processes
@@ -30,7 +30,6 @@ from equivariance.tracking import tracked
 from equivariance.training import evaluate
 
 SAVE_EVERY = 60  # seconds between two savings of what has been measured so far, or more where one takes long
-CPU_PIXELS = 2**23  # of a batch with all its copies
 
 
 @entrypoint
@@ -89,13 +88,18 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         classified = layers[-1].part == "final" and models.knows(cfg.model, images, layers[-1].channels)
         if left_out and process.first:
             print(f"{len(layers)} layers; left out: {', '.join(left_out)} (measure.dry_run=true says why)")
+        blocks = affordable_blocks(layers, len(transforms), cfg.measure.blocks)
+        if blocks < cfg.measure.blocks and process.first:
+            print(
+                f"intervals from {blocks} blocks of images: the sums of {cfg.measure.blocks} need too much memory"
+            )
         measurement = Measurement(
             model,
             layers,
             transforms,
             len(chosen),
             cfg.measure.similarity,
-            cfg.measure.blocks,
+            blocks,
             images.labels[chosen] if classified else None,
         )
         start, end = process.share(len(chosen))
@@ -103,7 +107,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         unfinished = results.unfinished(folder, process)
         results.resume(measurement, unfinished, config)
         resumed = measurement.done
-        batch_size = affordable(cfg.measure.batch_size, hardware.device, image, 1 + len(transforms))
+        batch_size = affordable_images(cfg.measure.batch_size, hardware.device, image, 1 + len(transforms))
         stream = Stream(images.pixels, chosen[:end], resumed, batch_size, hardware.device, process.count)
         cost = Cost(hardware.device)
 
@@ -116,7 +120,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             for count in feed(measurement, load, end, batch_size):
                 bar.update(count)
                 if published and classified:
-                    check_accuracy(cfg.model, measurement.correct, measurement.done - start)
+                    models.check_accuracy(cfg.model, measurement.correct, measurement.done - start)
                 stopping = bool(stop)
                 if stopping or time.monotonic() > save_at:
                     began = time.monotonic()
@@ -165,32 +169,6 @@ def show_layers(cfg: DictConfig, hardware: Hardware) -> None:
     model = hardware.place(models.build(models.untrained(cfg.model), images)).eval()
     image = images.normalise(images.pixels[0]).to(hardware.device)
     print(table(*survey(model, image, patterns(cfg.measure.layers))))
-
-
-def affordable(images: int, device: torch.device, image: torch.Tensor, copies: int) -> int:
-    """The images of a batch, on a CPU fewer of large ones: there memory that runs out is not refused, it kills."""
-    if device.type != "cpu":
-        return images
-    return min(images, max(2, CPU_PIXELS // (copies * image[0].numel())))
-
-
-def check_accuracy(model: DictConfig, correct: int, images: int) -> None:
-    """Refuse a network whose accuracy is far below the one that is published for its weights.
-
-    Far: by more than 5 points and four standard errors of the accuracy on this many images.
-
-    Raises:
-        UserError: it is set up wrongly: other weights, other preprocessing, other classes.
-    """
-    if images < 32 or not model.get("published"):
-        return
-    top1, published = correct / images, model.published.top1 / 100
-    if top1 < published - 0.05 - 4 * (published * (1 - published) / images) ** 0.5:
-        raise UserError(
-            f"{model.name} is right on {top1:.1%} of {images} images, published are {published:.1%} "
-            f"({model.published.source}): wrong weights, preprocessing or classes; "
-            "model.published=null measures it all the same"
-        )
 
 
 def patterns(given: str | list[str] | None) -> list[str] | None:

@@ -14,9 +14,18 @@ from torch import Tensor, nn
 from equivariance.errors import UserError
 from equivariance.features import Layer, tap
 from equivariance.partners import partners
-from equivariance.statistics import Originals, PairStatistics, PerImageStatistics, leave_one_out, merged
+from equivariance.statistics import (
+    Originals,
+    PairStatistics,
+    PerImageStatistics,
+    chance_channels,
+    leave_one_out,
+    merged,
+)
 from equivariance.transforms import Transformation
 
+CPU_PIXELS = 2**23  # of a batch with all its copies
+MEMORY = 4 * 2**30  # bytes of the statistics of all blocks
 CACHE = 2**18  # values: 1 MiB, half of a core's second-level cache
 STATISTICS = {"pearson": PairStatistics, "cosine": PairStatistics, "per_image": PerImageStatistics}
 
@@ -192,6 +201,19 @@ class Measurement:
         for block, other in zip(self.blocks, state["statistics"], strict=True):
             for key, pairs in other.items():
                 block[key].merge(kind.from_state(pairs, self.device))
+
+
+def affordable_images(images: int, device: torch.device, image: Tensor, copies: int) -> int:
+    """The images of a batch, on a CPU fewer of large ones: there memory that runs out is not refused, it kills."""
+    if device.type != "cpu":
+        return images
+    return min(images, max(2, CPU_PIXELS // (copies * image[0].numel())))
+
+
+def affordable_blocks(layers: Sequence[Layer], elements: int, blocks: int) -> int:
+    """As many blocks of images as asked for, or fewer where their statistics would take more than `MEMORY`."""
+    matrices = sum(layer.channels * (layer.channels + len(chance_channels(layer.channels))) for layer in layers)
+    return min(blocks, max(1, MEMORY // (8 * matrices * elements)))
 
 
 def chunks(images: int, channels: int, size: int) -> Iterator[slice]:

@@ -2,7 +2,6 @@
 
 import pickle
 import re
-import runpy
 from pathlib import Path
 
 import huggingface_hub
@@ -10,7 +9,6 @@ import pytest
 import timm
 import torch
 import torchvision
-from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import nn
@@ -225,7 +223,7 @@ def test_weights_that_cannot_be_reached(tmp_path, monkeypatch, group):
 
 
 def test_far_from_the_published_accuracy_is_refused():
-    check = runpy.run_path(str(REPOSITORY / "measure.py"))["check_accuracy"]
+    check = models.check_accuracy
     cfg = model_config("timm", name="test_resnet", published={"top1": 80.0, "source": "a table"})
     check(cfg, 760, 1000)
     check(cfg, 0, 10)  # too few to tell

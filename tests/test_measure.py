@@ -1,5 +1,6 @@
 """The measure on networks whose symmetry is built in, where the right answer is known."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 
 from equivariance.errors import UserError
 from equivariance.features import find_layers
-from equivariance.measure import Measurement, chunks, feed, half_width
+from equivariance.measure import Measurement, affordable_blocks, chunks, feed, half_width
 from equivariance.models import CNN7
 from equivariance.transforms import QuarterTurn, Shift, dihedral, quarter_turns, shifts
 
@@ -281,3 +282,11 @@ def test_chunks_keep_partners_together(images, channels, size):
     assert cuts[0].start == 0 and cuts[-1].stop == images
     assert all(cut.stop == after.start and (cut.stop - cut.start) % 2 == 0 for cut, after in pairwise(cuts))
     assert cuts[-1].stop - cuts[-1].start >= 2
+
+
+def test_wide_layers_get_fewer_blocks():
+    layer = find_layers(CNN7(1, 10), torch.zeros(1, 28, 28))[0]
+    assert affordable_blocks([layer], 3, 10) == 10
+    wide = [replace(layer, channels=2048)] * 10  # 8 x 2048 x (2048 + 64) bytes each, for each of three turns
+    assert affordable_blocks(wide, 3, 10) == 4
+    assert affordable_blocks(wide, 32, 10) == 1

@@ -13,6 +13,7 @@ from torch import nn
 from equivariance.data import Images, imagenet_classes
 from equivariance.errors import UserError
 from equivariance.models import weights
+from equivariance.models.accuracy import check_accuracy
 from equivariance.models.cnn7 import CNN7
 from equivariance.models.gaussian import GaussianCNN
 from equivariance.models.library import preprocessing
@@ -27,6 +28,7 @@ __all__ = [
     "blank_images",
     "brings_weights",
     "build",
+    "check_accuracy",
     "knows",
     "prepare",
     "untrained",
