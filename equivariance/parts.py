@@ -80,6 +80,6 @@ def draw_shifts(results: pd.DataFrame, group: str, labels: Mapping, title: str) 
         axes.set_ylabel(f"{part}, stride {stride}")
     axes.set_xticks([1, *range(2, one["shift"].max() + 1, 2)])
     axes.set_xlabel("shift (pixels)")
-    panels[0].set_title(f"{title}: invariance")
+    panels[0].set_title(f"{title}, invariance")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure

@@ -26,7 +26,7 @@ def main(folder: Path = HERE, network: str = "ResNet-44", group: str = "aug", la
         print(f"no rows yet in {folder.name}: {network}")
         return
     trained = results[results.trained]
-    title = f"{network}, shifts of {trained.element.min()} to {trained.element.max()} pixels, "
+    title = f"{network}\nshifts of {trained.element.min()} to {trained.element.max()} pixels, "
     fewest, most = trained.groupby(group).seed.nunique().agg(["min", "max"])
     title += f"{fewest} to {most} seeds" if fewest < most else "one seed" if most == 1 else f"{most} seeds"
     plots.save(draw_parts(results, group, labels, title), folder / "figure", ("png", "svg"))
