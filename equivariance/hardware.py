@@ -21,10 +21,11 @@ class Hardware:
     the hardware multiplies matrices in it: CUDA devices from Ampere on, CPUs with AMX. Everything else, and
     every measurement, is float32.
 
-    The layout is channels-last where that was measured to pay: on GPUs, and on the CPU with bfloat16 or on one
-    thread. With float32 on two or more threads it does not: PyTorch's batch norm for channels-last costs there
-    more than the convolutions gain. Compilation does not pay on the CPU either (CNN-7: the generated batch norm
-    is slower than the library's). `scripts/bench.py train` repeats these measurements.
+    The layout is channels-last where that was measured to pay: on GPUs, on one CPU thread, on more with bfloat16
+    where all convolutions put out multiples of 16 channels, so that they fill the matrix units (CNN-7, with 20,
+    takes half as long again). With float32 on more threads it does not pay: PyTorch's batch norm for channels-last
+    costs there more than the convolutions gain. Compilation does not pay on the CPU either (CNN-7: the generated
+    batch norm is slower than the library's). `scripts/bench.py train` repeats these measurements.
 
     On CUDA devices a training step is one graph, cuDNN's algorithms are deterministic, so that a resumed run
     repeats an uninterrupted one, and the steps of an epoch do not wait for the device.
@@ -55,8 +56,8 @@ class Hardware:
         # The GPU gets an epoch of CIFAR-10 at once: torchvision's operations wait for it once an epoch.
         self.chunk = 32 if self.device.type == "cpu" else 400
         torch.backends.cudnn.deterministic = True  # a resumed run repeats an uninterrupted one
-        on_cpu = self.device.type == "cpu" and (self.threads == 1 or precision == "bfloat16")
-        channels_last = self.device.type == "cuda" or on_cpu
+        one_thread = self.device.type == "cpu" and self.threads == 1
+        channels_last = self.device.type == "cuda" or one_thread
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
 
     @classmethod
@@ -67,7 +68,11 @@ class Hardware:
         return hardware
 
     def place(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model on the device, in the layout that is fastest there."""
+        """The model on the device, in the layout that is fastest there; from then on that of its images."""
+        if self.device.type == "cpu" and self.precision == "bfloat16":
+            widths = [module.out_channels for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
+            if all(width % 16 == 0 for width in widths):
+                self.layout = torch.channels_last
         return model.to(self.device, memory_format=self.layout)
 
     def capture(self, work: Callable[..., None]) -> Callable[..., None]:

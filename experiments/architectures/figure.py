@@ -49,7 +49,7 @@ def main() -> None:
             axes.set_ylim(-0.02, 1.02)
             axes.set_title(f"{TRANSFORMS[transform]}: {measure}", fontsize=7)
         panels[0].set_ylabel("mean correlation")
-    images = results.groupby("model").images.max()
+    images = results.images
     size = f"{images.min()} to {images.max()}" if images.min() < images.max() else str(images.max())
     kind = "pretrained" if trained else "untrained controls"
     figure.suptitle(f"{kind}, {size} ImageNet photographs", fontsize=8)
