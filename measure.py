@@ -21,7 +21,14 @@ from equivariance.cost import Cost
 from equivariance.errors import UserError
 from equivariance.features import survey, table
 from equivariance.hardware import Hardware
-from equivariance.measure import STATISTICS, Measurement, affordable_blocks, affordable_images, feed
+from equivariance.measure import (
+    STATISTICS,
+    Measurement,
+    affordable_blocks,
+    affordable_images,
+    affordable_layers,
+    feed,
+)
 from equivariance.models import weights
 from equivariance.photographs import Stream
 from equivariance.processes import Processes, processes
@@ -85,9 +92,12 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             return
         image = images.normalise(images.pixels[0].to(hardware.device))
         layers, left_out = survey(model, image, patterns(cfg.measure.layers))
+        layers, too_wide = affordable_layers(layers, len(transforms))
+        left_out |= too_wide
         classified = layers[-1].part == "final" and models.knows(cfg.model, images, layers[-1].channels)
         if left_out and process.first:
             print(f"{len(layers)} layers; left out: {', '.join(left_out)} (measure.dry_run=true says why)")
+            print("".join(f"left out: {name}: {reason}\n" for name, reason in too_wide.items()), end="")
         blocks = affordable_blocks(layers, len(transforms), cfg.measure.blocks)
         if blocks < cfg.measure.blocks and process.first:
             print(

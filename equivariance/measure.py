@@ -212,8 +212,28 @@ def affordable_images(images: int, device: torch.device, image: Tensor, copies: 
 
 def affordable_blocks(layers: Sequence[Layer], elements: int, blocks: int) -> int:
     """As many blocks of images as asked for, or fewer where their statistics would take more than `MEMORY`."""
-    matrices = sum(layer.channels * (layer.channels + len(chance_channels(layer.channels))) for layer in layers)
-    return min(blocks, max(1, MEMORY // (8 * matrices * elements)))
+    return min(blocks, max(1, MEMORY // (elements * sum(map(_bytes, layers)))))
+
+
+def affordable_layers(layers: Sequence[Layer], elements: int) -> tuple[list[Layer], dict[str, str]]:
+    """The layers whose statistics of one block take at most `MEMORY`, and why the others are left out.
+
+    Raises:
+        UserError: there are none.
+    """
+    too_wide = {layer.name: elements * _bytes(layer) for layer in layers if elements * _bytes(layer) > MEMORY}
+    reasons = {
+        name: f"the sums of all pairs of its channels need {size / 2**30:.0f} GiB"
+        for name, size in too_wide.items()
+    }
+    if len(too_wide) == len(layers):
+        raise UserError("every layer has too many channels: " + "; ".join(map(": ".join, reasons.items())))
+    return [layer for layer in layers if layer.name not in too_wide], reasons
+
+
+def _bytes(layer: Layer) -> int:
+    """Of the statistics of a layer under one transformation, nearly."""
+    return 8 * layer.channels * (layer.channels + len(chance_channels(layer.channels)))
 
 
 def chunks(images: int, channels: int, size: int) -> Iterator[slice]:

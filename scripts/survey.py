@@ -43,9 +43,10 @@ from equivariance.cli import CONF
 from equivariance.errors import UserError
 from equivariance.features import Layer, survey
 from equivariance.files import write_whole
-from equivariance.measure import Measurement, feed
+from equivariance.measure import Measurement, affordable_layers, feed
 from equivariance.transforms import Shift, Transformation, quarter_turns
 
+TURNS = 3  # for as many transformations as measure=rotation has, a layer must not be too wide
 MEASURED = {"rotation": quarter_turns([90]), "translation": [Shift(8)]}
 SIDE = 128  # of the images in pixels, for the networks that take such; the others have their own size
 POSITION = re.compile(r"position|pos_?emb|pos_bias|pos_proj|rel_pos|attention_bias|attn_mask|rope|freq")
@@ -156,6 +157,8 @@ def measured(cfg: DictConfig) -> dict:
     torch.manual_seed(cfg.seed)
     model = models.build(models.untrained(cfg.model), images).eval()
     layers, left_out = survey(model, pixels[0])
+    layers, too_wide = affordable_layers(layers, TURNS)
+    left_out |= too_wide
     maps = [layer for layer in layers if layer.part not in ("pool", "final")]
     row = {
         "size": f"{height}x{width}",
@@ -240,7 +243,7 @@ def shifted(model: nn.Module, layers: Sequence[Layer], pixels: Tensor, step: int
     shift = Shift(step, direction="horizontal", border="circular")
     try:
         with Circular("replicate"):  # padding that is known to keep axes what they are
-            found, _ = survey(twin, pixels[0])
+            found, _ = affordable_layers(survey(twin, pixels[0])[0], TURNS)
         if [layer.name for layer in found] != [layer.name for layer in layers]:
             return {"circular": float("nan"), "circular_why": "other layers with circular borders"}
         for dtype in (torch.float32, torch.float64):

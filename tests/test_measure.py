@@ -9,7 +9,7 @@ from torch import nn
 
 from equivariance.errors import UserError
 from equivariance.features import find_layers
-from equivariance.measure import Measurement, affordable_blocks, chunks, feed, half_width
+from equivariance.measure import Measurement, affordable_blocks, affordable_layers, chunks, feed, half_width
 from equivariance.models import CNN7
 from equivariance.transforms import QuarterTurn, Shift, dihedral, quarter_turns, shifts
 
@@ -290,3 +290,10 @@ def test_wide_layers_get_fewer_blocks():
     wide = [replace(layer, channels=2048)] * 10  # 8 x 2048 x (2048 + 64) bytes each, for each of three turns
     assert affordable_blocks(wide, 3, 10) == 4
     assert affordable_blocks(wide, 32, 10) == 1
+
+
+def test_layers_too_wide_for_any_memory_are_left_out():
+    layer = find_layers(CNN7(1, 10), torch.zeros(1, 28, 28))[0]
+    widest = replace(layer, name="final", channels=21841)  # the classes of ImageNet-22k
+    kept, left_out = affordable_layers([layer, widest], 3)
+    assert kept == [layer] and left_out == {"final": "the sums of all pairs of its channels need 11 GiB"}
