@@ -112,12 +112,12 @@ def verdicts_of(name: str, folder: Path = FOLDER) -> list[Verdict]:
 
 
 def decides_by(name: str, folder: Path = FOLDER) -> dict[str, str]:
-    """The rule behind each claim, in words: the docstrings that begin with its number."""
+    """The rule behind each claim, in words: the docstrings that begin with its number, or several in turn."""
     rules = folder / name / "claims.py"
     named = _rules(rules)["verdicts"].__globals__ if rules.exists() else {}
     texts = [" ".join((each.__doc__ or "").split()) for each in named.values() if callable(each)]
-    found = (re.match(r"([A-Z]\d+): (.*)", text) for text in texts)
-    return {match[1]: match[2] for match in found if match}
+    rule = r"([A-Z]\d+): (.*?)(?= [A-Z]\d+: |$)"
+    return dict(found for text in texts if re.match(rule, text) for found in re.findall(rule, text))
 
 
 def results(name: str, folder: Path = FOLDER) -> pd.DataFrame:

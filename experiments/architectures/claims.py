@@ -66,14 +66,14 @@ def shown(scores: pd.DataFrame, measure: str, part: str) -> str:
 
 
 def i1(scores: pd.DataFrame) -> tuple[bool, str]:
-    """Both below every CNN, in both parts and scores."""
+    """I1: Both below every CNN, in both parts and scores."""
     cells = [(measure, part) for part in ("early", "middle") for measure in MEASURES]
     holds = all(scores.loc[cell][MIXING].max() < scores.loc[cell][CNNS].min() for cell in cells)
     return holds, "; ".join(shown(scores, *cell) for cell in cells if cell[0] == "invariance")
 
 
 def i2(scores: pd.DataFrame) -> tuple[bool, str]:
-    """Both above every other network, in all parts and scores."""
+    """I2: Both above every other network, in all parts and scores."""
     others = [name for name in SIX if name not in EFFICIENTNETS]
     cells = [(measure, part) for part in PARTS for measure in MEASURES]
     ahead = [cell for cell in cells if scores.loc[cell][EFFICIENTNETS].min() > scores.loc[cell][others].max()]
@@ -82,20 +82,20 @@ def i2(scores: pd.DataFrame) -> tuple[bool, str]:
 
 
 def i3(scores: pd.DataFrame) -> tuple[bool, str]:
-    """Neither is below the lowest CNN."""
+    """I3: Neither is below the lowest CNN."""
     final = scores.loc["invariance", "final"]
     return bool(final[MIXING].min() >= final[CNNS].min()), shown(scores, "invariance", "final")
 
 
 def i4(scores: pd.DataFrame) -> tuple[bool, str]:
-    """In every network and part they differ by at most 0.05."""
+    """I4: In every network and part they differ by at most 0.05."""
     gap = (scores.loc["equivariance"] - scores.loc["invariance"])[SIX]
     part, name = gap.stack().idxmax()
     return bool((gap <= SAME).all(axis=None)), f"largest difference {gap[name][part]:.2f}, {name} {part}"
 
 
 def i5(scores: pd.DataFrame) -> tuple[bool, str]:
-    """Both below every CNN in every part before pooling, ViT the highest in the logits; for both scores."""
+    """I5: Both below every CNN in every part before pooling, ViT the highest in the logits; for both scores."""
     before = [(measure, part) for part in BEFORE_POOLING for measure in MEASURES]
     below = all(scores.loc[cell][MIXING].max() < scores.loc[cell][CNNS].min() for cell in before)
     first = all(scores.loc[measure, "final"][SIX].idxmax() == "vit_b16" for measure in MEASURES)
@@ -103,7 +103,7 @@ def i5(scores: pd.DataFrame) -> tuple[bool, str]:
 
 
 def i6(scores: pd.DataFrame) -> tuple[bool, str]:
-    """Mean gap over networks largest early and at most 0.05 late; the two largest early gaps are those two's."""
+    """I6: Mean gap over networks largest early and at most 0.05 late; the largest early gaps are those two's."""
     gap = (scores.loc["equivariance"] - scores.loc["invariance"])[SIX]
     mean = gap.mean(axis=1)[BEFORE_POOLING]
     widest = set(gap.loc["early"].nlargest(2).index)
@@ -113,8 +113,8 @@ def i6(scores: pd.DataFrame) -> tuple[bool, str]:
 
 
 def i7(scores: pd.DataFrame) -> tuple[bool, str]:
-    """Mean rank (1 the highest, over both scores) of ViT and the EfficientNets in the lower half before pooling, in
-    the upper half of the logits; that of Inception-v3 the other way round."""
+    """I7: Mean rank (1 the highest, over both scores) of ViT and the EfficientNets in the lower half before pooling,
+    in the upper half of the logits; that of Inception-v3 the other way round."""
     ranks = scores[SIX].rank(axis=1, ascending=False).swaplevel()
     before, end = ranks.loc[BEFORE_POOLING].mean(), ranks.loc["final"].mean()
     risers = ["vit_b16", *EFFICIENTNETS]
