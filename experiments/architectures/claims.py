@@ -113,8 +113,8 @@ def i6(scores: pd.DataFrame) -> tuple[bool, str]:
 
 
 def i7(scores: pd.DataFrame) -> tuple[bool, str]:
-    """I7: Mean rank (1 the highest, over both scores) of ViT and the EfficientNets in the lower half before pooling,
-    in the upper half of the logits; that of Inception-v3 the other way round."""
+    """I7: Mean rank (1 the highest, over both scores) of ViT and the EfficientNets in the lower half before
+    pooling, in the upper half of the logits; that of Inception-v3 the other way round."""
     ranks = scores[SIX].rank(axis=1, ascending=False).swaplevel()
     before, end = ranks.loc[BEFORE_POOLING].mean(), ranks.loc["final"].mean()
     risers = ["vit_b16", *EFFICIENTNETS]
