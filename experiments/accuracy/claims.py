@@ -12,13 +12,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 from equivariance import rows
 from equivariance.correlation import by_part
-from equivariance.verdicts import Verdict, markdown
+from equivariance.verdicts import Verdict, markdown, verdict
 
 BEFORE_POOLING = ["early", "middle", "late"]
-CLAIMS = {
-    "R1": "Translation: rho of score and accuracy grows with depth, 0.4 to 0.8 before pooling, almost 1 at the end",
-    "R2": "Rotation: rho of score and accuracy about 0.1 before pooling; very high after",
-}
 TRANSFORMS = {"R1": "translation", "R2": "rotation"}
 FEWEST = 6  # networks, as in the papers
 
@@ -26,10 +22,10 @@ FEWEST = 6  # networks, as in the papers
 def verdicts(results: pd.DataFrame) -> list[Verdict]:
     """R1 and R2, decided on the pretrained networks."""
     found = by_part(results[results.trained.astype(bool) & (results.dataset == "imagenet")])
-    return [verdict(number, found[found["transform"] == TRANSFORMS[number]]) for number in CLAIMS]
+    return [decided(number, found[found["transform"] == TRANSFORMS[number]]) for number in TRANSFORMS]
 
 
-def verdict(number: str, found: pd.DataFrame) -> Verdict:
+def decided(number: str, found: pd.DataFrame) -> Verdict:
     """R1: rho of both scores from 0.4 to 0.8 in every part before pooling, at least 0.9 for the logits.
 
     R2: from -0.3 to 0.3 in every part before pooling, at least 0.8 for the logits.
@@ -39,12 +35,12 @@ def verdict(number: str, found: pd.DataFrame) -> Verdict:
         text = (
             f"{networks} pretrained networks, needs {FEWEST}: python measure.py experiment=accuracy data_dir=FOLDER"
         )
-        return Verdict(number, CLAIMS[number], None, text)
+        return verdict(number, None, text)
     before, end = found[found.part.isin(BEFORE_POOLING)].rho, found[found.part == "final"].rho
     low, high, least = {"R1": (0.4, 0.8, 0.9), "R2": (-0.3, 0.3, 0.8)}[number]
     holds = before.between(low, high).all() and end.min() >= least and end.min() > before.max()
     text = "; ".join(f"{row.part} {row.measure} {row.rho:.2f} (p {row.p:.2g})" for row in found.itertuples())
-    return Verdict(number, CLAIMS[number], bool(holds), f"rho over {networks} networks: {text}")
+    return verdict(number, holds, f"rho over {networks} networks: {text}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 from equivariance import rows
-from equivariance.verdicts import Verdict, markdown
+from equivariance.verdicts import Verdict, markdown, verdict
 
 EFFICIENTNETS = ["efficientnet_b6", "efficientnet_b7"]
 CNNS = [*EFFICIENTNETS, "resnext101_32x8d", "inception_v3"]
@@ -23,19 +23,8 @@ PARTS = [*BEFORE_POOLING, "pool", "final"]
 SAME = 0.05  # a difference of scores up to which they count as equal
 COMMAND = "python measure.py experiment=architectures data_dir=FOLDER"
 
-TRANSLATION = {
-    "I1": "Translation (1 to 32 px): ViT and Mixer lowest in early and middle",
-    "I2": "Translation: EfficientNets highest throughout",
-    "I3": "Translation: ViT and Mixer reach the CNNs' final invariance",
-    "I4": "Translation: invariance = equivariance",
-}
-ROTATION = {
-    "I5": "Rotation: ViT and Mixer below the CNNs before pooling; ViT highest after",
-    "I6": "Rotation: the gap between equivariance and invariance is largest early (ResNeXt-101, Inception-v3 most) "
-    "and almost nothing late",
-    "I7": "Rotation, ranks reverse: ViT and EfficientNets low before pooling and high at the end; Inception-v3 the "
-    "other way round",
-}
+TRANSLATION = ("I1", "I2", "I3", "I4")
+ROTATION = ("I5", "I6", "I7")
 
 
 def verdicts(results: pd.DataFrame) -> list[Verdict]:
@@ -45,12 +34,12 @@ def verdicts(results: pd.DataFrame) -> list[Verdict]:
     for transform, claims in (("translation", TRANSLATION), ("rotation", ROTATION)):
         scores = table(trained[trained["transform"] == transform])
         missing = [name for name in SIX if name not in scores]
-        for number, claim in claims.items():
+        for number in claims:
             if missing:
                 text = f"no pretrained {', '.join(missing)}: {COMMAND}"
-                found.append(Verdict(number, claim, None, text))
+                found.append(verdict(number, None, text))
             else:
-                found.append(Verdict(number, claim, *RULES[number](scores)))
+                found.append(verdict(number, *RULES[number](scores)))
     return found
 
 
