@@ -15,12 +15,15 @@ from equivariance.errors import UserError
 from equivariance.features import Layer, tap
 from equivariance.partners import partners
 from equivariance.statistics import (
-    Originals,
+    Centred,
     PairStatistics,
     PerImageStatistics,
+    Products,
     chance_channels,
     leave_one_out,
     merged,
+    neighbours,
+    paired,
 )
 from equivariance.transforms import Transformation
 
@@ -68,6 +71,8 @@ class Measurement:
 
     Attributes:
         correct: images so far whose largest logit is that of their label.
+        done: index of the next image.
+        reached: for each layer that has had images beyond, the index of its next one.
     """
 
     def __init__(
@@ -85,14 +90,15 @@ class Measurement:
         blocks = max(1, min(blocks, count // 2))
         self.bounds = [*(2 * (count * block // (2 * blocks)) for block in range(blocks)), count]
         self.labels, self.correct = labels, 0
-        self.done = 0  # index of the next image
+        self.done = 0
         self.device = next(model.parameters()).device
         self.blocks = [self._empty() for _ in range(blocks)]
+        self.reached = dict.fromkeys(self.layers, 0)
 
-    def _empty(self, dtype: torch.dtype = torch.float64) -> dict[tuple[str, int | str], PairStatistics]:
+    def _empty(self) -> dict[tuple[str, int | str], PairStatistics]:
         kind = STATISTICS[self.similarity]
         return {
-            (name, transform.element): kind(layer.channels, self.device, dtype)
+            (name, transform.element): kind(layer.channels, self.device)
             for name, layer in self.layers.items()
             for transform in self.transforms
         }
@@ -110,46 +116,53 @@ class Measurement:
     def add(self, images: Tensor) -> None:
         """Add the next n >= 2 normalised images (n, c, h, w); they and their copies pass as one batch.
 
-        Statistics change only after the whole pass, so that one that runs out of memory leaves no trace.
+        A pass that runs out of memory half way may be repeated with fewer images: `reached` says which layers
+        have had them.
         """
         orbit = torch.cat([images, *(transform.act(images) for transform in self.transforms)])
-        batch = self._empty(torch.promote_types(images.dtype, torch.float32))
-        correct = 0
+        block = self.blocks[sum(bound <= self.done for bound in self.bounds) - 1]
 
         def receive(name: str, maps: Tensor) -> None:
-            nonlocal correct
-            layer = self.layers[name]
-            statistics = [batch[name, transform.element] for transform in self.transforms]
-            sides = maps.unflatten(0, (-1, len(images)))
+            layer, had = self.layers[name], max(0, self.reached[name] - self.done)
+            if had >= len(images):
+                return
+            sides = maps.unflatten(0, (-1, len(images)))[:, had:]
+            found = self._products(layer, sides)
+            for transform, statistics in zip(self.transforms, found, strict=True):
+                block[name, transform.element].merge(statistics)
             if name == "final" and self.labels is not None:
-                labels = self.labels[self.done : self.done + len(images)]
-                correct = (sides[0].argmax(1) == labels).sum().item()
-            for chunk in chunks(len(images), layer.channels, maps[0].numel()):
-                self._compare(layer, statistics, *sides[:, chunk])
+                labels = self.labels[self.done + had : self.done + len(images)]
+                self.correct += (sides[0].argmax(1) == labels).sum().item()
+            self.reached[name] = self.done + len(images)
 
         with tap(self.layers.values(), receive):
             self.model(orbit)
-        block = self.blocks[sum(bound <= self.done for bound in self.bounds) - 1]
-        for key, statistics in batch.items():
-            block[key].merge(statistics)
-        self.correct += correct
         self.done += len(images)
 
+    def _products(self, layer: Layer, sides: Tensor) -> list[PairStatistics]:
+        """Of the maps of images and all their copies (1 + g, n, c, ...) the statistics of each transformation."""
+        dtype = torch.promote_types(sides.dtype, torch.float32)
+        kind = STATISTICS[self.similarity].batch
+        sums = [kind(layer.channels, self.device, dtype) for _ in self.transforms]
+        for chunk in chunks(sides.shape[1], layer.channels, sides[0, 0].numel()):
+            for part, weight in neighbours(chunk):
+                self._compare(layer, sums, weight, *paired(sides[:, part]))
+        return [products.statistics() for products in sums]
+
     def _compare(
-        self, layer: Layer, statistics: Sequence[PairStatistics], original: Tensor, *copies: Tensor
+        self, layer: Layer, sums: Sequence[Products], weight: float, original: Tensor, *copies: Tensor
     ) -> None:
-        """Add a few images to the statistics of each transformation that leaves them common positions."""
+        """Add a few images to the sums of each transformation that leaves them common positions."""
         whole = None
-        for pairs, transform, copy in zip(statistics, self.transforms, copies, strict=True):
+        for products, transform, copy in zip(sums, self.transforms, copies, strict=True):
             # Behind global pooling there is no position left to transform.
             sides = transform.align(copy, original, layer.stride) if copy.ndim == 4 else (copy, original)
             if sides is None:
                 continue
             copy, shared = sides
             if shared is original:
-                origin = pairs.origin[1] if pairs.count else None
-                whole = shared = whole or Originals(original, origin)
-            pairs.add(copy, shared)
+                whole = shared = whole or Centred(original, products.origins[1], shared=True)
+            products.add(copy, shared, weight)
 
     def scores(self) -> Iterator[Score]:
         """All scores, in the order of layers, transformations and measures."""
@@ -186,13 +199,19 @@ class Measurement:
     def state(self) -> dict[str, Any]:
         """What has been measured so far, as tensors and plain values."""
         statistics = [{key: pairs.state() for key, pairs in block.items()} for block in self.blocks]
-        return {"done": self.done, "correct": self.correct, "bounds": self.bounds, "statistics": statistics}
+        return {
+            "done": self.done,
+            "reached": dict(self.reached),
+            "correct": self.correct,
+            "bounds": self.bounds,
+            "statistics": statistics,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()` of a measurement of the same layers, transformations and images."""
         self.blocks, self.correct = [self._empty() for _ in self.blocks], 0
         self.merge(state)
-        self.done = state["done"]
+        self.done, self.reached = state["done"], dict(state["reached"])
 
     def merge(self, state: dict[str, Any]) -> None:
         """Add what another process measured on other images of the same blocks."""

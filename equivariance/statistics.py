@@ -18,60 +18,135 @@ from torch import Tensor
 
 # A channel is dead when its deviation is within what float32 rounding makes of a constant map.
 DEAD = 8 * torch.finfo(torch.float32).eps
-CHANCE_CHANNELS = 64  # so many rows of the chance level's matrix are computed: the mean over c needs no more
-
-
-class Centred:
-    """Feature maps (n, c, ...) as a matrix of positions and channels, ready to be multiplied.
-
-    Args:
-        origin: (c,), about where their mean lies; None for the mean itself.
-
-    Attributes:
-        origin: (c,), what was subtracted.
-        matrix: (positions, c), positions in the order of images.
-        rest, squares: (c,), the sums of its columns, and of their squares.
-    """
-
-    def __init__(self, maps: Tensor, origin: Tensor | None = None):
-        flat = maps.movedim(1, -1).reshape(-1, maps.shape[1])
-        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
-        self.origin = flat.mean(0) if origin is None else origin
-        self.matrix = flat - self.origin
-        self.rest = self.matrix.sum(0)
-        self.squares = (self.matrix * self.matrix).sum(0)
-
-
-class Originals(Centred):
-    """The side T_g f(x) of n >= 2 images, (n, c, ...), beside itself with the images exchanged.
-
-    Attributes:
-        exchanged: as `matrix`, with every image replaced by its partner.
-    """
-
-    def __init__(self, maps: Tensor, origin: Tensor | None = None):
-        super().__init__(maps, origin)
-        self.maps = maps
-        images = self.matrix.unflatten(0, (len(maps), -1))
-        self.exchanged = images[partners(len(maps), maps.device)].flatten(0, 1)
+CHANCE_CHANNELS = 64  # so many rows of the chance level's matrix are kept: the mean over c needs no more
 
 
 @cache
 def chance_channels(channels: int, device: torch.device | str = "cpu") -> Tensor:
-    """The rows c of which the chance level is computed: all, or `CHANCE_CHANNELS` evenly spaced ones."""
+    """The rows c of which the chance level is kept: all, or `CHANCE_CHANNELS` evenly spaced ones."""
     rows = min(channels, CHANCE_CHANNELS)
     return torch.arange(rows, device=device) * channels // max(rows, 1)
+
+
+def neighbours(images: slice) -> Iterator[tuple[slice | list[int], float]]:
+    """Images 2i and 2i + 1 side by side, each the other's partner for the chance level.
+
+    The last three of an odd number make three pairs, each of them in two; so their sums count half.
+
+    Yields:
+        Which images, an even number, and the weight of their sums.
+    """
+    odd = (images.stop - images.start) % 2
+    if images.stop - images.start > 3 * odd:
+        yield slice(images.start, images.stop - 3 * odd), 1.0
+    if odd:
+        x, y, z = range(images.stop - 3, images.stop)
+        yield [x, y, y, z, z, x], 0.5
+
+
+def paired(maps: Tensor) -> Tensor:
+    """Maps (k, n, c, ...) of neighbouring images as their n / 2 sums x + y and then their n / 2 differences x - y.
+
+    With them the products of true pairs and those of different images take one multiplication together:
+
+        x x' + y y' = [(x + y)(x' + y') + (x - y)(x' - y')] / 2
+        x y' + y x' = [(x + y)(x' + y') - (x - y)(x' - y')] / 2
+
+    Returns:
+        (k, n, c, ...), channels last in memory, in float32 or better.
+    """
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    first, second = maps.movedim(2, -1).unflatten(1, (-1, 2)).unbind(2)
+    both = maps.new_empty(len(maps), 2, *first.shape[1:])
+    torch.add(first, second, out=both[:, 0])
+    torch.sub(first, second, out=both[:, 1])
+    return both.flatten(1, 2).movedim(-1, 2)
+
+
+class Centred:
+    """`paired` maps (n, c, ...) as matrices of positions and channels, ready to be multiplied.
+
+    Args:
+        maps: taken over and changed in place, unless `shared`.
+        origin: what to subtract from the sums, (c,); None for their means.
+
+    Attributes:
+        maps: as they came, if `shared`.
+        origin: what was subtracted.
+        matrix: (2, positions / 2, c), of sums and of differences.
+        rest, squares: (c,), the sums of the sums, and of all squares.
+    """
+
+    def __init__(self, maps: Tensor, origin: Tensor | None = None, shared: bool = False):
+        matrix = maps.movedim(1, -1).reshape(2, -1, maps.shape[1])
+        if shared and matrix.data_ptr() == maps.data_ptr():
+            matrix = matrix.clone()
+        sums = matrix[0]
+        self.maps, self.matrix = maps, matrix
+        self.origin = sums.mean(0) if origin is None else origin
+        sums -= self.origin
+        self.rest = sums.sum(0)
+        self.squares = (matrix * matrix).flatten(0, 1).sum(0)
+
+
+class Products:
+    """What `PairStatistics` keeps, of the images of one batch and in its precision: sums that are fast to fill.
+
+    All are of differences from an origin, the mean of the first maps: maps with mean 1000 and deviation 1 keep
+    their digits in float32.
+    """
+
+    def __init__(self, channels: int, device: torch.device | str, dtype: torch.dtype):
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        self.count = 0
+        self.origins = None, None  # of `Centred` f(T_g x) and T_g f(x), and their sums:
+        self.rests, self.squares = (zeros(channels), zeros(channels)), (zeros(channels), zeros(channels))
+        self.products = zeros(2, channels, channels)  # of sums, of differences
+
+    def add(self, a: Tensor, b: Tensor | Centred, weight: float = 1.0) -> None:
+        """Add the maps of some images, n of them (c, ...).
+
+        Args:
+            a: f(T_g x), `paired`; taken over.
+            b: T_g f(x), likewise, of the same shape, and left as it is. `Centred` about the same origin it saves
+                work where several transformations are compared with the same maps.
+            weight: of these images, see `neighbours`.
+        """
+        sides = (
+            Centred(a, self.origins[0]),
+            b if isinstance(b, Centred) else Centred(b, self.origins[1], shared=True),
+        )
+        self.origins = tuple(side.origin for side in sides)
+        self.count += int(weight * 2 * sides[0].matrix.shape[1])
+        for side, rest, squares in zip(sides, self.rests, self.squares, strict=True):
+            rest.add_(side.rest, alpha=weight)
+            squares.add_(side.squares, alpha=weight)
+        self.products.baddbmm_(sides[0].matrix.mT, sides[1].matrix, alpha=weight)
+
+    def statistics(self) -> "PairStatistics":
+        """These sums as statistics, ready to be merged; this object may be used no more."""
+        found = PairStatistics(0, self.products.device, self.products.dtype)
+        if self.count:
+            found.count = self.count
+            found.origin = torch.stack(self.origins) / 2
+            found.rest, found.square = torch.stack(self.rests), torch.stack(self.squares) / 2
+            sums, differences = self.products
+            kept = chance_channels(len(sums), sums.device)
+            found.chance = (sums[kept] - differences[kept]) / 2
+            found.cross = sums.add_(differences).div_(2)
+        return found
 
 
 class PairStatistics:
     """Running second moments of the channels of two feature maps, of one layer under one transformation.
 
     Next to the pairs (f(T_g x_i), T_g f(x_i)) it keeps the cross products of pairs from different images,
-    (f(T_g x_i), T_g f(x_j)): their similarity is the chance level. Each image is used once on each side, so
+    (f(T_g x_i), T_g f(x_j)): their similarity is the chance level. Each image is used equally on each side, so
     that means and deviations are the same for both. Of these the rows of `chance_channels` are kept.
 
-    All sums are of differences from an origin, the mean of the first maps: maps with mean 1000 and deviation 1 keep
-    their digits in float32. The sums of a batch are float32, as a matrix product's are; batches merge in float64.
+    Batches, summed in float32 as `Products`, merge in float64.
 
     Attributes:
         count: positions of all images.
@@ -80,6 +155,8 @@ class PairStatistics:
         cross: (c, c), sums of their products; rows f(T_g x), columns T_g f(x).
         chance: (k, c), the same for pairs of different images, rows `chance_channels`.
     """
+
+    batch = Products
 
     def __init__(self, channels: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64):
         def zeros(*shape: int) -> Tensor:
@@ -90,40 +167,19 @@ class PairStatistics:
         self.cross = zeros(channels, channels)
         self.chance = zeros(len(chance_channels(channels)), channels)
 
-    def add(self, a: Tensor, b: "Tensor | Originals") -> None:
-        """Add the maps of n >= 2 images, in the precision of the sums.
-
-        Args:
-            a: f(T_g x), (n, c, ...).
-            b: T_g f(x), of the same shape; the i-th image of one belongs to the i-th of the other. `Originals`
-                about the same origin save work where several transformations are compared with the same maps.
-        """
-        origin_a, origin_b = self.origin if self.count else (None, None)
-        a, b = Centred(a, origin_a), b if isinstance(b, Originals) else Originals(b, origin_b)
-        if not self.count:
-            self.origin = torch.stack([a.origin, b.origin])
-        count, channels = b.matrix.shape
-        self.count += count
-        self.rest += torch.stack([a.rest, b.rest])
-        self.square += torch.stack([a.squares, b.squares])
-        self.cross.addmm_(a.matrix.T, b.matrix)
-        rows = a.matrix.T
-        if channels > CHANCE_CHANNELS:
-            rows = rows[chance_channels(channels, rows.device)]
-        self.chance.addmm_(rows, b.exchanged)
-
     @classmethod
     def of(cls, a: Tensor, b: Tensor) -> Self:
-        """The statistics of the maps of n >= 2 images, as for `add`."""
+        """The statistics of the maps of n >= 2 images, as for `update`."""
         statistics = cls(a.shape[1], a.device)
         statistics.update(a, b)
         return statistics
 
     def update(self, a: Tensor, b: Tensor) -> None:
-        """Add a batch, as for `add`, in the precision of the maps."""
-        batch = type(self)(a.shape[1], a.device, torch.promote_types(a.dtype, torch.float32))
-        batch.add(a, b)
-        self.merge(batch)
+        """Add the maps of n >= 2 images: f(T_g x) and T_g f(x), each (n, c, ...)."""
+        batch = self.batch(a.shape[1], a.device, torch.promote_types(a.dtype, torch.float32))
+        for images, weight in neighbours(slice(0, len(a))):
+            batch.add(*paired(torch.stack([a[images], b[images]])), weight)
+        self.merge(batch.statistics())
 
     def state(self) -> dict[str, Any]:
         """All sums, on the CPU."""
@@ -145,9 +201,9 @@ class PairStatistics:
             self.origin = other.origin.to(self.rest.dtype)
         gap, rest, n = other.origin - self.origin, other.rest.to(self.rest.dtype), other.count
         self.square += other.square + 2 * gap * rest + n * gap.square()
+        left, right = torch.stack([gap[0], rest[0] + n * gap[0]], 1), torch.stack([rest[1], gap[1]])
         for sums, more in ((self.cross, other.cross), (self.chance, other.chance)):
-            rows = self._rows(sums, gap[0]), self._rows(sums, rest[0])
-            sums.add_(more).addr_(rows[0], rest[1]).addr_(rows[1] + n * rows[0], gap[1])
+            sums.add_(more).addmm_(self._rows(sums, left), right)
         self.rest += rest + n * gap
         self.count += n
 
@@ -194,7 +250,7 @@ class PairStatistics:
 
     @staticmethod
     def _rows(matrix: Tensor, values: Tensor) -> Tensor:
-        """Of one value a channel those of the rows of a matrix (c, c) or (k, c)."""
+        """Of values by channel those of the rows of a matrix (c, c) or (k, c)."""
         square = len(matrix) == len(values)
         return values if square else values[chance_channels(len(values), values.device)]
 
@@ -209,33 +265,52 @@ class PairStatistics:
         return {name: (score(r), score(chance, rows)) for name, score in MEASURES.items()}
 
 
+class PerImageProducts(Products):
+    """As `Products`, and sums of the scores of each image."""
+
+    def __init__(self, channels: int, device: torch.device | str, dtype: torch.dtype):
+        super().__init__(channels, device, dtype)
+        self.sums, self.counts = torch.zeros(2, 2, 2, dtype=torch.float64, device=device)
+
+    def add(self, a: Tensor, b: Tensor | Centred, weight: float = 1.0) -> None:
+        if a[0, 0].numel() > 1:
+            self._add_each(a, b.maps if isinstance(b, Centred) else b, weight)
+        super().add(a, b, weight)
+
+    def _add_each(self, a: Tensor, b: Tensor, weight: float) -> None:
+        halves = [maps.unflatten(0, (2, -1)) / 2 for maps in (a, b)]
+        sides = [(sums + differences, sums - differences) for sums, differences in halves]
+        for x, y, other_x, other_y in zip(*sides[0], *sides[1], strict=True):  # one at a time: (c, c) per image
+            for kind, pairs in enumerate((((x, other_x), (y, other_y)), ((x, other_y), (y, other_x)))):
+                for pair in pairs:
+                    r = _correlation(*pair)
+                    own, best = r.diagonal().relu(), r.relu().nan_to_num(-torch.inf).amax(1)
+                    for measure, values in enumerate((own[~own.isnan()], best[best >= 0])):
+                        self.sums[kind, measure] += weight * values.sum()
+                        self.counts[kind, measure] += weight * len(values)
+
+    def statistics(self) -> "PerImageStatistics":
+        found = PerImageStatistics(0, self.products.device)
+        vars(found).update(vars(super().statistics()), sums=self.sums, counts=self.counts)
+        return found
+
+
 class PerImageStatistics(PairStatistics):
     """As `PairStatistics`, with one correlation per image over its positions, averaged over images.
 
     The maximum over c' is taken image by image. On small maps that is mostly chance (64 channels of 8x8 positions),
     which is why it is not the default; offered to compare. Maps of one position have no correlation of their own:
     for them the pooled one is taken. Images in which a channel is constant do not count for it.
+
+    Attributes:
+        sums, counts: over images and channels of (invariance, equivariance), for true pairs and for chance: (2, 2).
     """
+
+    batch = PerImageProducts
 
     def __init__(self, channels: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64):
         super().__init__(channels, device, dtype)
-        # sums over images and channels of (invariance, equivariance), for true pairs and for chance; how many
-        self.sums = torch.zeros(2, 2, dtype=torch.float64, device=device)
-        self.counts = torch.zeros(2, 2, dtype=torch.float64, device=device)
-
-    def add(self, a: Tensor, b: Tensor | Originals) -> None:
-        super().add(a, b)
-        if a[0, 0].numel() == 1:
-            return
-        b = b.maps if isinstance(b, Originals) else b
-        other = b[partners(len(b), b.device)]
-        for index in range(len(a)):  # one at a time: (c, c) per image
-            for kind, against in enumerate((b, other)):
-                r = _correlation(a[index], against[index])
-                own, best = r.diagonal().relu(), r.relu().nan_to_num(-torch.inf).amax(1)
-                for measure, values in enumerate((own[~own.isnan()], best[best >= 0])):
-                    self.sums[kind, measure] += values.sum()
-                    self.counts[kind, measure] += len(values)
+        self.sums, self.counts = torch.zeros(2, 2, 2, dtype=torch.float64, device=device)
 
     def merge(self, other: Self) -> None:
         super().merge(other)
@@ -279,18 +354,6 @@ def leave_one_out(parts: Sequence[PairStatistics]) -> Iterator[PairStatistics]:
         yield merged([before, after.pop()])
         before.merge(part)
     yield before
-
-
-@cache
-def partners(images: int, device: torch.device | str = "cpu") -> Tensor:
-    """For each image of a batch, another one: neighbours swap places; the last three of an odd number rotate."""
-    if images < 2:
-        raise ValueError("the chance level needs at least two images")
-    order = torch.arange(images, device=device)
-    order[: images // 2 * 2] ^= 1
-    if images % 2:
-        order[-3:] = torch.tensor([images - 2, images - 1, images - 3], device=device)
-    return order
 
 
 def invariance(r: Tensor, own: Tensor | None = None) -> float:

@@ -37,10 +37,11 @@ class Transformation(Protocol):
         """Bring f(T_g x) and f(x) to common positions, so that position by position they should agree.
 
         Correlation does not care about a joint reordering of positions, so T_g may be undone on the copy
-        instead of applied to the original.
+        instead of applied to the original. Either way linearly, and each map for itself: what comes are sums and
+        differences of the maps of two images, see `statistics.paired`.
 
         Args:
-            copy, original: f(T_g x) and f(x), (n, c, h, w), of a map with more than one position.
+            copy, original: f(T_g x) and f(x), (n, c, h, w), of maps with more than one position.
             stride: pixels of the image per position of the map; None if it is not defined.
 
         Returns:
@@ -75,17 +76,19 @@ class Dihedral:
         return (images.flip(-1) if self.mirrored else images).rot90(self.turns, (-2, -1))
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
-        # gathering whole channel vectors is faster than flips and transpositions, as maps mostly lie channels-last
-        order = _upright(self, *copy.shape[-2:], copy.device)
-        rows = copy.movedim(1, -1).flatten(1, 2).index_select(1, order)
-        return rows.unflatten(1, original.shape[-2:]).movedim(-1, 1), original
+        # gathering whole channel vectors is faster than flips and transpositions, as maps lie channels-last
+        images, channels, height, width = copy.shape
+        order = _upright(self, images, height, width, copy.device)
+        rows = copy.movedim(1, -1).reshape(-1, channels).index_select(0, order)
+        return rows.view(images, height, width, channels).movedim(-1, 1), original
 
 
 @cache
-def _upright(g: Dihedral, height: int, width: int, device: torch.device) -> Tensor:
-    """Where each position of a map, by rows, lies on the map of the transformed image: that is, g undone."""
-    positions = torch.arange(height * width, device=device).view(height, width).rot90(-g.turns)
-    return (positions.flip(-1) if g.mirrored else positions).flatten()
+def _upright(g: Dihedral, images: int, height: int, width: int, device: torch.device) -> Tensor:
+    """Where each position of these maps, row by row, lies on the maps of the transformed images: g undone."""
+    positions = torch.arange(images * height * width, dtype=torch.int32, device=device)
+    positions = positions.view(images, height, width).rot90(-g.turns, (1, 2))
+    return (positions.flip(2) if g.mirrored else positions).flatten()
 
 
 @dataclass(frozen=True)

@@ -245,6 +245,9 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(digits, capsys):
     small = Small(1, 6).double().eval()
     close(measured(digits, 41, model=small, blocks=1), measured(digits, 41, blocks=1))
     assert "out of memory: batches of 20 images from here on" in capsys.readouterr().out
+    stopped = measured(digits, 41, stop=1, model=small, blocks=1)  # before the other batches
+    assert stopped.done == 4 and max(stopped.reached.values()) == 41
+    close(measured(digits, 41, before=stopped.state(), blocks=1), measured(digits, 41, blocks=1))
     small.forward = lambda x: (_ for _ in ()).throw(torch.OutOfMemoryError())
     with pytest.raises(UserError, match="out of memory with 2 images and 2 copies"):
         list(feed(Measurement(small, [], quarter_turns([90, 180]), 41), digits.__getitem__, 41, 8))

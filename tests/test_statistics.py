@@ -14,7 +14,7 @@ from equivariance.statistics import (
     invariance,
     leave_one_out,
     merged,
-    partners,
+    neighbours,
 )
 
 
@@ -86,11 +86,13 @@ def test_merging_two_halves_is_the_whole():
     torch.testing.assert_close(first.correlation(), stream(a, b, 20).correlation(), atol=1e-12, rtol=0)
 
 
-def test_chance_pairs_every_image_with_another_one():
-    a, b = maps(7)
-    order = [1, 0, 3, 2, 5, 6, 4]
-    assert partners(7).tolist() == order
-    expected = numpy_correlation(a, b[order])
+@pytest.mark.parametrize("images", [8, 7])
+def test_chance_pairs_every_image_with_another_one(images):
+    """Neighbours; of the last three of an odd number each with both others, so that all count equally."""
+    a, b = maps(images)
+    first, second = [1, 0, 3, 2, 5, 6, 4], [1, 0, 3, 2, 6, 4, 5]
+    order = [first, second] if images == 7 else [[1, 0, 3, 2, 5, 4, 7, 6]]
+    expected = numpy_correlation(torch.cat([a for _ in order]), torch.cat([b[partner] for partner in order]))
     np.testing.assert_allclose(stream(a, b, 4).correlation(chance=True), expected, atol=1e-12)
 
 
@@ -98,7 +100,7 @@ def test_chance_of_a_wide_layer_is_that_of_evenly_spaced_channels():
     a, b = maps(40, channels=150)
     rows = chance_channels(150)
     assert len(rows) == 64 and rows[0] == 0 and set(rows.diff().tolist()) == {2, 3}
-    expected = numpy_correlation(a, b[partners(40)])[rows]
+    expected = numpy_correlation(a, b[torch.arange(40) ^ 1])[rows]
     statistics = stream(a, b, 16)
     np.testing.assert_allclose(statistics.correlation(chance=True), expected, atol=1e-12)
     scores = statistics.scores("pearson")
@@ -120,11 +122,14 @@ def test_leaving_out_one_part_is_merging_all_others():
         torch.testing.assert_close(others.correlation(), expected.correlation(), atol=1e-12, rtol=0)
 
 
-def test_each_image_has_one_partner_and_never_itself():
+def test_each_image_counts_once_and_never_beside_itself():
     for images in range(2, 20):
-        order = partners(images)
-        assert sorted(order.tolist()) == list(range(images))
-        assert (order != torch.arange(images)).all()
+        counts = torch.zeros(images)
+        for part, weight in neighbours(slice(0, images)):
+            chosen = torch.arange(images)[part]
+            assert (chosen[::2] != chosen[1::2]).all()
+            counts.index_add_(0, chosen, torch.full([len(chosen)], weight))
+        assert (counts == 1).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1000.1])
