@@ -1,9 +1,4 @@
-"""Which axis of a tensor is which: image number, channels, rows and columns, followed through every operation.
-
-The axes of a network's tensors are not told by their sizes (a 14x14 map may have 14 channels) but by where they
-come from. The image's axes are known; each operation says what becomes of them: a convolution of stride 2
-doubles the step between rows, a view splits or merges axes, a permutation moves them, a matrix product replaces
-the last one. So the layout of every layer, its stride and its extra tokens follow from one forward pass.
+"""Which axis of a tensor is which: image number, channels, rows and columns.
 
 An axis is written as the atoms that it is made of, the slowest first. 14x14 positions in a row behind one class
 token are `Axis((Atom("h", 16, 14), Atom("w", 16, 14)), before=1)`; a split into windows of 7 has its rows as
@@ -12,11 +7,8 @@ token are `Axis((Atom("h", 16, 14), Atom("w", 16, 14)), before=1)`; a split into
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import zip_longest
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Atom(NamedTuple):
@@ -46,6 +38,10 @@ class Axis:
     def positions(self) -> bool:
         return not self.names.isdisjoint("hw")
 
+    @property
+    def size(self) -> int:
+        return self.before + math.prod(atom.size for atom in self.atoms) + self.after
+
 
 Axes = tuple[Axis, ...]
 
@@ -68,7 +64,7 @@ def merge(atoms: Sequence[Atom]) -> tuple[Atom, ...]:
 
 def regroup(axes: Axes, shape: Sequence[int]) -> Axes | None:
     """The axes after `view(shape)`: row-major, so that the way of splitting and merging is unique."""
-    if [_size(axis) for axis in axes] == list(shape):
+    if [axis.size for axis in axes] == list(shape):
         return axes
     queue: list[Atom | Axis] = []
     for axis in axes:
@@ -93,7 +89,7 @@ def _take(queue: list, size: int) -> Axis | None:
             return None
         front = queue.pop(0)
         if isinstance(front, Axis):  # positions beside other tokens: neither split nor merged
-            return front if _size(front) == size and not taken else None
+            return front if front.size == size and not taken else None
         if size % front.size == 0:
             taken.append(front)
             size //= front.size
@@ -107,302 +103,3 @@ def _take(queue: list, size: int) -> Axis | None:
         else:
             return None
     return Axis(merge(taken))
-
-
-def _size(axis: Axis) -> int:
-    return axis.before + math.prod(atom.size for atom in axis.atoms) + axis.after
-
-
-def infer(
-    operation: str, pointwise: bool, args: Sequence[Any], known: Sequence[tuple[Tensor, Axes]], out: Tensor
-) -> Axes | None:
-    """The axes of an operation's output; None where they cannot be told.
-
-    Args:
-        operation: ATen's name of it, such as `convolution`.
-        pointwise: whether each entry of the output comes from the entries at its place.
-        args: its arguments, defaults included; tensors among them whose axes are known are repeated in `known`.
-        out: its (first) output.
-    """
-    axes = {id(tensor): each for tensor, each in known}
-    first = axes.get(id(args[0])) if args else None
-    keeps_shape = any(tensor.shape == out.shape for tensor, _ in known)
-    found = RULES.get(operation, _broadcast if pointwise or keeps_shape else _unknown)(first, args, axes, out)
-    if found is None or [_size(axis) for axis in found] != list(out.shape):
-        return None
-    return found
-
-
-def _broadcast(first, args, axes, out):
-    """Elementwise operations, and all others that keep the shape: each axis as in the operand that spans it."""
-    if any(len(each) > out.ndim for each in axes.values()):
-        return None
-    result: list[Axis] = []
-    columns = zip_longest(*(reversed(each) for each in axes.values()))
-    for size, column in zip_longest(reversed(out.shape), columns, fillvalue=()):
-        spanning = [axis for axis in column if axis and _size(axis) == size]
-        if any(axis.positions and "c" not in axis.names for axis in spanning):  # the better known one decides
-            spanning = [axis for axis in spanning if "c" not in axis.names or not axis.positions]
-        places = {tuple(atom.name for atom in axis.atoms) for axis in spanning if axis.positions}
-        if len(places) > 1:  # rows of one operand on columns of the other
-            return None
-        spanning.sort(key=lambda axis: (not axis.positions, not axis.atoms))
-        result.append(spanning[0] if spanning else channels(size))
-    return tuple(reversed(result))
-
-
-def _window(first: Axes | None, out: Tensor, stride: Sequence[int] | int, invert: bool = False) -> Axes | None:
-    """A window that moves by `stride` positions along the last axes (backwards: an upsampling by it)."""
-    if first is None or len(first) != out.ndim:
-        return None
-    spatial = out.ndim - 2
-    strides = [stride] * spatial if isinstance(stride, int) else list(stride) * (spatial if len(stride) == 1 else 1)
-    result = [first[0], channels(out.shape[1])]
-    for axis, by, size in zip(first[2:], strides, out.shape[2:], strict=True):
-        if by == 1 and size == _size(axis):
-            result.append(axis)
-        elif len(axis.atoms) > 1 or axis.before or axis.after:
-            return None
-        else:
-            result.append(
-                Axis(tuple(Atom(a.name, a.step / by if invert else a.step * by, size) for a in axis.atoms))
-            )
-    return tuple(result)
-
-
-def _convolution(first, args, axes, out):
-    padding = args[4] if any(args[4]) else None
-    return _covered(args[0], args[1].shape[2:], padding, _window(first, out, args[3], invert=args[6]))
-
-
-def _pool(first, args, axes, out):
-    result = _covered(args[0], args[1], None, _window(first, out, args[2] or args[1]))
-    return result and (result[0], first[1], *result[2:])
-
-
-def _covered(map: Tensor, kernel: Sequence[int], padding: Sequence[int] | None, result: Axes | None) -> Axes | None:
-    """One window over the whole map leaves no positions, as global pooling does."""
-    if result is None or padding or list(kernel) != list(map.shape[2:]) or max(kernel) == 1:
-        return result
-    return (*result[:2], *(Axis() for _ in kernel))
-
-
-def _resample(first, args, axes, out):
-    """Resizing by a whole factor, up or down; otherwise the steps are uneven, or unknown."""
-    if first is None or len(first) != out.ndim:
-        return None
-    result = [first[0], channels(out.shape[1])]
-    for axis, size in zip(first[2:], out.shape[2:], strict=True):
-        before = _size(axis)
-        even = before % size == 0 or size % before == 0
-        if size == before:
-            result.append(axis)
-        elif not axis.atoms:  # one value, repeated
-            result.append(channels(size))
-        elif len(axis.atoms) > 1 or axis.before or axis.after:
-            return None
-        else:
-            step = before / size if even else math.nan
-            result.append(Axis(tuple(Atom(a.name, a.step * step, size) for a in axis.atoms)))
-    return tuple(result)
-
-
-def _view(first, args, axes, out):
-    return first and regroup(first, out.shape)
-
-
-def _squeeze(first, args, axes, out):
-    """Axes of size 1 leave; those that stay keep what they are."""
-    if first is None:
-        return None
-    dims = args[1:] and (args[1] if isinstance(args[1], list | tuple) else [args[1]])
-    gone = {dim % len(first) for dim in dims} if dims else set(range(len(first)))
-    return tuple(axis for i, axis in enumerate(first) if i not in gone or _size(axis) != 1)
-
-
-def _unsqueeze(first, args, axes, out):
-    place = args[1] % out.ndim
-    return first and (*first[:place], Axis(), *first[place:])
-
-
-def _permute(first, args, axes, out):
-    return first and tuple(first[dim] for dim in args[1])
-
-
-def _transpose(first, args, axes, out):
-    if first is None:
-        return None
-    result = list(first)
-    a, b = (args[1], args[2]) if len(args) > 2 else (-2, -1)
-    result[a], result[b] = result[b], result[a]
-    return tuple(result)
-
-
-def _reduce(first, args, axes, out):
-    """Sums and means over some axes: these have no position any more."""
-    if first is None:
-        return None
-    given = [arg for arg in args[1:3] if isinstance(arg, int | list | tuple) and not isinstance(arg, bool)]
-    dims = [given[0]] if given and isinstance(given[0], int) else given[0] if given else []
-    dims = dims or range(len(first))
-    gone = {dim % len(first) for dim in dims}
-    if out.ndim == len(first):
-        return tuple(Axis() if i in gone else axis for i, axis in enumerate(first))
-    return tuple(axis for i, axis in enumerate(first) if i not in gone)
-
-
-def _slice(first, args, axes, out):
-    dim, start, _, step = (*args[1:], *(0, None, None, 1)[len(args) - 1 :])
-    return first and _cut(first, dim % out.ndim, start or 0, out.shape[dim], step)
-
-
-def _cut(axes: Axes, dim: int, start: int, size: int, step: int = 1) -> Axes | None:
-    """`size` entries of axis `dim`, from `start` on."""
-    axis = axes[dim]
-    whole = _size(axis)
-    start = start + whole if start < 0 else start
-    inner = whole - axis.before - axis.after
-    if start == 0 and size == whole:
-        piece = axis
-    elif (axis.before or axis.after) and step == 1 and (start, size) == (axis.before, inner):
-        piece = replace(axis, before=0, after=0)
-    elif not axis.positions or start + size <= axis.before or start >= axis.before + inner:
-        piece = channels(size)
-    elif step == 1 and start <= axis.before and start + size >= axis.before + inner:
-        piece = Axis(axis.atoms, axis.before - start, start + size - axis.before - inner)
-    elif len(axis.atoms) == 1 and inner == whole:
-        piece = Axis((axis.atoms[0]._replace(step=axis.atoms[0].step * step, size=size),))
-    else:
-        return None
-    return (*axes[:dim], piece, *axes[dim + 1 :])
-
-
-def _select(first, args, axes, out):
-    return first and tuple(axis for i, axis in enumerate(first) if i != args[1] % len(first))
-
-
-def _pad(first, args, axes, out):
-    """More rows and columns, or more tokens beside the positions."""
-    if first is None:
-        return None
-    result = list(first)
-    for i in range(len(args[1]) // 2):
-        axis, (before, after) = first[-1 - i], args[1][2 * i : 2 * i + 2]
-        if len(axis.atoms) == 1 and not axis.before and not axis.after:
-            axis = Axis((axis.atoms[0]._replace(size=out.shape[-1 - i]),))
-        elif before >= 0 <= after:
-            axis = replace(axis, before=axis.before + before, after=axis.after + after)
-        else:
-            return None
-        result[-1 - i] = axis
-    return tuple(result)
-
-
-def _stack(first, args, axes, out):
-    dim = (args[1] if len(args) > 1 else 0) % out.ndim
-    template = next((axes[id(tensor)] for tensor in args[0] if id(tensor) in axes), None)
-    return template and (*template[:dim], channels(out.shape[dim]), *template[dim:])
-
-
-def _patches(first, args, axes, out):
-    """im2col: windows of an image (n, c, h, w) as columns (n, c * kernel, h' * w')."""
-    if first is None or any(len(axis.atoms) != 1 for axis in first[2:]):
-        return None
-    sizes = [
-        (axis.atoms[0].size + 2 * pad - spread * (kernel - 1) - 1) // stride + 1
-        for axis, kernel, spread, pad, stride in zip(first[2:], *args[1:5], strict=True)
-    ]
-    steps = [axis.atoms[0].step * stride for axis, stride in zip(first[2:], args[4], strict=True)]
-    rows, columns = (Atom(name, step, size) for name, step, size in zip("hw", steps, sizes, strict=True))
-    return (first[0], channels(out.shape[1]), Axis((rows, columns)))
-
-
-def _cat(first, args, axes, out):
-    dim = (args[1] if len(args) > 1 else 0) % out.ndim
-    parts = [(tensor, axes.get(id(tensor))) for tensor in args[0] if tensor.ndim == out.ndim]
-    template = next((each for _, each in parts if each and each[dim].positions), None)
-    placed = [each[dim] for _, each in parts if each and each[dim].positions]
-    if template is None:
-        template = next((each for _, each in parts if each), None)
-        return template and (*template[:dim], channels(out.shape[dim]), *template[dim + 1 :])
-    if len(placed) > 1:  # pieces of one axis put together again
-        atoms = [axis.atoms[0] for axis in placed]
-        whole = all(len(a.atoms) == 1 and not a.before + a.after for a in placed) and len(placed) == len(parts)
-        if not whole or len({(atom.name, atom.step) for atom in atoms}) > 1:
-            return None
-        axis = Axis((atoms[0]._replace(size=out.shape[dim]),))
-    else:
-        sizes = [tensor.shape[dim] for tensor, _ in parts]
-        index = next(i for i, (_, each) in enumerate(parts) if each and each[dim].positions)
-        axis = placed[0]
-        axis = replace(axis, before=sum(sizes[:index]) + axis.before, after=sum(sizes[index + 1 :]) + axis.after)
-    return (*template[:dim], axis, *template[dim + 1 :])
-
-
-def _product(rows: int):
-    """A matrix product takes all axes but the last of the left factor, and the last of the right one."""
-
-    def rule(first, args, axes, out):
-        left, right = axes.get(id(args[rows])), axes.get(id(args[rows + 1]))
-        if left is None:
-            return None
-        return (*left[:-1], right[-1] if right else channels(out.shape[-1]))
-
-    return rule
-
-
-def _last(first, args, axes, out):
-    """Linear maps, and attention to its queries: only the last axis is another one."""
-    return first and (*first[:-1], channels(out.shape[-1]))
-
-
-def _restride(first, args, axes, out):
-    """Another way to write the strides of axes of size 1."""
-    same = all(
-        size == 1 or (size == old and a == b)
-        for size, old, a, b in zip(out.shape, args[0].shape, out.stride(), args[0].stride(), strict=False)
-    )
-    return first if same and out.ndim == args[0].ndim else None
-
-
-def _unknown(first, args, axes, out):
-    return None
-
-
-RULES = {
-    "convolution": _convolution,
-    "_convolution": _convolution,
-    "max_pool2d_with_indices": _pool,
-    "max_pool2d": _pool,
-    "avg_pool2d": _pool,
-    "_adaptive_avg_pool2d": _resample,
-    "adaptive_max_pool2d": _resample,
-    "linear": _last,
-    "scaled_dot_product_attention": _last,
-    "mm": _product(0),
-    "bmm": _product(0),
-    "matmul": _product(0),
-    "addmm": _product(1),
-    "baddbmm": _product(1),
-    "expand": _broadcast,
-    "permute": _permute,
-    "transpose": _transpose,
-    "transpose_": _transpose,
-    "t": _transpose,
-    "unsqueeze": _unsqueeze,
-    "squeeze": _squeeze,
-    "slice": _slice,
-    "select": _select,
-    "cat": _cat,
-    "stack": _stack,
-    "im2col": _patches,
-    "as_strided": _restride,
-}
-RULES |= dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), _resample)
-RULES |= dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"), _resample)
-RULES |= dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias"), _view)
-RULES |= dict.fromkeys(("mean", "sum", "amax", "amin", "max", "var", "std", "linalg_vector_norm"), _reduce)
-RULES |= dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _pad)
-RULES |= dict.fromkeys(("flip", "sort", "topk", "gather", "unfold", "index", "index_select"), _unknown)
-SCALED_ATTENTION = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
-RULES |= {f"_scaled_dot_product_{kernel}": _last for kernel in SCALED_ATTENTION}

@@ -61,7 +61,7 @@ def survey(
 
     The layers are those that `patterns` name (`layer1.*`: a star stands for one part of a name, `**` for several),
     or those that `model.feature_layers()` names, or else the stem, all blocks, `pool` and `final`, found in one
-    forward pass (see `blocks`); their layouts and strides follow from the same pass (see `axes`).
+    forward pass (see `blocks`); their layouts and strides follow from the same pass (see `operations`).
 
     Raises:
         UserError: a pattern matches nothing, or there is no layer to measure.

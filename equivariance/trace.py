@@ -10,7 +10,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from equivariance import axes as axis
+from equivariance import operations
 from equivariance.axes import Atom, Axes, Axis
 
 FACTORIES = {"empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"}
@@ -85,7 +85,7 @@ class _Flow(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        if name not in axis.RULES:
+        if name not in operations.RULES:
             with self:  # what is made of simpler operations is followed through these
                 decomposed = func.decompose(*args, **kwargs)
             if decomposed is not NotImplemented:
@@ -122,17 +122,17 @@ class _Flow(TorchDispatchMode):
         if name in ("split", "split_with_sizes", "unbind", "chunk"):
             return _pieces(name, known[0][1], full, outputs)
         base = name[:-1] if name.endswith("_") and not name.endswith("__") else name
-        return [axis.infer(base, torch.Tag.pointwise in func.tags, full, known, outputs[0])] + [None] * (
+        return [operations.infer(base, torch.Tag.pointwise in func.tags, full, known, outputs[0])] + [None] * (
             len(outputs) - 1
         )
 
 
 def _pieces(name: str, axes: Axes, args: list, outputs: list[Tensor]) -> list[Axes | None]:
     if name == "unbind":
-        return [axis.RULES["select"](axes, (None, args[1]), None, t) for t in outputs]
+        return [operations.RULES["select"](axes, (None, args[1]), None, t) for t in outputs]
     dim, start, found = args[2] % len(axes), 0, []
     for tensor in outputs:
-        found.append(axis._cut(axes, dim, start, tensor.shape[dim]))
+        found.append(operations.cut(axes, dim, start, tensor.shape[dim]))
         start += tensor.shape[dim]
     return found
 
