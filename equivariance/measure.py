@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from equivariance.errors import UserError
 from equivariance.features import Layer, tap
 from equivariance.partners import partners
+from equivariance.per_image import PerImageStatistics
 from equivariance.statistics import (
     Centred,
     PairStatistics,
-    PerImageStatistics,
     Products,
     chance_channels,
     leave_one_out,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from equivariance.per_image import PerImageStatistics
 from equivariance.statistics import (
     PairStatistics,
-    PerImageStatistics,
     chance_channels,
     equivariance,
     invariance,
