@@ -54,8 +54,8 @@ def main(cfg: DictConfig) -> None:
         bar = progress(title, recipe.epochs * steps, training.epoch * steps + training.start, recipe.batch_size)
         wandb_id = saved["wandb_id"] if saved else None
         shown = 50 if hardware.device.type == "cpu" else steps  # to show the loss waits for the device
-        fits = hardware.enough_memory("recipe.batch_size", recipe.batch_size)
-        with bar, fits, tracked(cfg, "train", run.folder, wandb_id, provenance) as tracker:
+        refusals = hardware.refusals("recipe.batch_size", recipe.batch_size)
+        with bar, refusals, tracked(cfg, "train", run.folder, wandb_id, provenance) as tracker:
 
             def save() -> None:
                 run.save(training.state() | provenance | {"config": config, "wandb_id": tracker.id})

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
+from torch.utils._triton import has_triton
 
 from equivariance.capture import Captured
 from equivariance.errors import UserError
@@ -27,8 +28,9 @@ class Hardware:
     costs there more than the convolutions gain. Compilation does not pay on the CPU either (CNN-7: the generated
     batch norm is slower than the library's). `scripts/bench.py train` repeats these measurements.
 
-    On CUDA devices a training step is one graph, cuDNN's algorithms are deterministic, so that a resumed run
-    repeats an uninterrupted one, and the steps of an epoch do not wait for the device.
+    On CUDA devices the network is compiled for training where Triton is there, a step is one graph, and the steps
+    of an epoch do not wait for the device. The choice of algorithms is deterministic, cuDNN's and the compiler's,
+    so that a resumed run repeats an uninterrupted one.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Hardware:
         precision: str = "auto",
         threads: int | None = None,
         graph: str | bool = "auto",
+        compile: str | bool = "auto",
     ):
         if threads is not None:
             if threads < 1:
@@ -53,6 +56,9 @@ class Hardware:
         if graph not in ("auto", True, False) or (graph is True and self.device.type != "cuda"):
             raise UserError(f"hardware.graph={graph}: choose auto, false, or on a CUDA device true")
         self.graph = self.device.type == "cuda" if graph == "auto" else graph
+        if compile not in ("auto", True, False):
+            raise UserError(f"hardware.compile={compile}: choose auto, true or false")
+        self.compile = self.device.type == "cuda" and has_triton() if compile == "auto" else compile
         # The GPU gets an epoch of CIFAR-10 at once: torchvision's operations wait for it once an epoch.
         self.chunk = 32 if self.device.type == "cpu" else 400
         torch.backends.cudnn.deterministic = True  # a resumed run repeats an uninterrupted one
@@ -63,7 +69,7 @@ class Hardware:
     @classmethod
     def for_measuring(cls, **settings) -> "Hardware":
         """Always float32; channels-last, which costs no network in evaluation anything and most gain a third."""
-        hardware = cls(**settings | {"precision": "float32"})
+        hardware = cls(**settings | {"precision": "float32", "compile": False})  # compiled code has no hooks
         hardware.layout = torch.channels_last
         return hardware
 
@@ -73,6 +79,8 @@ class Hardware:
             widths = [module.out_channels for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
             if all(width % 16 == 0 for width in widths):
                 self.layout = torch.channels_last
+        if self.compile:
+            model.compile(options={"deterministic": True})  # in place: parameters keep their names
         return model.to(self.device, memory_format=self.layout)
 
     def capture(self, work: Callable[..., None]) -> Callable[..., None]:
@@ -84,8 +92,11 @@ class Hardware:
         return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32")
 
     @contextmanager
-    def enough_memory(self, key: str, value: int) -> Iterator[None]:
-        """Where the device runs out of memory, name the key of the configuration that decides how much is needed.
+    def refusals(self, key: str, value: int) -> Iterator[None]:
+        """Say what to change where the device runs out of memory, or its compiler fails.
+
+        Args:
+            key, value: of the configuration, what decides how much memory is needed.
 
         Raises:
             UserError: instead of PyTorch's error.
@@ -94,6 +105,12 @@ class Hardware:
             yield
         except torch.OutOfMemoryError as error:
             raise UserError(f"{self.name} is out of memory: give a lower {key} than {value}") from error
+        except RuntimeError as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            raise UserError(
+                f"the compiler failed ({str(error).splitlines()[0]}): hardware.compile=false"
+            ) from error
 
     @property
     def name(self) -> str:

@@ -30,6 +30,7 @@ DIGITS = ("dataset=digits6", "model=cnn7")
         ((*DIGITS, "hardware.device=tpu9"), r"hardware.device=tpu9: "),
         ((*DIGITS, "hardware.threads=0"), r"hardware.threads=0: needs at least 1"),
         ((*DIGITS, "hardware.precision=int4"), r"precision=int4: choose auto, float32 or bfloat16"),
+        ((*DIGITS, "hardware.compile=maybe"), r"hardware.compile=maybe: choose auto, true or false"),
         ((*DIGITS, "wandb.mode=maybe"), r"wandb.mode=maybe: choose auto, online, offline, disabled"),
         ((*DIGITS, "model.padding=-1"), r"model cnn7 \(.*model.padding=-1\) cannot take images of 1x28x28"),
         (("model=resnet44", "dataset=digits6", "model.depth=43"), r"model.depth=43: CIFAR ResNets have 6 n \+ 2"),

@@ -1,5 +1,6 @@
 """Training: the recipe, exact repetition, exact resumption, and runs that are never lost."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -12,9 +13,12 @@ import torch
 from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from test_config import config
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
 
 from equivariance import augmentation, data, training
 from equivariance.augmentation import Augmentation, Crop, CutMix, RandAugment
+from equivariance.errors import UserError
 from equivariance.hardware import Hardware
 from equivariance.models import CNN7
 from equivariance.training import Training, learning_rate
@@ -180,6 +184,33 @@ def test_augmented_runs_resume_exactly_within_an_epoch(augment, tmp_path):
         train_until(resumed, images, 2)
         assert equal(whole.model.state_dict(), resumed.model.state_dict())
         assert torch.equal(whole.generator.get_state(), resumed.generator.get_state())
+
+
+def test_a_compiled_network_is_the_same_network(monkeypatch):
+    """Traced by the compiler, run without code of its own: the same weights, under the same names."""
+    compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, options: compile(self, backend="eager"))
+    traced, images = start_training(None, hardware=Hardware("cpu", "float32", threads=1, compile=True))
+    assert traced.model._compiled_call_impl is not None
+    plain, _ = start_training(None)
+    train_until(plain, images, 1, 5)
+    train_until(traced, images, 1, 5)
+    assert traced.model.state_dict().keys() == plain.model.state_dict().keys()
+    assert equal(traced.model.state_dict(), plain.model.state_dict())
+    plain.restore(copy.deepcopy(traced.state()))
+    for run in (traced, plain):
+        train_until(run, images, 2)
+    assert equal(traced.model.state_dict(), plain.model.state_dict())
+    assert Hardware.for_measuring(compile=True).compile is False
+
+
+def test_a_failing_compiler_is_named_in_one_line():
+    hardware = Hardware("cpu", threads=1)
+    with pytest.raises(UserError, match=r"the compiler failed \(no such\): hardware.compile=false"):
+        with hardware.refusals("recipe.batch_size", 8):
+            raise TorchDynamoException("no such\ncompiler")
+    with pytest.raises(RuntimeError, match="ours"), hardware.refusals("recipe.batch_size", 8):
+        raise RuntimeError("ours")
 
 
 def test_checkpoints_of_before_augmentations_resume_exactly():
