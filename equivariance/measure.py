@@ -29,7 +29,8 @@ from equivariance.transforms import Transformation
 
 CPU_PIXELS = 2**23  # of a batch with all its copies
 MEMORY = 4 * 2**30  # bytes of the statistics of all blocks
-CACHE = 2**18  # values: 1 MiB, half of a core's second-level cache
+CPU_VALUES = 2**18  # compared at a time: 1 MiB, half of a core's second-level cache
+GPU_VALUES = 2**23  # likewise: enough to keep one busy, and not too many for sums in float32
 STATISTICS = {"pearson": PairStatistics, "cosine": PairStatistics, "per_image": PerImageStatistics}
 
 
@@ -144,7 +145,8 @@ class Measurement:
         dtype = torch.promote_types(sides.dtype, torch.float32)
         kind = STATISTICS[self.similarity].batch
         sums = [kind(layer.channels, self.device, dtype) for _ in self.transforms]
-        for chunk in chunks(sides.shape[1], layer.channels, sides[0, 0].numel()):
+        most = CPU_VALUES if self.device.type == "cpu" else GPU_VALUES
+        for chunk in chunks(sides.shape[1], layer.channels, sides[0, 0].numel(), most):
             for part, weight in neighbours(chunk):
                 self._compare(layer, sums, weight, *paired(sides[:, part]))
         return [products.statistics() for products in sums]
@@ -255,16 +257,17 @@ def _bytes(layer: Layer) -> int:
     return 8 * layer.channels * (layer.channels + len(chance_channels(layer.channels)))
 
 
-def chunks(images: int, channels: int, size: int) -> Iterator[slice]:
-    """Cut a batch so that what is compared at a time fits into a processor's cache.
+def chunks(images: int, channels: int, size: int, most: int = CPU_VALUES) -> Iterator[slice]:
+    """Cut a batch so that what is compared at a time suits the processor: on a CPU, fits into its cache.
 
     Not finer than 16 positions a channel, for the sums have to be read and written as well. Chunks are of even
     size; a single left-over goes along with the last, so that partners stay together.
 
     Args:
         size: values of one image's map.
+        most: values of a side.
     """
-    step = max(CACHE // size, 16 * channels**2 // size, 1)
+    step = max(most // size, 16 * channels**2 // size, 1)
     cuts = [*range(0, images - 1, 2 * math.ceil(step / 2)), images]
     return (slice(*cut) for cut in pairwise(cuts))
 
