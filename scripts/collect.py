@@ -13,6 +13,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import experiments, rows
+from equivariance.cli import command_line
 from equivariance.errors import UserError
 from equivariance.runs import measurement_folder
 
@@ -46,9 +47,4 @@ def main(name: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    try:
-        main(*sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"collect.py: {error}")
+    command_line(main)

@@ -13,6 +13,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import experiments, rows, zoo
+from equivariance.cli import command_line
 from equivariance.errors import UserError
 from equivariance.files import write_whole
 from equivariance.runs import measurement_folder
@@ -64,9 +65,4 @@ def measured(folder: Path) -> dict[str, float | str | bool]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    try:
-        main(*sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"leaderboard.py: {error}")
+    command_line(main)
