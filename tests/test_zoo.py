@@ -10,9 +10,10 @@ import timm
 from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 
-from equivariance import data, experiments, zoo
+from equivariance import data, experiments, rows, zoo
 from equivariance.cli import CONF
 from equivariance.errors import UserError
+from equivariance.runs import measurement_folder
 
 
 @pytest.fixture
@@ -45,6 +46,18 @@ def test_the_preset_is_one_job_a_network():
     assert not any(job.measure.trained or job.model.pretrained for job in jobs)
     (job,) = experiments.jobs("zoo", "measure", ("zoo.models=test_vit.r160_in1k", "zoo.pretrained=true"))
     assert job.model.name == "test_vit.r160_in1k" and job.measure.trained and job.model.pretrained
+
+
+def test_networks_with_weights_of_the_library_are_collected_whatever_their_training(tmp_path, monkeypatch):
+    """Their rows say nothing of epochs, and no recipe of ours is asked for."""
+    given = ("zoo.models=test_vit.r160_in1k", "zoo.pretrained=true", f"runs_dir={tmp_path}")
+    (job,) = experiments.jobs("zoo", "measure", given)
+    table = rows.read(experiments.FOLDER / "zoo/results.csv")
+    table = table[table.model == "test_vit"].assign(model="test_vit.r160_in1k", trained=True, epochs=None)
+    rows.write(measurement_folder(job) / "results.csv", table)
+    monkeypatch.setattr(experiments, "FOLDER", tmp_path / "experiments")
+    runpy.run_path(str(REPOSITORY / "scripts/collect.py"))["main"]("zoo", *given)
+    assert len(rows.read(tmp_path / "experiments/zoo/results.csv")) == len(table) > 0
 
 
 def test_a_slurm_job_has_a_gpu_and_time():
