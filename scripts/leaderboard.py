@@ -30,11 +30,13 @@ def main(name: str, *overrides: str) -> None:
         if (folder / "results.csv").exists():
             lines.append(known | measured(folder))
         elif (folder / zoo.FAILED).exists():
-            lines.append(known | {"failed": (folder / zoo.FAILED).read_text().strip()})
+            lines.append(
+                known | {"transform": cfg.measure.name, "failed": (folder / zoo.FAILED).read_text().strip()}
+            )
         else:
             missing.append(cfg.model.name)
     if missing:
-        print(f"not measured yet: {', '.join(missing)}")
+        print(f"not measured yet: {', '.join(dict.fromkeys(missing))}")
     if not lines:
         raise UserError(f"nothing of experiment {name} is measured: python measure.py experiment={name}")
     board = pd.DataFrame(lines)
