@@ -67,11 +67,11 @@ def main(root: Path, names: list[str], hardware: Hardware, batch: int, seconds: 
         lying = images.pixels[torch.arange(size) % len(images)].to(hardware.device)
         print(f"{name:22s} {image.shape[-1]:6d}", end="", flush=True)
         files, memory = stream(images.pixels, size), stream(lying, size)
-        print(f"{pace(decoded(files, size), files, seconds)[0]:10.1f}", end="", flush=True)
-        print(f"{pace(measured(memory, images, model, size), memory, seconds)[0]:10.1f}", end="", flush=True)
+        print(f"{pace(decoded(files, size), files, seconds)[0]:10.3g}", end="", flush=True)
+        print(f"{pace(measured(memory, images, model, size), memory, seconds)[0]:10.3g}", end="", flush=True)
         files = stream(images.pixels, size, device=hardware.device)
         both, waiting = pace(measured(files, images, model, size), files, seconds)
-        print(f"{both:10.1f} {waiting:9.1%}", flush=True)
+        print(f"{both:10.3g} {waiting:9.1%}", flush=True)
 
 
 def photographs(root: Path, library: str, name: str, size: int | None = None) -> tuple[Images, DictConfig]:
