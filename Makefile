@@ -44,9 +44,10 @@ claims: setup      ## verdicts from the committed rows into experiments/README.m
 report: setup      ## one HTML page to hand on, report.html: figures, verdicts, settings, provenance
 	$(PYTHON) scripts/report.py
 
-bench: setup       ## time a training step against the plain one, and measurements against the bare pass
+bench: setup       ## time training steps and measurements against the plain way; who waits for whom, network or images
 	$(PYTHON) scripts/bench.py train
 	$(PYTHON) scripts/bench.py measure
+	$(PYTHON) scripts/bench_images.py
 
 clean:             ## remove the environment and caches; runs and data stay
 	rm -rf .venv .pytest_cache .ruff_cache

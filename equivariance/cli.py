@@ -1,7 +1,8 @@
-"""The frame of both entrypoints: Hydra, errors of one line, exit codes, and a stop that loses nothing."""
+"""The frame of entrypoints and scripts: Hydra, errors of one line, exit codes, and a stop that loses nothing."""
 
 import difflib
 import functools
+import inspect
 import os
 import re
 import signal
@@ -94,6 +95,22 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
             sys.exit(f"{program}: {len(failed)} failed: {'; '.join(failed)}")
 
     return run
+
+
+def command_line(main: Callable[..., None]) -> None:
+    """Call a script's `main` with the words of the command line; expected failures end in one line on stderr.
+
+    Words that are not its arguments end in the script's docstring.
+    """
+    words = sys.argv[1:]
+    try:
+        inspect.signature(main).bind(*words)
+    except TypeError:
+        sys.exit(main.__globals__["__doc__"])
+    try:
+        main(*words)
+    except EXPECTED as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: {one_line(error)}")
 
 
 def experiment() -> str:

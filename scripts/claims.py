@@ -12,7 +12,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import experiments
-from equivariance.cli import REPOSITORY
+from equivariance.cli import REPOSITORY, command_line
 from equivariance.errors import UserError
 from equivariance.files import write_whole
 from equivariance.verdicts import (
@@ -160,7 +160,4 @@ def renew_table(path: Path, table: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"claims.py: {error}")
+    command_line(main)

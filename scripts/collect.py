@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance import experiments, rows
+from equivariance import experiments, models, rows
+from equivariance.cli import command_line
 from equivariance.errors import UserError
 from equivariance.runs import measurement_folder
 
@@ -27,8 +28,8 @@ def main(name: str, *arguments: str) -> None:
             missing.append(results)
             continue
         table = rows.read(results)
-        published = cfg.model.get("weights")
-        if cfg.measure.trained and not published and set(table.epochs) != {cfg.recipe.epochs}:
+        trained_here = cfg.measure.trained and not models.brings_weights(cfg.model)
+        if trained_here and set(table.epochs) != {cfg.recipe.epochs}:
             raise UserError(
                 f"{results} is of {table.epochs[0]} epochs, experiment {name} needs {cfg.recipe.epochs}"
             )
@@ -46,9 +47,4 @@ def main(name: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    try:
-        main(*sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"collect.py: {error}")
+    command_line(main)

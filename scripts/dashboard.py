@@ -15,8 +15,7 @@ import wandb_workspaces.workspaces as ws
 from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance.cli import CONF
-from equivariance.errors import UserError
+from equivariance.cli import CONF, command_line
 from equivariance.experiments import FOLDER
 from equivariance.files import write_whole
 from equivariance.tracking import mode_of
@@ -123,7 +122,4 @@ def accuracy() -> list:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"dashboard.py: {error}")
+    command_line(main)

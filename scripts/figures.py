@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import experiments, plots
+from equivariance.cli import command_line
 from equivariance.errors import UserError
 
 
@@ -28,7 +29,4 @@ def main(name: str | None = None, folder: Path = experiments.FOLDER) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"figures.py: {error}")
+    command_line(main)

@@ -13,6 +13,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import experiments, rows, zoo
+from equivariance.cli import command_line
 from equivariance.errors import UserError
 from equivariance.files import write_whole
 from equivariance.runs import measurement_folder
@@ -29,11 +30,13 @@ def main(name: str, *overrides: str) -> None:
         if (folder / "results.csv").exists():
             lines.append(known | measured(folder))
         elif (folder / zoo.FAILED).exists():
-            lines.append(known | {"failed": (folder / zoo.FAILED).read_text().strip()})
+            lines.append(
+                known | {"transform": cfg.measure.name, "failed": (folder / zoo.FAILED).read_text().strip()}
+            )
         else:
             missing.append(cfg.model.name)
     if missing:
-        print(f"not measured yet: {', '.join(missing)}")
+        print(f"not measured yet: {', '.join(dict.fromkeys(missing))}")
     if not lines:
         raise UserError(f"nothing of experiment {name} is measured: python measure.py experiment={name}")
     board = pd.DataFrame(lines)
@@ -64,9 +67,4 @@ def measured(folder: Path) -> dict[str, float | str | bool]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    try:
-        main(*sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"leaderboard.py: {error}")
+    command_line(main)

@@ -21,8 +21,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import experiments, plots, verdicts
-from equivariance.cli import REPOSITORY
-from equivariance.errors import UserError
+from equivariance.cli import REPOSITORY, command_line
 from equivariance.files import write_whole
 from equivariance.runs import git_commit
 
@@ -124,7 +123,4 @@ def plain(value) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"report.py: {error}")
+    command_line(main)

@@ -1,10 +1,13 @@
 """Wrong input: one line that says what was wrong, where, and what to do; nothing is written."""
 
 import re
+import runpy
+import sys
 
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from PIL import Image
 
 from equivariance import data
@@ -81,6 +84,22 @@ def test_measure_refuses_in_one_line(run, tmp_path, arguments, line):
     assert result.code == 1 and result.error.strip().count("\n") == 0, result.error
     assert re.search(line, result.error), result.error
     assert not list(tmp_path.rglob("*.csv"))
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "line"),
+    [
+        ("collect.py", (), "Gather the rows of an experiment"),
+        ("collect.py", ("symetry",), "^collect.py: unknown experiment symetry: choose one of [^\n]*$"),
+        ("figures.py", ("symetry",), "^figures.py: NAME=symetry: there is no figure of it[^\n]*$"),
+        ("figures.py", ("a", "b", "c"), "Redraw the figures of all experiments"),
+    ],
+)
+def test_scripts_refuse_in_one_line_or_say_how_they_are_called(monkeypatch, script, arguments, line):
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_path(str(REPOSITORY / "scripts" / script), run_name="__main__")
+    assert re.search(line, exit.value.code)
 
 
 def test_measure_refuses_another_networks_checkpoint(run):

@@ -1,10 +1,14 @@
 """Images in files: decoded ahead, in order, as their library evaluates the network; labelled as in ImageNet."""
 
+import runpy
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -40,6 +44,24 @@ def test_a_stream_gives_the_chosen_images_in_order_and_again(photographs):
     assert torch.equal(stream[1:3], expected[1:3])  # a batch that ran out of memory comes again, smaller
     assert torch.equal(stream[3:5], expected[3:5])
     assert torch.equal(Stream(expected, torch.arange(5), 0, 2, CPU)[1:3], expected[1:3])
+
+
+def test_the_benchmark_leaves_the_first_batch_out_and_counts_what_was_waited(tmp_path, monkeypatch):
+    """100 s to start, then batches of 4 images that take a second, a quarter of it waiting."""
+    bench = runpy.run_path(str(REPOSITORY / "scripts/bench_images.py"))
+    clock = SimpleNamespace(perf_counter=lambda: clock.now, now=0.0)
+    monkeypatch.setitem(bench["pace"].__globals__, "time", clock)
+
+    def batches(source):
+        for seconds in (100, *[1] * 1000):
+            clock.now += seconds
+            source.waited += seconds / 4
+            yield 4
+
+    source = SimpleNamespace(waited=0.0)
+    assert bench["pace"](batches(source), source, seconds=10) == (4, 0.25)
+    images, _ = bench["photographs"](bench["two_photographs"](tmp_path), "torchvision", "resnet50", 48)
+    assert images.pixels.shape == (2, 3, 48, 48) and images.pixels.decode().float().std() > 20
 
 
 def test_only_the_chosen_files_are_read_and_a_broken_one_is_named_in_a_line(photographs):

@@ -9,8 +9,8 @@ from experiments.augmentation import figure
 from experiments.capacity.claims import WIDTHS
 
 
-def main() -> None:
-    figure.main(HERE, "WRN-40", "width", {width: f"width {width}" for width in WIDTHS})
+def main(folder: Path = HERE, network: str = "WRN-40", widths: tuple[int, ...] = WIDTHS) -> None:
+    figure.main(folder, network, "width", {width: f"width {width}" for width in widths})
 
 
 if __name__ == "__main__":
