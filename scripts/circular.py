@@ -37,15 +37,16 @@ def scores(
 def circular(model: nn.Module, layers: Sequence[Layer], pixels: Tensor) -> dict[str, float | str]:
     """The lowest invariance of any layer of a circular copy under a shift by its stride; or why there is none.
 
-    Where that is not 1, coarser shifts are tried: streams beside the layers may be coarser (or know no stride, as
-    where images are resized first), and attention may be inside windows of 4, 7 or 8 rows, or a multiple of these.
+    Where that is not 1, coarser shifts are tried, and the first that gives 1 is kept: streams beside the layers may
+    be coarser (or know no stride, where images are resized first), and attention may be inside windows of 4, 7 or 8
+    rows. A shift by half the image cannot tell left from right.
     """
     stride = int(max((layer.stride or 1 for layer in layers), default=1))
     by_stride = shifted(model, layers, pixels, stride)
+    if by_stride["circular"] > EXACT:
+        return by_stride
     tries = (shifted(model, layers, pixels, step) for step in (*(n * stride for n in COARSER), 64))
-    return (
-        by_stride if by_stride["circular"] > EXACT else next((t for t in tries if t["circular"] > EXACT), by_stride)
-    )
+    return next((found for found in tries if found["circular"] > EXACT), by_stride)
 
 
 def shifted(model: nn.Module, layers: Sequence[Layer], pixels: Tensor, step: int) -> dict[str, float | str]:

@@ -11,7 +11,8 @@ Two checks ask whether what was found is right. Strides must not fall with depth
 height of the image. And a copy of the network whose borders are all circular, without terms of position, must not
 notice a circular shift by its stride, to the right: invariance 1 at every layer. Rows taken for columns, a wrong
 order of tokens, a wrong stride, all show there. Where that fails, a few multiples of the stride are tried: whole
-windows of attention, or the stride of coarser streams beside the layers.
+windows of attention, or the stride of coarser streams beside the layers. (By half the image, left is not told from
+right.)
 """
 
 import argparse
