@@ -279,7 +279,7 @@ of 1, at 512 and 448 pixels, a shift by half of that holds), and the maps over a
 which begin near zero, and would break it.
 
 Scores are invariance / equivariance, of the first and of the last layer before pooling; `circular` is the copy's
-invariance, and the shift in pixels where it was noted; seconds are those of a busy machine, one thread.
+invariance, and the shift in pixels; seconds are those of a busy machine, one thread.
 
 | network | family | image | layers | layout | strides x layers | quarter turn | shift by 8 | circular | s |
 |---|---|---|---|---|---|---|---|---|---|
