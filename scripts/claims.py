@@ -120,7 +120,8 @@ def rows_of(name: str, folder: Path) -> str:
     counted = ", ".join(kinds if len(kinds) == 1 else (f"{count} {kind}" for kind, count in kinds.items()))
     seeds = f"{rows.seed.nunique()} seeds, " if rows.seed.nunique() > 1 else ""
     of = f"{len(networks)} networks" if len(networks) > 1 else "one network"
-    return f"[Rows]({name}/results.csv) of {of} ({counted}), {seeds}{rows.images.max()} images."
+    images = " to ".join(map(str, sorted({rows.images.min(), rows.images.max()})))
+    return f"[Rows]({name}/results.csv) of {of} ({counted}), {seeds}{images} images."
 
 
 def figures(name: str, folder: Path) -> str:
