@@ -22,8 +22,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from joblib import cpu_count
 from omegaconf import DictConfig
-from PIL import Image
-from sklearn.datasets import load_sample_images
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -36,6 +34,7 @@ from equivariance.hardware import Hardware
 from equivariance.measure import Measurement, affordable_images, affordable_layers, feed
 from equivariance.photographs import Photographs, Stream
 from equivariance.transforms import quarter_turns
+from scripts import samples
 
 SIZES = (224, 600)
 NETWORKS = ("lcnet_050", "resnet50", "tf_efficientnet_b7")  # of timm: one of its fastest, a usual one, a slow one
@@ -120,14 +119,6 @@ def now() -> float:
     return time.perf_counter()
 
 
-def two_photographs(folder: Path) -> Path:
-    """Those that come with scikit-learn, as class folders."""
-    for file in map(Path, load_sample_images().filenames):
-        (folder / "val" / file.stem).mkdir(parents=True)
-        Image.open(file).resize((500, 375)).save(folder / "val" / file.stem / "1.jpg", quality=95)
-    return folder
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path)
@@ -140,7 +131,7 @@ if __name__ == "__main__":
     batch = given.batch or (4 if hardware.device.type == "cpu" else 32)
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            chosen = given.root or two_photographs(Path(temporary))
+            chosen = given.root or samples.photographs(Path(temporary), "jpg", (500, 375))
             main(chosen, given.models, hardware, batch, given.seconds)
     except UserError as error:
         sys.exit(f"bench_images.py: {error}")

@@ -31,8 +31,6 @@ import torch
 import torchvision
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
-from PIL import Image
-from sklearn.datasets import load_sample_images
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import data, models
@@ -42,6 +40,7 @@ from equivariance.features import Layer, survey
 from equivariance.files import write_whole
 from equivariance.measure import affordable_layers
 from equivariance.transforms import Shift, quarter_turns
+from scripts import samples
 from scripts.circular import EXACT, TURNS, circular, scores
 
 MEASURED = {"rotation": quarter_turns([90]), "translation": [Shift(8)]}
@@ -216,14 +215,6 @@ def doubts(layers: Sequence[Layer], left_out: dict[str, str], *sides: int) -> It
         yield "strides fall"
 
 
-def photographs(folder: Path) -> Path:
-    """The two photographs that come with scikit-learn, as class folders."""
-    for name, pixels in zip(("building", "flower"), load_sample_images().images, strict=True):
-        (folder / "val" / name).mkdir(parents=True)
-        Image.fromarray(pixels).save(folder / "val" / name / "1.png")
-    return folder
-
-
 def main(names: Sequence[str], root: Path | None, out: Path | None) -> pd.DataFrame:
     table = pd.DataFrame()
     if out and (out / "survey.csv").exists():
@@ -231,7 +222,7 @@ def main(names: Sequence[str], root: Path | None, out: Path | None) -> pd.DataFr
         print(f"{len(table)} networks are in {out / 'survey.csv'}: delete it to start again")
     done = set(table.get("model", ()))
     with tempfile.TemporaryDirectory() as folder:
-        root = root or photographs(Path(folder))
+        root = root or samples.photographs(Path(folder))
         for name in names:
             if name in done:
                 continue
@@ -308,9 +299,7 @@ def change(row, name: str) -> str:
 
 
 def held(row) -> str:
-    if not row.circular > EXACT:
-        return "see below"
-    return f"1 ({row.circular_shift:.0f})" if row.circular_shift == row.circular_shift else "1"
+    return f"1 ({row.circular_shift:.0f})" if row.circular > EXACT else "see below"
 
 
 def shown(row) -> str:

@@ -16,6 +16,7 @@ from equivariance import data, models
 from equivariance.cli import CONF
 from equivariance.errors import UserError
 from equivariance.photographs import Cover, Photographs, Stream, class_folders, list_files
+from scripts import samples
 
 CPU = torch.device("cpu")
 
@@ -60,7 +61,9 @@ def test_the_benchmark_leaves_the_first_batch_out_and_counts_what_was_waited(tmp
 
     source = SimpleNamespace(waited=0.0)
     assert bench["pace"](batches(source), source, seconds=10) == (4, 0.25)
-    images, _ = bench["photographs"](bench["two_photographs"](tmp_path), "torchvision", "resnet50", 48)
+    images, _ = bench["photographs"](
+        samples.photographs(tmp_path, "jpg", (500, 375)), "torchvision", "resnet50", 48
+    )
     assert images.pixels.shape == (2, 3, 48, 48) and images.pixels.decode().float().std() > 20
 
 

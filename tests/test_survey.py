@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from scripts import circular, survey
+from scripts import circular, samples, survey
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return survey.photographs(tmp_path_factory.mktemp("photographs"))
+    return samples.photographs(tmp_path_factory.mktemp("photographs"))
 
 
 @pytest.mark.parametrize(
