@@ -69,9 +69,9 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     model = hardware.place(models.build(network, images)).eval()
     published = models.brings_weights(network)
     if published:
-        made = {"epochs": None, "aug": None}  # the weights do not say
+        made = {"epoch": None, "epochs": None, "aug": None}  # the weights do not say
     else:
-        made = load_weights(model, cfg, run) if cfg.measure.trained else {"epochs": 0}
+        made = load_weights(model, cfg, run) if cfg.measure.trained else {"epoch": 0, "epochs": 0}
     config = {
         "model": OmegaConf.to_container(network, resolve=True),
         "measure": OmegaConf.to_container(cfg.measure, resolve=True),
@@ -79,7 +79,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         "weights": weights.digest(model),
     }
     provenance = {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware.name}
-    for key in ("batch_size", "dry_run", "whole_accuracy"):  # no influence on the scores
+    for key in ("batch_size", "dry_run", "whole_accuracy", "epoch"):  # no influence on the scores
         del config["measure"][key]
     for key in ("weights", "published"):  # where they lay, their digest says what they are; what others found
         config["model"].pop(key, None)
@@ -160,7 +160,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
                 took["top1_all"] = made["accuracy"]
         scores = results.score_rows(cfg, measurement, made | provenance)
         with tracked(cfg, "measure", folder, None, provenance) as tracker:
-            training = "given weights" if published else f"{made['epochs']} epochs"
+            training = "given weights" if published else f"{made['epoch']} epochs"
             trained = training if cfg.measure.trained else "untrained"
             headline = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {transforms[0].name}"
             plots.save(plots.depth(scores, headline), folder / "depth.png")

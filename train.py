@@ -18,7 +18,7 @@ from equivariance.files import write_whole
 from equivariance.hardware import Hardware
 from equivariance.runs import Run, git_commit, training_config
 from equivariance.tracking import tracked
-from equivariance.training import Training, check_recipe, evaluate, learning_rate
+from equivariance.training import Training, check_recipe, evaluate
 
 
 @entrypoint
@@ -60,6 +60,12 @@ def main(cfg: DictConfig) -> None:
             def save() -> None:
                 run.save(training.state() | provenance | {"config": config, "wandb_id": tracker.id})
 
+            def keep() -> None:
+                if training.epoch in recipe.keep:
+                    run.save_weights(model, training.epoch, training.history)
+
+            if not saved:
+                keep()
             while training.epoch < recipe.epochs:
                 began = time.perf_counter()
                 training.begin_epoch()
@@ -82,7 +88,7 @@ def main(cfg: DictConfig) -> None:
                 loss, accuracy = evaluate(model, held_out, hardware)
                 metrics = {
                     "epoch": training.epoch + 1,
-                    "lr": learning_rate(recipe, training.epoch),
+                    "lr": training.rate,
                     "train_loss": train_loss,
                     "train_accuracy": train_accuracy,
                     "loss": loss,
@@ -91,6 +97,7 @@ def main(cfg: DictConfig) -> None:
                 }
                 training.end_epoch(metrics)
                 write_whole(run.folder / "metrics.csv", pd.DataFrame(training.history).to_csv(index=False))
+                keep()
                 save()
                 tracker.log(metrics, step=training.epoch)
                 if isinstance(bar, Lines) or training.epoch == recipe.epochs:

@@ -17,8 +17,8 @@ COLUMNS = [
     *("value", "chance", "low", "high", "activation"),
     # over how many images and channels
     *("images", "channels", "dead_channels"),
-    # where it comes from; epochs, accuracy and precision are those of the training
-    *("epochs", "accuracy", "precision", "git_commit", "torch_version", "hardware"),
+    # where it comes from; epochs, accuracy and precision are those of the training, epoch the one measured
+    *("epoch", "epochs", "accuracy", "precision", "git_commit", "torch_version", "hardware"),
 ]
 
 
@@ -37,6 +37,8 @@ def read(path: Path) -> pd.DataFrame:
         rows = pd.read_csv(io.StringIO(path.read_text()), keep_default_na=True)
     except OSError as error:
         raise UserError(f"no rows in {path}: {error.strerror}") from error
+    if "epochs" in rows and "epoch" not in rows:  # of before weights were kept on the way
+        rows["epoch"] = rows.epochs
     missing = [column for column in COLUMNS if column not in rows]
     if missing:
         raise UserError(f"{path} is no table of results: it has no column {', '.join(missing)}")

@@ -79,11 +79,25 @@ class Run:
         torch.save(state, buffer)
         write_whole(self.checkpoint, buffer.getvalue())
 
+    def kept(self, epoch: int) -> Path:
+        """Where the weights after this epoch are kept; 0 is the untrained network."""
+        return self.folder / "weights" / f"epoch{epoch}.pt"
+
+    def save_weights(self, model: torch.nn.Module, epoch: int, history: list[dict]) -> None:
+        """Keep the weights after an epoch, with their accuracy, whole or not at all."""
+        accuracy = history[-1]["accuracy"] if history else None
+        buffer = io.BytesIO()
+        torch.save({"epoch": epoch, "accuracy": accuracy, "model": model.state_dict()}, buffer)
+        self.kept(epoch).parent.mkdir(exist_ok=True)
+        write_whole(self.kept(epoch), buffer.getvalue())
+
 
 def measurement_folder(cfg: DictConfig) -> Path:
     """Where `measure.py` writes: below the run, by its name; untrained networks and published ones apart."""
     weights = cfg.model.get("weights")
     kind = "-untrained" if not cfg.measure.trained else f"-{Path(weights).stem}" if weights else ""
+    if cfg.measure.trained and cfg.measure.epoch is not None:
+        kind += f"-epoch{cfg.measure.epoch}"
     return Path(cfg.run_dir) / "measure" / (cfg.measure.name + kind)
 
 
@@ -92,6 +106,9 @@ def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[s
     config = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("dataset", "model", "aug", "recipe")}
     for place in PLACES:
         config["dataset"].pop(place, None)
+    del config["recipe"]["keep"]  # what is kept on the way changes no weight
+    if cfg.recipe.schedule == "milestones":  # as of all runs that were made before there was another
+        del config["recipe"]["schedule"], config["recipe"]["warm_up"]
     return config | {"seed": cfg.seed, "precision": precision, "data": data_digest}
 
 
@@ -139,10 +156,31 @@ def load_weights(model: torch.nn.Module, cfg: DictConfig, run: Run) -> dict[str,
         raise UserError(
             f"{run.folder} is trained for {state['epoch']} of {cfg.recipe.epochs} epochs: run {command}"
         )
+    accuracy, weights = state["history"][-1]["accuracy"], state["model"]
+    epoch = state["epoch"] if cfg.measure.epoch is None else cfg.measure.epoch
+    if epoch != state["epoch"]:
+        accuracy, weights = _kept_weights(run, epoch, cfg.recipe.epochs)
     try:
-        model.load_state_dict(state["model"])
+        model.load_state_dict(weights)
     except RuntimeError as error:
         detail = str(error).splitlines()[-1].strip()
         raise UserError(f"{run.checkpoint} is of another network than model={cfg.model.name}: {detail}") from error
-    accuracy = state["history"][-1]["accuracy"]
-    return {"epochs": state["epoch"], "accuracy": accuracy, "precision": state["config"]["precision"]}
+    precision = state["config"]["precision"]
+    return {"epoch": epoch, "epochs": state["epoch"], "accuracy": accuracy, "precision": precision}
+
+
+def _kept_weights(run: Run, epoch: int, epochs: int) -> tuple[float | None, dict[str, torch.Tensor]]:
+    """Accuracy and weights after an epoch, of those that `recipe.keep` has kept."""
+    path = run.kept(epoch)
+    if not path.exists():
+        known = sorted(int(each.stem.removeprefix("epoch")) for each in run.folder.glob("weights/epoch*.pt"))
+        kept = ", ".join(map(str, [*known, epochs])) if epochs not in known else ", ".join(map(str, known))
+        raise UserError(
+            f"measure.epoch={epoch}: {run.folder} has the weights of epoch {kept}; "
+            f"recipe.keep=[{epoch}] keeps others while training"
+        )
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        return saved["accuracy"], saved["model"]
+    except Exception as error:  # garbage makes the unpickler raise anything
+        raise UserError(f"{path} is damaged; delete the run's folder to train again") from error

@@ -16,6 +16,8 @@ from equivariance.data import Images
 from equivariance.errors import UserError
 from equivariance.hardware import Hardware
 
+SCHEDULES = ("milestones", "one_cycle")
+
 
 def check_recipe(recipe: DictConfig, images: int) -> None:
     """Refuse what cannot be trained, naming the key.
@@ -32,12 +34,19 @@ def check_recipe(recipe: DictConfig, images: int) -> None:
             refuse(key, "needs a whole number from 1 on")
     if recipe.batch_size > images:
         refuse("batch_size", f"larger than the training set of {images} images")
-    for key, lowest in (("lr", 0), ("factor", 0), ("weight_decay", None)):
+    above_0 = ("lr", "factor") if recipe.schedule == "milestones" else ("lr",)
+    for key, lowest in (*((key, 0) for key in above_0), ("weight_decay", None)):
         value = recipe[key]
         if not isinstance(value, int | float) or value < 0 or value == lowest:
             refuse(key, f"needs a number {'from 0 on' if lowest is None else 'above 0'}")
     if recipe.optimiser not in ("adam", "sgd"):
         refuse("optimiser", "choose adam or sgd")
+    if recipe.schedule not in SCHEDULES:
+        refuse("schedule", f"choose {' or '.join(SCHEDULES)}")
+    if recipe.schedule == "one_cycle" and not 0 < recipe.warm_up < recipe.epochs:
+        refuse("warm_up", f"needs a number of epochs above 0 and below recipe.epochs={recipe.epochs}")
+    if any(not isinstance(epoch, int) or not 0 <= epoch <= recipe.epochs for epoch in recipe.keep):
+        refuse("keep", f"needs whole numbers of epochs from 0 to recipe.epochs={recipe.epochs}")
 
 
 def optimiser(recipe: DictConfig, model: nn.Module, captured: bool = False) -> torch.optim.Optimizer:
@@ -53,9 +62,18 @@ def optimiser(recipe: DictConfig, model: nn.Module, captured: bool = False) -> t
     return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, **common)
 
 
-def learning_rate(recipe: DictConfig, epoch: int) -> float:
-    """lr / factor^k in the epoch with index `epoch` (from 0), k the number of milestones reached."""
-    return recipe.lr / recipe.factor ** sum(epoch >= milestone for milestone in recipe.milestones)
+def learning_rate(recipe: DictConfig, epochs: float) -> float:
+    """The learning rate of a step.
+
+    `milestones`: lr / factor^k, k the number of milestones reached. `one_cycle`: from 0 up to lr over `warm_up`
+    epochs, then down to 0 at the end, both linearly (Smith & Topin, "Super-convergence", 2018).
+
+    Args:
+        epochs: done before this step, with the share of the epoch under way.
+    """
+    if recipe.schedule == "one_cycle":
+        return recipe.lr * min(epochs / recipe.warm_up, (recipe.epochs - epochs) / (recipe.epochs - recipe.warm_up))
+    return recipe.lr / recipe.factor ** sum(epochs >= milestone for milestone in recipe.milestones)
 
 
 @dataclass
@@ -116,6 +134,7 @@ class Training:
         self.model, self.recipe, self.hardware = model, recipe, hardware
         self.augmentation = augmentation or Augmentation()
         self.optimiser = optimiser(recipe, model, hardware.graph)
+        self.rate = None
         self.generator = torch.Generator().manual_seed(seed)
         self.epoch, self.start, self.order, self.draws, self.history = 0, 0, None, None, []
         self.totals = Totals.zero(hardware.device)
@@ -140,6 +159,7 @@ class Training:
             "param_groups": self.optimiser.state_dict()["param_groups"]
         }  # as the recipe and this device have it
         self.optimiser.load_state_dict(state["optimiser"] | here)
+        self.rate = None
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_rng"])
         self.totals.set(*state["totals"])
@@ -165,6 +185,7 @@ class Training:
             pixels = self.augmentation.augment(images.pixels[chosen], draws)
             labels, draws = images.labels[chosen], draws.to(device)
             for batch in zip(pixels.split(size), labels.split(size), draws.split(size), strict=True):
+                self.set_learning_rate(self.epoch + self.start / steps)
                 mixed, targets = self.augmentation.mix(*batch, len(images.classes))
                 yield images.normalise(mixed), targets
 
@@ -184,9 +205,15 @@ class Training:
         self.totals.add(loss, logits, labels)
 
     def begin_epoch(self) -> None:
-        """Set the learning rate of this epoch and the mode of the network."""
+        """Set the mode of the network, which evaluation has changed."""
         self.model.train()
-        rate = learning_rate(self.recipe, self.epoch)
+
+    def set_learning_rate(self, epochs: float) -> None:
+        """Set the learning rate of the next step, when so many epochs are done."""
+        rate = learning_rate(self.recipe, epochs)
+        if rate == self.rate:
+            return
+        self.rate = rate
         for group in self.optimiser.param_groups:
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 

@@ -120,7 +120,7 @@ def test_a_loss_that_is_no_number_stops_the_run(run):
 def test_an_exploded_loss_stops_the_run_and_the_last_good_epoch_stays(run, tmp_path, monkeypatch):
     """The same command again ends in the same way."""
     rate = training.learning_rate
-    monkeypatch.setattr(training, "learning_rate", lambda recipe, epoch: 1e6 if epoch else rate(recipe, epoch))
+    monkeypatch.setattr(training, "learning_rate", lambda recipe, epoch: 1e6 if epoch >= 1 else rate(recipe, epoch))
     for _ in range(2):
         result = run("train.py", *TINY, "recipe.optimiser=sgd", "recipe.momentum=0.9")
         assert result.code == 1 and "in epoch 2" in result.error and "epoch 1 is kept" in result.error
@@ -235,3 +235,27 @@ def test_an_augmented_run_learns_from_the_command_line(run, tmp_path):
     assert "is complete: 2 epochs" in run("train.py", *given).out
     other = run("train.py", *given, "aug.crop.padding=2")
     assert other.code == 1 and "aug.crop.padding=4, this one has aug.crop.padding=2" in other.error
+
+
+def test_one_cycle_rises_from_0_to_lr_and_falls_to_0():
+    recipe = OmegaConf.load(REPOSITORY / "conf/recipe/one_cycle.yaml")
+    recipe = OmegaConf.merge(OmegaConf.load(REPOSITORY / "conf/recipe/table2.yaml"), recipe)
+    rates = [learning_rate(recipe, epochs) for epochs in (0, 2.5, 5, 12.5, 20)]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.1, 0])
+
+
+def test_kept_weights_are_measured_and_equal_a_shorter_run(run, tmp_path):
+    assert run("train.py", *TINY, "recipe.keep=[0,1,2]").code == 0
+    assert run("train.py", *TINY, "recipe.epochs=1", f"runs_dir={tmp_path / 'short'}").code == 0
+    folder = tmp_path / "runs/digits6/cnn7/none/seed0"
+    kept = [torch.load(folder / f"weights/epoch{epoch}.pt", weights_only=True)["model"] for epoch in (0, 1, 2)]
+    assert equal(kept[1], weights(tmp_path / "short")) and equal(kept[2], weights(tmp_path / "runs"))
+    small = (*TINY, "measure.images=20")
+    assert run("measure.py", *small, "measure.epoch=0").code == 0
+    assert run("measure.py", *small, "measure.trained=false").code == 0
+    at_0, untrained = (
+        pd.read_csv(folder / f"measure/rotation-{kind}/results.csv") for kind in ("epoch0", "untrained")
+    )
+    assert list(at_0.epoch.unique()) == [0] and at_0.value.equals(untrained.value)
+    missing = run("measure.py", *small, "measure.epoch=7")
+    assert missing.code == 1 and "has the weights of epoch 0, 1, 2; recipe.keep=[7]" in missing.error
