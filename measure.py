@@ -15,13 +15,21 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance import data, models, plots, results, rows, zoo
-from equivariance.cli import entrypoint, progress, stoppable
-from equivariance.cost import Cost
+from equivariance import models
+from equivariance.analysis import plots
+from equivariance.cli import entrypoint, recorded, stoppable
+from equivariance.data import datasets as data
+from equivariance.data.image_files import Stream
 from equivariance.errors import UserError
-from equivariance.features import survey, table
-from equivariance.hardware import Hardware
-from equivariance.measure import (
+from equivariance.layers.find import survey, table
+from equivariance.models import weights
+from equivariance.progress import progress
+from equivariance.runs import results, rows
+from equivariance.runs.cost import Cost
+from equivariance.runs.folder import Run, git_commit, load_weights, measurement_folder
+from equivariance.runs.processes import Processes, processes
+from equivariance.runs.tracking import tracked
+from equivariance.scores.metric import (
     STATISTICS,
     Measurement,
     affordable_blocks,
@@ -29,19 +37,15 @@ from equivariance.measure import (
     affordable_layers,
     feed,
 )
-from equivariance.models import weights
-from equivariance.photographs import Stream
-from equivariance.processes import Processes, processes
-from equivariance.runs import Run, git_commit, load_weights, measurement_folder
-from equivariance.tracking import tracked
-from equivariance.training import evaluate
+from equivariance.training.hardware import Hardware
+from equivariance.training.trainer import evaluate
 
 SAVE_EVERY = 60  # seconds between two savings of what has been measured so far, or more where one takes long
 
 
 @entrypoint
 def main(cfg: DictConfig) -> None:
-    with processes() as process, zoo.recorded(measurement_folder(cfg)) if "zoo" in cfg else nullcontext():
+    with processes() as process, recorded(measurement_folder(cfg)) if "zoo" in cfg else nullcontext():
         measure(cfg, process)
 
 

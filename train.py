@@ -11,14 +11,17 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance import augmentation, data, models
-from equivariance.cli import Lines, entrypoint, progress, stoppable
+from equivariance import models
+from equivariance.cli import entrypoint, stoppable
+from equivariance.data import augmentation
+from equivariance.data import datasets as data
 from equivariance.errors import UserError
-from equivariance.files import write_whole
-from equivariance.hardware import Hardware
-from equivariance.runs import Run, git_commit, training_config
-from equivariance.tracking import tracked
-from equivariance.training import Training, check_recipe, evaluate
+from equivariance.progress import Lines, progress
+from equivariance.runs.atomic import write_whole
+from equivariance.runs.folder import Run, git_commit, training_config
+from equivariance.runs.tracking import tracked
+from equivariance.training.hardware import Hardware
+from equivariance.training.trainer import Training, check_recipe, evaluate
 
 
 @entrypoint

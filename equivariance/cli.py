@@ -18,12 +18,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from tqdm import tqdm
 
+from equivariance import progress
+from equivariance.checkout import CONF, REPOSITORY
 from equivariance.errors import UserError
+from equivariance.runs.atomic import write_whole
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-CONF = REPOSITORY / "conf"
+FAILED = "failed.txt"  # in the folder of a measurement that failed in a sweep over many networks
 EXPECTED = (UserError, HydraException, OmegaConfBaseException)
 
 # Paths and sweeps in conf/ that depend on where the repository lies and on which entrypoint reads them.
@@ -32,8 +33,8 @@ OmegaConf.register_new_resolver("measuring", lambda job, yes, no: yes if job == 
 
 
 def _timm_models(models: str | list[str], pretrained: bool) -> str:
-    """The values of a sweep over these networks, see `zoo.select`."""
-    from equivariance.zoo import select  # here, as importing timm takes a second
+    """The values of a sweep over these networks, see `models.library.select`."""
+    from equivariance.models.library import select  # here, as importing timm takes a second
 
     return ",".join(select(models, pretrained))
 
@@ -58,6 +59,7 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
                 raise UserError(f"no value for {', '.join(missing)}: give {values}")
             if not isinstance(cfg.seed, int) or cfg.seed < 0:
                 raise UserError(f"seed={cfg.seed}: needs a whole number from 0 on")
+            progress.shared_terminal = "BasicLauncher" not in HydraConfig.get().launcher._target_
             task(cfg)
         except Exception as error:
             job, expected = HydraConfig.get(), isinstance(error, EXPECTED)
@@ -158,38 +160,6 @@ def _keys_beside(full_key: str) -> list[str]:
     return list(keys)
 
 
-class Lines(tqdm):
-    """A bar as plain lines on stderr, one every half minute and one at the end: for log files and CI."""
-
-    def __init__(self, **count):
-        line = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt} images, {rate_fmt}, {remaining} left{postfix}"
-        super().__init__(**count, bar_format=line, mininterval=30, miniters=1, leave=False)
-
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        print(self, file=sys.stderr, flush=True)
-
-    @classmethod
-    def write(cls, line: str) -> None:
-        print(line, flush=True)
-
-
-def progress(title: str, steps: int, done: int = 0, images: int = 1, delay: float = 0) -> tqdm:
-    """A bar that counts images, with rate and time left; plain lines where no bar can be drawn.
-
-    That is where stderr is no terminal, and where several jobs of a sweep share it.
-
-    Args:
-        steps, done: all steps, and those already taken.
-        images: images of a step.
-        delay: seconds before the bar appears.
-    """
-    count = {"total": steps * images, "initial": done * images, "desc": title, "unit": "img", "unit_scale": True}
-    shared = HydraConfig.initialized() and "BasicLauncher" not in HydraConfig.get().launcher._target_
-    if sys.stderr.isatty() and not shared:
-        return tqdm(**count, mininterval=0.5, delay=delay, leave=None)
-    return Lines(**count, delay=max(delay, 1))
-
-
 class Stop:
     """Whether Ctrl-C or SIGTERM has asked to stop; a second one stops at once."""
 
@@ -224,3 +194,19 @@ def stoppable() -> Iterator[Stop]:
             signal.signal(number, handler)
     if stop:  # it came too late for this job, but there may be more in the sweep
         raise SystemExit(stop.exit_code)
+
+
+@contextmanager
+def recorded(folder: Path) -> Iterator[None]:
+    """Whatever fails inside leaves its reason in the folder, in one line, and does not stop the sweep.
+
+    The next sweep tries again.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever a network raises
+        reason = one_line(error) if str(error).strip() else type(error).__name__
+        write_whole(folder / FAILED, reason + "\n")
+        print(f"failed: {reason}")
+    else:
+        (folder / FAILED).unlink(missing_ok=True)

@@ -26,14 +26,14 @@ from omegaconf import DictConfig, OmegaConf
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
-from equivariance.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
-from equivariance.data import Images
-from equivariance.features import find_layers
-from equivariance.hardware import Hardware
-from equivariance.measure import Measurement
+from equivariance.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
+from equivariance.data.datasets import Images
+from equivariance.layers.find import find_layers
 from equivariance.models import CNN7, ResNet
-from equivariance.training import Training
-from equivariance.transforms import quarter_turns
+from equivariance.scores.metric import Measurement
+from equivariance.scores.transforms import quarter_turns
+from equivariance.training.hardware import Hardware
+from equivariance.training.trainer import Training
 
 STEPS = 5  # of each kind a round
 PLAIN = "plain eager NCHW float32"

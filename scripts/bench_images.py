@@ -25,15 +25,16 @@ from omegaconf import DictConfig
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance import data, models
-from equivariance.cli import CONF
-from equivariance.data import Images
+from equivariance import models
+from equivariance.checkout import CONF
+from equivariance.data import datasets as data
+from equivariance.data.datasets import Images
+from equivariance.data.image_files import Photographs, Stream
 from equivariance.errors import UserError
-from equivariance.features import find_layers
-from equivariance.hardware import Hardware
-from equivariance.measure import Measurement, affordable_images, affordable_layers, feed
-from equivariance.photographs import Photographs, Stream
-from equivariance.transforms import quarter_turns
+from equivariance.layers.find import find_layers
+from equivariance.scores.metric import Measurement, affordable_images, affordable_layers, feed
+from equivariance.scores.transforms import quarter_turns
+from equivariance.training.hardware import Hardware
 from scripts import samples
 
 SIZES = (224, 600)

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from equivariance.features import Layer, survey
-from equivariance.measure import Measurement, affordable_layers, feed
-from equivariance.transforms import Shift, Transformation
+from equivariance.layers.find import Layer, survey
+from equivariance.scores.metric import Measurement, affordable_layers, feed
+from equivariance.scores.transforms import Shift, Transformation
 
 EXACT = 0.9999  # what counts as 1
 TURNS = 3  # for as many transformations as measure=rotation has, a layer must not be too wide

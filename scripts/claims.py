@@ -11,11 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance import experiments
-from equivariance.cli import REPOSITORY, command_line
-from equivariance.errors import UserError
-from equivariance.files import write_whole
-from equivariance.verdicts import (
+from equivariance.analysis import jobs as experiments
+from equivariance.analysis.verdicts import (
     KINDS,
     Verdict,
     cell,
@@ -26,6 +23,10 @@ from equivariance.verdicts import (
     results,
     verdicts_of,
 )
+from equivariance.checkout import REPOSITORY
+from equivariance.cli import command_line
+from equivariance.errors import UserError
+from equivariance.runs.atomic import write_whole
 
 HEAD = """# Claims and verdicts
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance import experiments, models, rows
+from equivariance import models
+from equivariance.analysis import jobs as experiments
 from equivariance.cli import command_line
 from equivariance.errors import UserError
-from equivariance.runs import measurement_folder
+from equivariance.runs import rows
+from equivariance.runs.folder import measurement_folder
 
 
 def main(name: str, *arguments: str) -> None:

@@ -15,11 +15,12 @@ import wandb_workspaces.workspaces as ws
 from hydra import compose, initialize_config_dir
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance.cli import CONF, command_line
-from equivariance.experiments import FOLDER
-from equivariance.files import write_whole
-from equivariance.tracking import mode_of
-from equivariance.verdicts import described, markdown, verdicts_of
+from equivariance.analysis.jobs import FOLDER
+from equivariance.analysis.verdicts import described, markdown, verdicts_of
+from equivariance.checkout import CONF
+from equivariance.cli import command_line
+from equivariance.runs.atomic import write_whole
+from equivariance.runs.tracking import mode_of
 
 PARTS = ("early", "middle", "late", "pool", "final")
 MEASURES = ("invariance", "equivariance")

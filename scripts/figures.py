@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance import experiments, plots
+from equivariance.analysis import jobs as experiments
+from equivariance.analysis import plots
 from equivariance.cli import command_line
 from equivariance.errors import UserError
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance import experiments, rows, zoo
-from equivariance.cli import command_line
+from equivariance.analysis import jobs as experiments
+from equivariance.cli import FAILED, command_line
 from equivariance.errors import UserError
-from equivariance.files import write_whole
-from equivariance.runs import measurement_folder
+from equivariance.models import library
+from equivariance.runs import rows
+from equivariance.runs.atomic import write_whole
+from equivariance.runs.folder import measurement_folder
 
 ENTRIES = ["model", "family", "trained", "transform", "images"]
 BEFORE_POOLING = ("early", "middle", "late")
@@ -26,13 +28,11 @@ def main(name: str, *overrides: str) -> None:
     lines, missing = [], []
     for cfg in experiments.jobs(name, "measure", overrides):
         folder = measurement_folder(cfg)
-        known = {"model": cfg.model.name, "family": zoo.family(cfg.model.get("architecture") or cfg.model.name)}
+        known = {"model": cfg.model.name, "family": library.family(cfg.model.get("architecture") or cfg.model.name)}
         if (folder / "results.csv").exists():
             lines.append(known | measured(folder))
-        elif (folder / zoo.FAILED).exists():
-            lines.append(
-                known | {"transform": cfg.measure.name, "failed": (folder / zoo.FAILED).read_text().strip()}
-            )
+        elif (folder / FAILED).exists():
+            lines.append(known | {"transform": cfg.measure.name, "failed": (folder / FAILED).read_text().strip()})
         else:
             missing.append(cfg.model.name)
     if missing:

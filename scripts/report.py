@@ -20,10 +20,12 @@ from omegaconf.errors import InterpolationToMissingValueError
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance import experiments, plots, verdicts
-from equivariance.cli import REPOSITORY, command_line
-from equivariance.files import write_whole
-from equivariance.runs import git_commit
+from equivariance.analysis import jobs as experiments
+from equivariance.analysis import plots, verdicts
+from equivariance.checkout import REPOSITORY
+from equivariance.cli import command_line
+from equivariance.runs.atomic import write_whole
+from equivariance.runs.folder import git_commit
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 PIXELS_PER_INCH = 150  # at which a figure of one column is easy to read on a screen

@@ -33,13 +33,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance import data, models
-from equivariance.cli import CONF
+from equivariance import models
+from equivariance.checkout import CONF
+from equivariance.data import datasets as data
 from equivariance.errors import UserError
-from equivariance.features import Layer, survey
-from equivariance.files import write_whole
-from equivariance.measure import affordable_layers
-from equivariance.transforms import Shift, quarter_turns
+from equivariance.layers.find import Layer, survey
+from equivariance.runs.atomic import write_whole
+from equivariance.scores.metric import affordable_layers
+from equivariance.scores.transforms import Shift, quarter_turns
 from scripts import samples
 from scripts.circular import EXACT, TURNS, circular, scores
 

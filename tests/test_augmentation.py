@@ -8,12 +8,12 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import RandAugment as TorchvisionRandAugment
 from torchvision.transforms.autoaugment import _apply_op
 
-from equivariance import augmentation
-from equivariance.augmentation import OPERATIONS, Augmentation, Crop, CutMix, Flip, RandAugment, strengths
-from equivariance.data import Images
-from equivariance.hardware import Hardware
+from equivariance.data import augmentation
+from equivariance.data.augmentation import OPERATIONS, Augmentation, Crop, CutMix, Flip, RandAugment, strengths
+from equivariance.data.datasets import Images
 from equivariance.models import ResNet
-from equivariance.training import Totals, Training
+from equivariance.training.hardware import Hardware
+from equivariance.training.trainer import Totals, Training
 
 LARGEST = 1 - 2**-24  # of the numbers that torch.rand draws
 

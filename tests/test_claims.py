@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from conftest import REPOSITORY
 
-from equivariance import rows
+from equivariance.runs import rows
 
 LAYERS = [*(f"block{i}" for i in range(1, 8)), "pool", "final"]
 PARTS = ["early"] * 3 + ["middle"] * 2 + ["late"] * 2 + ["pool", "final"]

@@ -4,8 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 
-from equivariance import experiments
-from equivariance.cli import CONF
+from equivariance.analysis import jobs as experiments
+from equivariance.checkout import CONF
 
 GROUPS = ("dataset", "model", "aug", "recipe", "measure")
 TABLE_1 = {"epochs": 100, "batch_size": 128, "optimiser": "adam", "lr": 0.01, "weight_decay": 0.0005}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from equivariance.correlation import by_part, rank_correlation
+from equivariance.analysis.correlation import by_part, rank_correlation
 
 
 @pytest.mark.parametrize("seed", range(4))

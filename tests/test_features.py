@@ -8,9 +8,9 @@ import torchvision
 from torch import nn
 
 from equivariance.errors import UserError
-from equivariance.features import find_layers, survey, tap
+from equivariance.layers.find import find_layers, survey, tap
+from equivariance.layers.record import trunk
 from equivariance.models import CNN7, ResNet
-from equivariance.trace import trunk
 
 # name, side of the image, stem, layout of the last block, and the blocks (stem included) at each stride
 FAMILIES = [

@@ -10,7 +10,7 @@ import torch
 from conftest import REPOSITORY
 from PIL import Image
 
-from equivariance import data
+from equivariance.data import datasets as data
 from equivariance.errors import UserError
 
 DIGITS = ("dataset=digits6", "model=cnn7")

@@ -13,11 +13,13 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import nn
 
-from equivariance import data, experiments, models
-from equivariance.cli import CONF
+from equivariance import models
+from equivariance.analysis import jobs as experiments
+from equivariance.checkout import CONF
+from equivariance.data import datasets as data
 from equivariance.errors import UserError
 from equivariance.models.weights import digest
-from equivariance.rows import read
+from equivariance.runs.rows import read
 
 OWN = """
 from torch import nn
@@ -148,7 +150,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(run, own, tmp_path, argu
 
 
 def test_a_network_without_maps_is_refused():
-    from equivariance.features import find_layers
+    from equivariance.layers.find import find_layers
 
     with pytest.raises(UserError, match="does not depend on the image"):
         find_layers(Constant(), torch.rand(3, 8, 8))

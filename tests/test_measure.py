@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from equivariance.errors import UserError
-from equivariance.features import find_layers
-from equivariance.measure import Measurement, affordable_blocks, affordable_layers, chunks, feed, half_width
+from equivariance.layers.find import find_layers
 from equivariance.models import CNN7
-from equivariance.transforms import QuarterTurn, Shift, dihedral, quarter_turns, shifts
+from equivariance.scores.metric import Measurement, affordable_blocks, affordable_layers, chunks, feed, half_width
+from equivariance.scores.transforms import QuarterTurn, Shift, dihedral, quarter_turns, shifts
 
 
 class Plain(nn.Module):

@@ -6,7 +6,7 @@ from test_config import config
 from torch import nn
 
 from equivariance.errors import UserError
-from equivariance.features import find_layers
+from equivariance.layers.find import find_layers
 from equivariance.models import ResNet, WideResNet
 
 # Millions of parameters: He et al. 2016, Table 6; Zagoruyko & Komodakis 2016, Table 4.

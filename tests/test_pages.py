@@ -7,16 +7,16 @@ import shutil
 import pytest
 from conftest import REPOSITORY
 
-from equivariance import rows
+from equivariance.analysis.verdicts import claimed, described, verdicts_of
 from equivariance.errors import UserError
-from equivariance.verdicts import claimed, described, verdicts_of
+from equivariance.runs import rows
 
 COMMITTED = REPOSITORY / "experiments"
 NUMBERS = [
     f"{letter}{i + 1}" for letter, count in zip("MSACIR", (3, 4, 5, 2, 7, 2), strict=True) for i in range(count)
 ]
 RULES = """
-from equivariance.verdicts import Verdict, verdict
+from equivariance.analysis.verdicts import Verdict, verdict
 
 def verdicts(results):
     return [decided(results), Verdict("X1", "Of our own", True, "more | less")]

@@ -6,7 +6,7 @@ import torch
 from test_measure import measured
 
 from equivariance.models import GaussianCNN
-from equivariance.partners import composition, partners, shares, strongest
+from equivariance.scores.channel_matching import composition, partners, shares, strongest
 
 TURNS = (90, 180, 270)
 

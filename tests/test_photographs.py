@@ -12,10 +12,11 @@ from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from PIL import Image
 
-from equivariance import data, models
-from equivariance.cli import CONF
+from equivariance import models
+from equivariance.checkout import CONF
+from equivariance.data import datasets as data
+from equivariance.data.image_files import Cover, Photographs, Stream, class_folders, list_files
 from equivariance.errors import UserError
-from equivariance.photographs import Cover, Photographs, Stream, class_folders, list_files
 from scripts import samples
 
 CPU = torch.device("cpu")

@@ -1,13 +1,14 @@
 """Progress in a log file: plain lines, few of them, that say what is done, how far it is and when it ends."""
 
 import re
+import sys
 
-from equivariance.cli import progress
+from equivariance import progress
 
 
 def lines(capsys, seconds, step=1.0):
     """What a log file holds after so many seconds, by a made-up clock."""
-    with progress("digits6 cnn7", 200, done=100, images=128) as bar:
+    with progress.progress("digits6 cnn7", 200, done=100, images=128) as bar:
         now = bar.start_t
         bar._time = lambda: now
         for _ in range(seconds):
@@ -31,17 +32,9 @@ def test_what_is_soon_done_says_nothing(capsys):
 
 
 def test_a_terminal_gets_a_bar_unless_jobs_share_it(monkeypatch, capsys):
-    import sys
-
-    from equivariance import cli
-
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with progress("x", 10) as bar:
-        assert type(bar) is not cli.Lines
-    launcher = type(
-        "Launcher", (), {"_target_": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"}
-    )
-    monkeypatch.setattr(cli.HydraConfig, "initialized", lambda: True)
-    monkeypatch.setattr(cli.HydraConfig, "get", lambda: type("Job", (), {"launcher": launcher}))
-    with progress("x", 10) as bar:
-        assert type(bar) is cli.Lines
+    with progress.progress("x", 10) as bar:
+        assert type(bar) is not progress.Lines
+    monkeypatch.setattr(progress, "shared_terminal", True)
+    with progress.progress("x", 10) as bar:
+        assert type(bar) is progress.Lines

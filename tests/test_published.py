@@ -9,13 +9,13 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from equivariance import data
-from equivariance.data import Images
+from equivariance.data import datasets as data
+from equivariance.data.datasets import Images
 from equivariance.errors import UserError
-from equivariance.hardware import Hardware
 from equivariance.models import ResNet
 from equivariance.models.weights import load
-from equivariance.training import evaluate
+from equivariance.training.hardware import Hardware
+from equivariance.training.trainer import evaluate
 
 # The real images, and the files of akamaster/pytorch_resnet_cifar10; tests that need them are skipped elsewhere.
 DATA = Path(os.environ.get("EQUIVARIANCE_DATA", REPOSITORY / "data"))

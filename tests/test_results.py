@@ -13,12 +13,14 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from equivariance import experiments, plots, rows
-from equivariance.cli import CONF
+from equivariance.analysis import jobs as experiments
+from equivariance.analysis import plots
+from equivariance.checkout import CONF
 from equivariance.errors import UserError
-from equivariance.files import write_whole
 from equivariance.models import CNN7
 from equivariance.models.weights import digest
+from equivariance.runs import rows
+from equivariance.runs.atomic import write_whole
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from equivariance.per_image import PerImageStatistics
-from equivariance.statistics import (
+from equivariance.scores.per_image import PerImageStatistics
+from equivariance.scores.statistics import (
     PairStatistics,
     chance_channels,
     equivariance,

@@ -10,10 +10,10 @@ from scipy.stats import norm
 from timm.layers import BlurPool2d
 from torch import nn
 
-from equivariance.features import find_layers
-from equivariance.measure import Measurement, feed
+from equivariance.layers.find import find_layers
 from equivariance.models import CNN7
-from equivariance.transforms import Shift, quarter_turns
+from equivariance.scores.metric import Measurement, feed
+from equivariance.scores.transforms import Shift, quarter_turns
 
 
 def scores(model, transforms, images, layers=None, kind=lambda score: score.value):

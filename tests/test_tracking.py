@@ -12,8 +12,8 @@ import yaml
 from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 
-from equivariance.cli import CONF
-from equivariance.verdicts import described
+from equivariance.analysis.verdicts import described
+from equivariance.checkout import CONF
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1", "wandb.mode=offline")
 

@@ -16,12 +16,14 @@ from test_config import config
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from equivariance import augmentation, data, training
-from equivariance.augmentation import Augmentation, Crop, CutMix, RandAugment
+from equivariance.data import augmentation
+from equivariance.data import datasets as data
+from equivariance.data.augmentation import Augmentation, Crop, CutMix, RandAugment
 from equivariance.errors import UserError
-from equivariance.hardware import Hardware
 from equivariance.models import CNN7
-from equivariance.training import Training, learning_rate
+from equivariance.training import trainer as training
+from equivariance.training.hardware import Hardware
+from equivariance.training.trainer import Training, learning_rate
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=2", "recipe.milestones=[1]")
 
@@ -227,7 +229,12 @@ def test_checkpoints_of_before_augmentations_resume_exactly():
 
 def test_an_augmented_run_learns_from_the_command_line(run, tmp_path):
     """The augmentation is part of what a run is: another one in its folder is refused."""
-    given = (*TINY, "aug=crop", "+aug.cutmix._target_=equivariance.augmentation.CutMix", "aug.name=crop_cutmix")
+    given = (
+        *TINY,
+        "aug=crop",
+        "+aug.cutmix._target_=equivariance.data.augmentation.CutMix",
+        "aug.name=crop_cutmix",
+    )
     assert run("train.py", *given).code == 0
     folder = tmp_path / "runs/digits6/cnn7/crop_cutmix/seed0"
     metrics = pd.read_csv(folder / "metrics.csv")

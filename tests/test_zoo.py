@@ -14,10 +14,15 @@ from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from equivariance import data, experiments, models, rows, zoo
-from equivariance.cli import CONF
+from equivariance import models
+from equivariance.analysis import jobs as experiments
+from equivariance.checkout import CONF
+from equivariance.cli import FAILED
+from equivariance.data import datasets as data
 from equivariance.errors import UserError
-from equivariance.runs import measurement_folder
+from equivariance.models import library
+from equivariance.runs import rows
+from equivariance.runs.folder import measurement_folder
 
 
 @pytest.fixture
@@ -29,19 +34,19 @@ def photographs(folder):
 
 
 def test_networks_are_chosen_by_pattern_name_and_file(tmp_path):
-    assert zoo.select(["test_vit?", "resnet18"], False) == [*timm.list_models("test_vit?"), "resnet18"]
+    assert library.select(["test_vit?", "resnet18"], False) == [*timm.list_models("test_vit?"), "resnet18"]
     (tmp_path / "chosen.txt").write_text("test_vit  # small\n\nresnet18\nno_such\n")
-    assert zoo.select(str(tmp_path / "chosen.txt"), False) == ["test_vit", "resnet18", "no_such"]
-    tagged = zoo.select("resnet18.*", True)
+    assert library.select(str(tmp_path / "chosen.txt"), False) == ["test_vit", "resnet18", "no_such"]
+    tagged = library.select("resnet18.*", True)
     assert len(tagged) > 3 and all(name.startswith("resnet18.") for name in tagged)
     for wrong, line in (("resnot*", "timm has no such network"), (str(tmp_path / "no.txt"), "No such file")):
         with pytest.raises(UserError, match=line):
-            zoo.select(wrong, False)
+            library.select(wrong, False)
 
 
 def test_families_are_timms_modules():
-    assert zoo.family("vit_base_patch16_224.augreg_in21k_ft_in1k") == "vision_transformer"
-    assert zoo.family("resnet20") == "resnet"
+    assert library.family("vit_base_patch16_224.augreg_in21k_ft_in1k") == "vision_transformer"
+    assert library.family("resnet20") == "resnet"
 
 
 def test_the_preset_is_one_job_a_network():
@@ -60,7 +65,7 @@ def test_tags_are_all_weights_of_six_architectures_each_at_its_own_size():
     assert tv.model.published.top1 == 79.31 and later.model.published.top1 is None
     models.check_accuracy(later.model, 0, 1000)  # nothing to compare with
     preset = OmegaConf.load(CONF / "experiment/tags.yaml").zoo
-    names = zoo.select(list(preset.models), pretrained=True)
+    names = library.select(list(preset.models), pretrained=True)
     tags = Counter(name.partition(".")[0] for name in names)
     assert len(tags) == 6 and min(tags.values()) > 2
     published = {f"{network}.{tag}" for network in preset.top1 for tag in preset.top1[network]}
@@ -115,7 +120,7 @@ def test_a_sweep_in_other_processes_records_failures_and_resumes(tmp_path, photo
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         (table,) = tmp_path.glob("imagenet/test_vit/**/results.csv")
-        (reason,) = tmp_path.glob(f"imagenet/no_such_network/**/{zoo.FAILED}")
+        (reason,) = tmp_path.glob(f"imagenet/no_such_network/**/{FAILED}")
         assert "timm has no such classification network" in reason.read_text()
         times = table.stat().st_mtime_ns, reason.stat().st_mtime_ns
         reason.unlink()
@@ -123,7 +128,7 @@ def test_a_sweep_in_other_processes_records_failures_and_resumes(tmp_path, photo
 
     first, again = sweep("joblib", "hydra.launcher.n_jobs=1"), sweep("submitit_local")
     assert first[0] == again[0] and first[1] < again[1]
-    (tmp_path / "imagenet/no_such_network/none/seed0/measure/rotation-untrained" / zoo.FAILED).write_text("no\n")
+    (tmp_path / "imagenet/no_such_network/none/seed0/measure/rotation-untrained" / FAILED).write_text("no\n")
     monkeypatch.setattr(experiments, "FOLDER", tmp_path)
     runpy.run_path(str(REPOSITORY / "scripts/leaderboard.py"))["main"]("zoo", *given)
     assert "1 measurements and 1 failed ones" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
-from equivariance.data import Images, imagenet_classes
+from equivariance.data.datasets import Images, imagenet_classes
 from equivariance.errors import UserError
 from equivariance.models import weights
 from equivariance.models.accuracy import check_accuracy

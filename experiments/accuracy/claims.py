@@ -10,9 +10,9 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import rows
-from equivariance.correlation import by_part
-from equivariance.verdicts import Verdict, markdown, verdict
+from equivariance.analysis.correlation import by_part
+from equivariance.analysis.verdicts import Verdict, markdown, verdict
+from equivariance.runs import rows
 
 BEFORE_POOLING = ["early", "middle", "late"]
 TRANSFORMS = {"R1": "translation", "R2": "rotation"}

@@ -5,10 +5,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import plots, rows
-from equivariance.correlation import by_part
-from equivariance.features import PARTS
-from equivariance.files import write_whole
+from equivariance.analysis import plots
+from equivariance.analysis.correlation import by_part
+from equivariance.layers.find import PARTS
+from equivariance.runs import rows
+from equivariance.runs.atomic import write_whole
 
 
 def main(folder: Path = HERE) -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import rows
-from equivariance.verdicts import Verdict, markdown, verdict
+from equivariance.analysis.verdicts import Verdict, markdown, verdict
+from equivariance.runs import rows
 
 EFFICIENTNETS = ["efficientnet_b6", "efficientnet_b7"]
 CNNS = [*EFFICIENTNETS, "resnext101_32x8d", "inception_v3"]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import plots, rows
-from equivariance.features import PARTS
+from equivariance.analysis import plots
+from equivariance.layers.find import PARTS
+from equivariance.runs import rows
 
 NAMES = {
     "efficientnet_b6": "EfficientNet-B6",

@@ -10,9 +10,9 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import rows
-from equivariance.parts import MEASURES, PARTS, STRIDES, by_part, by_shift
-from equivariance.verdicts import Verdict, by_rules, markdown
+from equivariance.analysis.parts import MEASURES, PARTS, STRIDES, by_part, by_shift
+from equivariance.analysis.verdicts import Verdict, by_rules, markdown
+from equivariance.runs import rows
 
 BASELINE = "none"
 AUGMENTATIONS = (BASELINE, "crop", "flip", "cutmix", "randaugment")

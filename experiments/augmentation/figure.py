@@ -5,8 +5,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import plots
-from equivariance.parts import draw_parts, draw_shifts
+from equivariance.analysis import plots
+from equivariance.analysis.parts import draw_parts, draw_shifts
 from experiments.augmentation.claims import AUGMENTATIONS, rows_of
 
 LABELS = {aug: aug for aug in AUGMENTATIONS} | {"none": "no augmentation", "randaugment": "RandAugment"}

@@ -11,7 +11,7 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance.verdicts import Verdict
+from equivariance.analysis.verdicts import Verdict
 from experiments.augmentation import claims
 
 

@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance.parts import MEASURES, by_part
-from equivariance.verdicts import Verdict, by_rules
+from equivariance.analysis.parts import MEASURES, by_part
+from equivariance.analysis.verdicts import Verdict, by_rules
 from experiments.augmentation.claims import main
 
 WIDTHS = (1, 2, 4, 8)

@@ -11,9 +11,9 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import rows
-from equivariance.statistics import PairStatistics
-from equivariance.verdicts import Verdict, markdown, not_run, verdict
+from equivariance.analysis.verdicts import Verdict, markdown, not_run, verdict
+from equivariance.runs import rows
+from equivariance.scores.statistics import PairStatistics
 
 DIGITS = 5e-6  # rows hold six digits
 

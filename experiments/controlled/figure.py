@@ -5,8 +5,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import plots, rows
+from equivariance.analysis import plots
 from equivariance.models import GaussianCNN
+from equivariance.runs import rows
 
 NAMES = {"whole": "isotropic filters", "cut": "one corner cut, 4 turns"}
 

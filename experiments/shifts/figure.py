@@ -7,8 +7,9 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import plots, rows
-from equivariance.parts import draw_shifts
+from equivariance.analysis import plots
+from equivariance.analysis.parts import draw_shifts
+from equivariance.runs import rows
 from experiments.augmentation.claims import peaks
 
 LABELS = {direction: direction for direction in ("diagonal", "horizontal", "vertical")}

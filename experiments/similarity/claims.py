@@ -11,8 +11,8 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import rows
-from equivariance.verdicts import Verdict, markdown, not_run, verdict
+from equivariance.analysis.verdicts import Verdict, markdown, not_run, verdict
+from equivariance.runs import rows
 
 MEASURES = ("invariance", "equivariance")
 

@@ -7,8 +7,9 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import plots, rows
-from equivariance.statistics import PairStatistics
+from equivariance.analysis import plots
+from equivariance.runs import rows
+from equivariance.scores.statistics import PairStatistics
 
 COLOURS = {"pearson": plots.COLOURS[0], "cosine": plots.COLOURS[1]}
 

@@ -11,8 +11,8 @@ from scipy.stats import spearmanr, ttest_ind
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import rows
-from equivariance.verdicts import Verdict, markdown, not_run, spread, verdict
+from equivariance.analysis.verdicts import Verdict, markdown, not_run, spread, verdict
+from equivariance.runs import rows
 
 UPRIGHT, TURNED = "mnist6", ("mnist6_rot_inv", "mnist6_rot_eq")
 TASKS = (UPRIGHT, *TURNED)

@@ -7,8 +7,8 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from equivariance import plots
-from equivariance.correlation import rank_correlation
+from equivariance.analysis import plots
+from equivariance.analysis.correlation import rank_correlation
 from equivariance.errors import UserError
 
 SCORES = {"equivariance": "equivariance, mean before pooling", "equivariance_final": "equivariance, logits"}

@@ -13,9 +13,9 @@ import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance.cli import REPOSITORY
+from equivariance.checkout import REPOSITORY
 from equivariance.errors import UserError
-from equivariance.files import write_whole
+from equivariance.runs.atomic import write_whole
 
 LIBRARY_WEIGHTS = {"pretrained": "true", "weights": "..."}
 PLACES = ("root", "download")  # where data lie, not what they are
@@ -65,7 +65,7 @@ class Run:
         except Exception as error:  # garbage makes the unpickler raise anything
             raise UserError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
         wanted = config | {key: made_with.get(key) for key in ignore}
-        if difference := first_difference(made_with, wanted):
+        if difference := first_difference(_without_modules(made_with), _without_modules(wanted)):
             key, there, here = difference
             raise UserError(
                 f"{self.folder} holds a run with {key}={there}, this one has {key}={here}; "
@@ -110,6 +110,18 @@ def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[s
     if cfg.recipe.schedule == "milestones":  # as of all runs that were made before there was another
         del config["recipe"]["schedule"], config["recipe"]["warm_up"]
     return config | {"seed": cfg.seed, "precision": precision, "data": data_digest}
+
+
+def _without_modules(config: Any) -> Any:
+    """A configuration in which functions of this package go by their names alone: modules may move."""
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: value.rpartition(".")[2]
+        if key == "_target_" and value.startswith("equivariance.")
+        else _without_modules(value)
+        for key, value in config.items()
+    }
 
 
 def first_difference(a: dict, b: dict, prefix: str = "") -> tuple[str, Any, Any] | None:

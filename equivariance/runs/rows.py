@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance.errors import UserError
-from equivariance.files import write_whole
+from equivariance.runs.atomic import write_whole
 
 COLUMNS = [
     # what was measured

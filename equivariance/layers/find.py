@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from equivariance.axes import Atom, Axes, merge
-from equivariance.blocks import classifier, find_blocks
 from equivariance.errors import UserError
-from equivariance.trace import Call, Record, Value, record
+from equivariance.layers.axes import Atom, Axes, merge
+from equivariance.layers.blocks import classifier, find_blocks
+from equivariance.layers.record import Call, Record, Value, record
 
 PARTS = ("early", "middle", "late", "pool", "final")
 

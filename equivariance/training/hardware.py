@@ -9,8 +9,8 @@ from functools import cache
 import torch
 from torch.utils._triton import has_triton
 
-from equivariance.capture import Captured
 from equivariance.errors import UserError
+from equivariance.training.cuda_graph import Captured
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

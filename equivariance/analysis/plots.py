@@ -13,9 +13,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from equivariance.files import write_whole
-from equivariance.measure import Measurement
-from equivariance.rows import by_layer
+from equivariance.runs.atomic import write_whole
+from equivariance.runs.rows import by_layer
+from equivariance.scores.metric import Measurement
 
 COLUMN = 3.5  # inches, the width of one column of a paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito 2008

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from equivariance.axes import Atom, Axes, Axis, channels, regroup
+from equivariance.layers.axes import Atom, Axes, Axis, channels, regroup
 
 
 def infer(

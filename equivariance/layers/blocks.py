@@ -12,7 +12,7 @@ import re
 
 from torch import nn
 
-from equivariance.trace import Call, Record, Value
+from equivariance.layers.record import Call, Record, Value
 
 
 def find_blocks(record: Record) -> tuple[list[Call], dict[str, str]]:

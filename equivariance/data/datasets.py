@@ -21,8 +21,8 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 from torchvision import datasets
 
+from equivariance.data.image_files import Cover, Exact, Photographs, class_folders, list_files
 from equivariance.errors import UserError
-from equivariance.photographs import Cover, Exact, Photographs, class_folders, list_files
 
 SPLITS = ("train", "held_out")
 SYMMETRIC_DIGITS = (0, 1, 6, 8)  # a turn maps each to itself or to another digit

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from equivariance import plots, rows
+from equivariance.analysis import plots
+from equivariance.runs import rows
 
 PARTS = ("early", "middle", "late", "pool", "final")
 MEASURES = ("invariance", "equivariance")

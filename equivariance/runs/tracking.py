@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from equivariance import cli
 from equivariance.errors import UserError
-from equivariance.rows import by_layer
+from equivariance.runs.rows import by_layer
 
 MODES = ("auto", "online", "offline", "disabled")
 KINDS = (("", "value"), (" chance", "chance"))

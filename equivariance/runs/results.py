@@ -9,13 +9,15 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from equivariance import partners, plots, rows
+from equivariance.analysis import plots
 from equivariance.cli import experiment
 from equivariance.errors import UserError
-from equivariance.files import whole_file, write_whole
-from equivariance.measure import Measurement
-from equivariance.processes import Processes
-from equivariance.runs import first_difference
+from equivariance.runs import rows
+from equivariance.runs.atomic import whole_file, write_whole
+from equivariance.runs.folder import first_difference
+from equivariance.runs.processes import Processes
+from equivariance.scores import channel_matching as partners
+from equivariance.scores.metric import Measurement
 
 
 def score_rows(cfg: DictConfig, measurement: Measurement, provenance: dict) -> pd.DataFrame:

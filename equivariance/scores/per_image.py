@@ -5,7 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from equivariance.statistics import DEAD, MEASURES, Centred, PairStatistics, Products
+from equivariance.scores.statistics import DEAD, MEASURES, Centred, PairStatistics, Products
 
 
 class PerImageProducts(Products):

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from equivariance.augmentation import Augmentation
-from equivariance.cli import progress
-from equivariance.data import Images
+from equivariance.data.augmentation import Augmentation
+from equivariance.data.datasets import Images
 from equivariance.errors import UserError
-from equivariance.hardware import Hardware
+from equivariance.progress import progress
+from equivariance.training.hardware import Hardware
 
 SCHEDULES = ("milestones", "one_cycle")
 

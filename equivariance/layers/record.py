@@ -10,8 +10,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from equivariance import operations
-from equivariance.axes import Atom, Axes, Axis
+from equivariance.layers import operations
+from equivariance.layers.axes import Atom, Axes, Axis
 
 FACTORIES = {"empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"}
 FACTORIES |= {"new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"}

@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from equivariance import rows
+from equivariance.analysis.jobs import FOLDER
 from equivariance.errors import UserError
-from equivariance.experiments import FOLDER
+from equivariance.runs import rows
 
 LIST = FOLDER / "claims.yaml"
 KINDS = ("reproduced", "not reproduced", "not run")

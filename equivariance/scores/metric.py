@@ -12,10 +12,10 @@ from scipy.stats import t as student
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
-from equivariance.features import Layer, tap
-from equivariance.partners import partners
-from equivariance.per_image import PerImageStatistics
-from equivariance.statistics import (
+from equivariance.layers.find import Layer, tap
+from equivariance.scores.channel_matching import partners
+from equivariance.scores.per_image import PerImageStatistics
+from equivariance.scores.statistics import (
     Centred,
     PairStatistics,
     Products,
@@ -25,7 +25,7 @@ from equivariance.statistics import (
     neighbours,
     paired,
 )
-from equivariance.transforms import Transformation
+from equivariance.scores.transforms import Transformation
 
 CPU_PIXELS = 2**23  # of a batch with all its copies
 MEMORY = 4 * 2**30  # bytes of the statistics of all blocks

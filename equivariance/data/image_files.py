@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.functional import pil_to_tensor
 
-from equivariance.cli import progress
 from equivariance.errors import UserError
+from equivariance.progress import progress
 
 START = "fork" if sys.platform == "linux" else "spawn"  # of processes; joblib's own would set another
 AHEAD = 256  # images that wait decoded, at most: each holds a file descriptor of shared memory

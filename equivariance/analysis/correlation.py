@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test, rankdata
 
-from equivariance.rows import by_part as scores_by_part
+from equivariance.runs.rows import by_part as scores_by_part
 
 EXACT = 50_000  # pairings: all of them for up to 8 networks (8! = 40,320), as many random ones for more
 RESAMPLES = 9_999

@@ -6,9 +6,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from equivariance.cli import CONF, REPOSITORY
+from equivariance.checkout import CONF, EXPERIMENTS
 
-FOLDER = REPOSITORY / "experiments"
+FOLDER = EXPERIMENTS
 
 
 def jobs(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> list[DictConfig]:
