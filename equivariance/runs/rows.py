@@ -12,11 +12,13 @@ COLUMNS = [
     # what was measured
     *("experiment", "dataset", "model", "aug", "width", "trained", "seed"),
     # where in it, and how
-    *("layer", "index", "part", "transform", "element", "measure", "similarity"),
-    # the result: score, chance level and 95 % confidence interval over images, in [0, 1]; mean of the feature maps
-    *("value", "chance", "low", "high", "activation"),
-    # over how many images and channels
-    *("images", "channels", "dead_channels"),
+    *("layer", "index", "part", "transform", "element", "measure", "similarity", "over"),
+    # the result, in [0, 1]: score, its cross-fitted value, chance level, 95 % confidence interval over images
+    *("value", "cross_fitted", "chance", "low", "high"),
+    # mean of the feature maps
+    "activation",
+    # over how many images and channels; dead: without variance everywhere; live: mean share of channels with variance
+    *("images", "channels", "dead_channels", "live"),
     # where it comes from; epochs, accuracy and precision are those of the training, epoch the one measured
     *("epoch", "epochs", "accuracy", "precision", "git_commit", "torch_version", "hardware"),
 ]
@@ -37,12 +39,24 @@ def read(path: Path) -> pd.DataFrame:
         rows = pd.read_csv(io.StringIO(path.read_text()), keep_default_na=True)
     except OSError as error:
         raise UserError(f"no rows in {path}: {error.strerror}") from error
-    if "epochs" in rows and "epoch" not in rows:  # of before weights were kept on the way
-        rows["epoch"] = rows.epochs
+    if "over" not in rows and set(COLUMNS) - set(rows) <= {"epoch", "over", "live", "cross_fitted"}:
+        rows = _of_before_readings(rows)
     missing = [column for column in COLUMNS if column not in rows]
     if missing:
         raise UserError(f"{path} is no table of results: it has no column {', '.join(missing)}")
     return rows
+
+
+def _of_before_readings(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of before there were readings of the measure: all ran over the data set, or took each image's maximum."""
+    each_image = rows.similarity == "per_image"
+    return rows.assign(
+        epoch=rows.get("epoch", rows.epochs),
+        over=each_image.map({True: "image_max", False: "dataset"}),
+        similarity=rows.similarity.where(~each_image, "pearson"),
+        live=1 - rows.dead_channels / rows.channels,
+        cross_fitted=float("nan"),
+    )
 
 
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
