@@ -13,7 +13,6 @@ inside the hooks), in turn; the ratio, and the peak memory of both.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,8 +23,6 @@ import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
 from equivariance.data.datasets import Images
 from equivariance.layers.find import find_layers
@@ -35,6 +32,7 @@ from equivariance.scores.transforms import quarter_turns
 from equivariance.training.hardware import Hardware
 from equivariance.training.trainer import Training
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS = 5  # of each kind a round
 PLAIN = "plain eager NCHW float32"
 NETWORKS = {  # and the images (c, h, w) that they take

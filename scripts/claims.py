@@ -5,12 +5,10 @@ Prints the verdicts of experiment NAME, or of all.
 """
 
 import re
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance.analysis import jobs as experiments
 from equivariance.analysis.verdicts import (
     KINDS,

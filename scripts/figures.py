@@ -4,10 +4,8 @@ Runs `main()` of every experiments/NAME/figure*.py; the same rows give the same 
 """
 
 import runpy
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance.analysis import jobs as experiments
 from equivariance.analysis import plots
 from equivariance.cli import command_line

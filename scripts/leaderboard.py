@@ -6,12 +6,10 @@ Reads the folders of the preset's measurements, as far as they are there; writes
 most equivariant networks first, failed ones last, with the mean over all layers of each part.
 """
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance.analysis import jobs as experiments
 from equivariance.cli import FAILED, command_line
 from equivariance.errors import UserError

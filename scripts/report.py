@@ -8,7 +8,6 @@ Verdicts, the page of each experiment with its figures, its settings, and where 
 import base64
 import io
 import re
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance.analysis import jobs as experiments
 from equivariance.analysis import plots, verdicts
 from equivariance.checkout import REPOSITORY

@@ -3,17 +3,15 @@
 python experiments/accuracy/claims.py
 """
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis.correlation import by_part
 from equivariance.analysis.verdicts import Verdict, markdown, verdict
 from equivariance.runs import rows
 
+HERE = Path(__file__).resolve().parent
 BEFORE_POOLING = ["early", "middle", "late"]
 TRANSFORMS = {"R1": "translation", "R2": "rotation"}
 FEWEST = 6  # networks, as in the papers

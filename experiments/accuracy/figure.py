@@ -1,15 +1,14 @@
 """Redraw thesis Fig. 13 / paper Fig. 4 from results.csv: Spearman's rho of score and accuracy, by part."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
 from equivariance.analysis.correlation import by_part
 from equivariance.layers.find import PARTS
 from equivariance.runs import rows
 from equivariance.runs.atomic import write_whole
+
+HERE = Path(__file__).resolve().parent
 
 
 def main(folder: Path = HERE) -> None:

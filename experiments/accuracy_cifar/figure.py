@@ -1,11 +1,10 @@
 """The figure of experiments/accuracy for the two published CIFAR networks."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from experiments.accuracy import figure
+
+HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:

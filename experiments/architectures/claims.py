@@ -3,16 +3,14 @@
 python experiments/architectures/claims.py
 """
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis.verdicts import Verdict, markdown, verdict
 from equivariance.runs import rows
 
+HERE = Path(__file__).resolve().parent
 EFFICIENTNETS = ["efficientnet_b6", "efficientnet_b7"]
 CNNS = [*EFFICIENTNETS, "resnext101_32x8d", "inception_v3"]
 MIXING = ["vit_b16", "mixer_b16"]  # of patches

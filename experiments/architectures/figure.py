@@ -1,14 +1,12 @@
 """Redraw thesis Fig. 11 and 12 / paper Fig. 7 from results.csv: both scores by part, one line a network."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
 from equivariance.layers.find import PARTS
 from equivariance.runs import rows
 
+HERE = Path(__file__).resolve().parent
 NAMES = {
     "efficientnet_b6": "EfficientNet-B6",
     "efficientnet_b7": "EfficientNet-B7",

@@ -3,17 +3,15 @@
 python experiments/augmentation/claims.py
 """
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis.parts import MEASURES, PARTS, STRIDES, by_part, by_shift
 from equivariance.analysis.verdicts import Verdict, by_rules, markdown
 from equivariance.runs import rows
 
+HERE = Path(__file__).resolve().parent
 BASELINE = "none"
 AUGMENTATIONS = (BASELINE, "crop", "flip", "cutmix", "randaugment")
 VISIBLE = 0.02  # what would be seen in the papers' figures, whose scores lie in [0, 1]

@@ -1,14 +1,12 @@
 """Redraw thesis Fig. 9 / paper Fig. 6a (scores by part) and thesis Fig. 8 (shift by shift) from results.csv."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
 from equivariance.analysis.parts import draw_parts, draw_shifts
 from experiments.augmentation.claims import AUGMENTATIONS, rows_of
 
+HERE = Path(__file__).resolve().parent
 LABELS = {aug: aug for aug in AUGMENTATIONS} | {"none": "no augmentation", "randaugment": "RandAugment"}
 
 

@@ -3,16 +3,15 @@
 python experiments/augmentation_short/claims.py
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis.verdicts import Verdict
 from experiments.augmentation import claims
+
+HERE = Path(__file__).resolve().parent
 
 
 def verdicts(results: pd.DataFrame) -> list[Verdict]:

@@ -1,11 +1,10 @@
 """The figures of experiments/augmentation for the reduced networks."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from experiments.augmentation import figure
+
+HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:

@@ -3,18 +3,16 @@
 python experiments/capacity/claims.py
 """
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 from scipy.stats import spearmanr
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis.parts import MEASURES, by_part
 from equivariance.analysis.verdicts import Verdict, by_rules
 from experiments.augmentation.claims import main
 
+HERE = Path(__file__).resolve().parent
 WIDTHS = (1, 2, 4, 8)
 SAME = 0.05  # of scores in [0, 1]
 

@@ -3,18 +3,16 @@
 python experiments/capacity_short/claims.py
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis.verdicts import Verdict
 from experiments.augmentation.claims import main
 from experiments.capacity import claims
 
+HERE = Path(__file__).resolve().parent
 WIDTHS = (1, 2, 4)
 
 

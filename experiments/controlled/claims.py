@@ -3,18 +3,16 @@
 python experiments/controlled/claims.py
 """
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis.verdicts import Verdict, markdown, not_run, verdict
 from equivariance.runs import rows
 from equivariance.scores.statistics import PairStatistics
 
+HERE = Path(__file__).resolve().parent
 DIGITS = 5e-6  # rows hold six digits
 
 

@@ -1,14 +1,12 @@
 """Redraw thesis Fig. 6 / paper Fig. 3 from results.csv: networks made by hand, by depth; and their filters."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
 from equivariance.models import GaussianCNN
 from equivariance.runs import rows
 
+HERE = Path(__file__).resolve().parent
 NAMES = {"whole": "isotropic filters", "cut": "one corner cut, 4 turns"}
 
 

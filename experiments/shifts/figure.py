@@ -1,17 +1,15 @@
 """Redraw thesis Fig. 8 for the published ResNet-44 from diagonal.csv, horizontal.csv and vertical.csv."""
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
 from equivariance.analysis.parts import draw_shifts
 from equivariance.runs import rows
 from experiments.augmentation.claims import peaks
 
+HERE = Path(__file__).resolve().parent
 LABELS = {direction: direction for direction in ("diagonal", "horizontal", "vertical")}
 
 

@@ -3,17 +3,15 @@
 python experiments/similarity/claims.py
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis.verdicts import Verdict, markdown, not_run, verdict
 from equivariance.runs import rows
 
+HERE = Path(__file__).resolve().parent
 MEASURES = ("invariance", "equivariance")
 
 

@@ -1,16 +1,14 @@
 """Redraw thesis Fig. 5 / paper Fig. 2: cosine and correlation on random maps, and by depth on ResNet-44."""
 
-import sys
 from pathlib import Path
 
 import torch
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
 from equivariance.runs import rows
 from equivariance.scores.statistics import PairStatistics
 
+HERE = Path(__file__).resolve().parent
 COLOURS = {"pearson": plots.COLOURS[0], "cosine": plots.COLOURS[1]}
 
 

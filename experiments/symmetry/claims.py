@@ -3,16 +3,15 @@
 python experiments/symmetry/claims.py
 """
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 from scipy.stats import spearmanr, ttest_ind
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis.verdicts import Verdict, markdown, not_run, spread, verdict
 from equivariance.runs import rows
+
+HERE = Path(__file__).resolve().parent
 
 UPRIGHT, TURNED = "mnist6", ("mnist6_rot_inv", "mnist6_rot_eq")
 TASKS = (UPRIGHT, *TURNED)

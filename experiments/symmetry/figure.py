@@ -1,13 +1,11 @@
 """Redraw thesis Fig. 7 / paper Fig. 5 from results.csv: rotation invariance and equivariance of CNN-7 by depth."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
 from equivariance.runs import rows
 
+HERE = Path(__file__).resolve().parent
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}
 
 

@@ -1,16 +1,14 @@
 """Draw equivariance against accuracy from leaderboard.csv, one dot a network, coloured by family."""
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
 from equivariance.analysis.correlation import rank_correlation
 from equivariance.errors import UserError
 
+HERE = Path(__file__).resolve().parent
 SCORES = {"equivariance": "equivariance, mean before pooling", "equivariance_final": "equivariance, logits"}
 OTHERS = {"family": "other families", "architecture": "other architectures"}
 
