@@ -44,7 +44,7 @@ plt.rcParams.update(STYLE)
 
 
 def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
-    """Layers along x in the order of the network, every n-th named where there are many; scores in [0, 1] along y."""
+    """Layers along x in the order of the network, every n-th named where there are many; scores along y."""
     step = max(1, -(-len(layers) // 12))
     named = [place for place in range(len(layers)) if place % step == 0 or layers[place] in ("pool", "final")]
     names = [layers[place] for place in named]
@@ -53,7 +53,7 @@ def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
 
 
 def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Draw invariance and equivariance of one network by depth: mean over elements, band: 95 % interval over images.
+    """Draw both scores of one network by depth: mean over elements; the band is the 95 % interval over images.
 
     Dotted: the chance levels. Dashed: the untrained network, where the table holds rows of it (`trained` false, or
     epoch 0). Of a network that was measured after several epochs, the last one.

@@ -19,7 +19,7 @@ COLUMNS = [
     *("value", "cross_fitted", "chance", "low", "high"),
     # mean of the feature maps
     "activation",
-    # over how many images and channels; dead: without variance everywhere; live: mean share of channels with variance
+    # over how many images and channels; dead: without variance everywhere; live: mean share with variance
     *("images", "channels", "dead_channels", "live"),
     # where it comes from; epochs, accuracy and precision are those of the training, epoch the one measured
     *("epoch", "epochs", "accuracy", "precision", "git_commit", "torch_version", "hardware"),
@@ -42,8 +42,8 @@ def read(path: Path) -> pd.DataFrame:
     """Read rows back, and check that they are what `write` wrote.
 
     Raises:
-        UserError: there is no such file, or it was cut or edited: a column or row is missing, a row is there twice,
-            a number or word is none that a measurement gives, or a cell begins with "=" (a spreadsheet would run it).
+        UserError: there is no such file, or it was cut or edited: a column or row is missing, a row is there
+            twice, a number or word is none that a measurement gives, or a cell begins with "=".
     """
     try:
         text = path.read_text()
@@ -126,7 +126,7 @@ def of_last_epoch(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_before_readings(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of before there were readings of the measure: all ran over the data set, or took each image's maximum."""
+    """Rows from before there were readings: all ran over the data set, or took each image's maximum."""
     each_image = rows.similarity == "per_image"
     return rows.assign(
         epoch=rows.get("epoch", rows.epochs),
