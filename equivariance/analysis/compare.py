@@ -105,9 +105,9 @@ def values(
     """The numbers of `plot_compare`.
 
     Returns:
-        Rows of label, kind ("score", "untrained" or "chance"), score, part, x (the layer's place, the part, element,
-        epoch or width), name (of the layer), mean, low and high (mean plus-minus a standard deviation over seeds;
-        of one seed the 95 % interval over images), deviation (over seeds) and seeds.
+        Rows of label, kind ("score", "untrained" or "chance"), score, part, x (the layer's place, the part,
+        element, epoch or width), name (of the layer), mean, low and high (mean plus-minus a standard deviation over
+        seeds; of one seed the 95 % interval over images), deviation (over seeds) and seeds.
     """
     if by not in BY:
         raise UserError(f"--by {by}: choose {', '.join(BY)}")
