@@ -60,13 +60,11 @@ def plot_compare(
         panels.append((key, table[(table[keys] == list(key)).all(axis=1)]))
     panels.sort(key=lambda panel: PARTS.index(panel[0].part) if "part" in keys else 0)
     names = names or {}
-    curves = [
-        label for label in dict.fromkeys([*names, *table.label]) if label in set(table[table.kind == "score"].label)
-    ]
     styles = cycle(zip(plots.COLOURS, plots.MARKERS, strict=True))
-    colours = {label: next(styles) for label in curves}
+    named = {label: next(styles) for label in dict.fromkeys([*names, *table[table.kind == "score"].label])}
+    colours = {label: style for label, style in named.items() if label in set(table.label)}
     height = {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
-    legend_lines = -(-(len(curves) + 2) // 2)
+    legend_lines = -(-(len(colours) + 2) // 2)
     figure, grid = plots.plt.subplots(
         len(panels),
         1,
@@ -87,7 +85,7 @@ def plot_compare(
     if minus:
         label = _label_of(minus)
         what = f"{what or 'difference'}: minus {names.get(label, label)}"
-    figure.suptitle("\n".join(filter(None, [title, what])))
+    figure.suptitle("\n".join(filter(None, [title, what])), fontsize=7.5)
     handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))
     handles = {label: handles[label] for label in sorted(handles, key=("untrained", "chance").__contains__)}
     if len(handles) > 1 or by == "part":

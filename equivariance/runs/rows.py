@@ -137,6 +137,11 @@ def _of_before_readings(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def of_one_reading(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the first reading of the measure, in the order of `names.OVER`, that there are rows of."""
+    return rows[rows.over == min(rows.over, key=OVER.index)] if len(rows) else rows
+
+
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over elements: one row per measurement, layer and score, in the order of the layers."""
     keys = [*MEASUREMENT, "index", "layer", "part", "measure"]
