@@ -181,7 +181,7 @@ def test_accuracy_figure_names_networks_and_has_no_rho_of_two(tmp_path):
     )
     plots.save(plot_accuracy(points, {"score": "equivariance"}), tmp_path / "two", ("svg",))
     drawn = re.findall(r"<!-- (.*?) -->", (tmp_path / "two.svg").read_text())
-    assert {"a", "b"} <= {*drawn} and "rho not defined, n = 2" in drawn
+    assert {"1 b", "2 a"} <= {*drawn} and "rho not defined, n = 2" in drawn
 
 
 def test_the_script_compares_folders_and_files(tmp_path, monkeypatch, capsys):
