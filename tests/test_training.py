@@ -23,7 +23,9 @@ from equivariance.errors import UserError
 from equivariance.models import CNN7
 from equivariance.training import trainer as training
 from equivariance.training.hardware import Hardware
-from equivariance.training.trainer import Training, learning_rate
+from equivariance.training.recipe import learning_rate
+from equivariance.training.trainer import Training
+from train import step as train_step
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=2", "recipe.milestones=[1]")
 
@@ -131,18 +133,18 @@ def test_an_exploded_loss_stops_the_run_and_the_last_good_epoch_stays(run, tmp_p
 
 
 def test_failing_jobs_are_named_and_the_others_finish(run, tmp_path, monkeypatch):
-    step = Training.step
+    take = Training.take
     errors = {
         "seed0": torch.OutOfMemoryError("CUDA out of memory"),
         "seed1": ZeroDivisionError("a mistake of ours"),
     }
 
-    def failing(self, images, labels):
+    def failing(self, step, images, labels):
         if error := errors.get(f"seed{self.generator.initial_seed()}"):
             raise error
-        step(self, images, labels)
+        take(self, step, images, labels)
 
-    monkeypatch.setattr(Training, "step", failing)
+    monkeypatch.setattr(Training, "take", failing)
     result = run("train.py", "hydra.mode=MULTIRUN", "seed=0,1,2", *TINY, "recipe.epochs=1")
     folder = tmp_path / "runs/digits6/cnn7/none"
     assert result.code == 1 and result.error.endswith(f"2 failed: {folder}/seed0; {folder}/seed1")
@@ -163,13 +165,12 @@ def start_training(augment, seed=0, recipe=(), hardware=None):
 
 def train_until(run, images, epoch, step=0):
     """Go on to a step of an epoch, as train.py does."""
-    while (run.epoch, run.start) != (epoch, step):
-        run.begin_epoch()
+    while (run.epoch, run.step) != (epoch, step):
         for batch, labels in run.batches(images):
-            run.step(batch, labels)
-            if (run.epoch, run.start) == (epoch, step):
+            run.take(train_step, batch, labels)
+            if (run.epoch, run.step) == (epoch, step):
                 return
-        run.end_epoch({})
+        run.end_epoch(0, 0, 0)
 
 
 @pytest.mark.parametrize("augment", [Augmentation([Crop(4)], CutMix(0.5)), Augmentation([RandAugment()])])
@@ -207,10 +208,10 @@ def test_a_compiled_network_is_the_same_network(monkeypatch):
 
 
 def test_a_failing_compiler_is_named_in_one_line():
-    refusals = Hardware("cpu", threads=1).refusals
-    with pytest.raises(UserError, match=r"failed \(no such\): hardware.compile=false"), refusals("batch_size", 8):
+    explain = Hardware("cpu", threads=1).explain_failures
+    with pytest.raises(UserError, match=r"failed \(no such\): hardware.compile=false"), explain("batch_size", 8):
         raise TorchDynamoException("no such\ncompiler")
-    with pytest.raises(RuntimeError, match="ours"), refusals("batch_size", 8):
+    with pytest.raises(RuntimeError, match="ours"), explain("batch_size", 8):
         raise RuntimeError("ours")
 
 
@@ -221,6 +222,7 @@ def test_checkpoints_of_before_augmentations_resume_exactly():
     train_until(broken, images, 1, 5)
     state = broken.state()
     del state["draws"]
+    state["start"] = state.pop("step")  # as it was called
     resumed, _ = start_training(augmentation.build(config("aug=none").aug), seed=1)
     resumed.restore(state)
     train_until(resumed, images, 2)
