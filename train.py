@@ -73,8 +73,7 @@ def main(cfg: DictConfig) -> None:
             Report(training, title, len(train)) as report,
         ):
             record["wandb_id"] = tracker.id
-            if not saved:
-                run.keep(training)
+            run.keep(training)
             while training.epoch < recipe.epochs:
                 began = time.perf_counter()
                 for images, labels in training.batches(train):
@@ -85,7 +84,6 @@ def main(cfg: DictConfig) -> None:
                         run.save(training.state() | record)
                         print(f"\nstopped in epoch {training.epoch + 1}; the same command resumes {run.folder}")
                         raise SystemExit(stop.exit_code)
-
                 training.check_loss(train.num_classes)
                 loss, accuracy = evaluate(model, held_out, hardware)
                 metrics = training.end_epoch(loss, accuracy, time.perf_counter() - began)

@@ -102,9 +102,7 @@ def check(cfg: DictConfig) -> None:
     """
     for name, schema in SCHEMA.items():
         if not OmegaConf.is_dict(cfg.get(name)):
-            raise UserError(
-                f"{name}={cfg.get(name)}: needs the keys of conf/, {', '.join(_keys_beside(f'{name}.'))}"
-            )
+            raise UserError(f"{name}={cfg.get(name)}: needs its keys, {', '.join(_keys_beside(f'{name}.'))}")
         for key in cfg[name]:
             if key not in {each.name for each in fields(schema)}:
                 raise UserError(_unknown(f"{name}.{key}"))
@@ -192,8 +190,10 @@ def _choose(group: str) -> str:
 
 
 def _keys_beside(full_key: str) -> list[str]:
-    """The keys that could have stood in the place of an unknown one, read from the files of the configuration."""
+    """The keys that could have stood in the place of an unknown one, from the schema or the files of conf/."""
     *groups, _ = full_key.split(".")
+    if len(groups) == 1 and groups[0] in SCHEMA:
+        return [each.name for each in fields(SCHEMA[groups[0]])]
     folder = CONF / groups[0] if groups else None
     files = sorted(folder.glob("*.yaml")) if folder and folder.is_dir() else [CONF / "config.yaml"]
     keys: dict[str, None] = {}

@@ -21,6 +21,7 @@ from equivariance.data import datasets as data
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, RandAugment
 from equivariance.errors import UserError
 from equivariance.models import CNN7
+from equivariance.runs.folder import Run, _comparable
 from equivariance.training import trainer as training
 from equivariance.training.hardware import Hardware
 from equivariance.training.recipe import learning_rate
@@ -207,6 +208,75 @@ def test_a_compiled_network_is_the_same_network(monkeypatch):
     assert Hardware.for_measuring(compile=True).compile is False
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(error):
+    with (
+        pytest.raises(UserError, match=r"cpu, 1 thread is out of memory: give a lower recipe.batch_size than 8$"),
+        Hardware("cpu", threads=1).explain_failures("recipe.batch_size", 8),
+    ):
+        raise error
+
+
+def test_memory_that_is_not_there_is_one_line(monkeypatch):
+    with pytest.raises(UserError, match="out of memory"), Hardware("cpu", threads=1).explain_failures("batch", 1):
+        torch.empty(2**60)
+
+
+def test_slurm_decides_the_threads_where_nobody_else_does(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    try:
+        torch.set_num_threads(2)
+        assert Hardware("cpu").threads == 1
+        assert Hardware("cpu", threads=2).threads == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_stretches_of_a_run_are_recorded_said_and_refused(run, tmp_path, monkeypatch):
+    """A run that goes on with other hardware is another run: it says so, or `hardware.strict=true` refuses."""
+    folder = tmp_path / "runs/digits6/cnn7/none/seed0"
+    save = Run.save
+
+    def save_and_stop(self, state):
+        save(self, state)
+        raise UserError("stopped")
+
+    monkeypatch.setattr(Run, "save", save_and_stop)
+    assert "stopped" in run("train.py", *TINY).error
+    monkeypatch.setattr(Run, "save", save)
+    before = torch.load(folder / "checkpoint.pt", weights_only=True)
+    (first,) = before["stretches"]
+    assert (first["epoch"], first["step"]) == (0, 0) and first["torch_version"] == torch.__version__
+    monkeypatch.setattr(Hardware, "name", "another machine")
+    refused = run("train.py", *TINY, "hardware.strict=true")
+    assert refused.code == 1 and "now another machine: hardware.strict=true refuses" in refused.error
+    again = run("train.py", *TINY)
+    assert again.code == 0 and "now another machine: the weights will not be exactly" in again.out
+    after = torch.load(folder / "checkpoint.pt", weights_only=True)["stretches"]
+    assert after == [first, first | {"epoch": 1, "hardware": "another machine"}]
+
+
+def test_temporary_files_of_dead_processes_are_removed(run, tmp_path):
+    folder = tmp_path / "runs/digits6/cnn7/none/seed0"
+    (folder / "weights").mkdir(parents=True)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead = [folder / f".checkpoint.pt.{process.pid}", folder / f"weights/.epoch1.pt.{process.pid}"]
+    living, other = folder / f".checkpoint.pt.{os.getppid()}", folder / ".notes"
+    for file in (*dead, living, other):
+        file.write_text("x")
+    assert run("train.py", *TINY, "recipe.epochs=1").code == 0
+    assert not any(file.exists() for file in dead) and living.exists() and other.exists()
+
+
 def test_a_failing_compiler_is_named_in_one_line():
     explain = Hardware("cpu", threads=1).explain_failures
     with pytest.raises(UserError, match=r"failed \(no such\): hardware.compile=false"), explain("batch_size", 8):
@@ -227,6 +297,17 @@ def test_checkpoints_of_before_augmentations_resume_exactly():
     resumed.restore(state)
     train_until(resumed, images, 2)
     assert equal(whole.model.state_dict(), resumed.model.state_dict())
+
+
+def test_configurations_of_before_a_key_was_added_are_the_same_run():
+    """Old checkpoints know neither the schedule nor today's modules."""
+    now = {
+        "recipe": {"lr": 0.1, "schedule": "milestones", "warm_up": None},
+        "model": {"_target_": "equivariance.models.CNN7"},
+    }
+    old = {"recipe": {"lr": 0.1}, "model": {"_target_": "equivariance.networks.CNN7"}}
+    assert _comparable(old) == _comparable(now)
+    assert _comparable(old) != _comparable(now | {"recipe": now["recipe"] | {"schedule": "one_cycle"}})
 
 
 def test_an_augmented_run_learns_from_the_command_line(run, tmp_path):

@@ -124,8 +124,8 @@ class Run:
         return self.folder / "weights" / f"epoch{epoch}.pt"
 
     def keep(self, training: "Training") -> None:
-        """Keep the weights, with their accuracy, after the epochs that `recipe.keep` names."""
-        if training.epoch in training.recipe.keep:
+        """Keep the weights, with their accuracy, between two epochs, if `recipe.keep` names the one completed."""
+        if training.step == 0 and training.epoch in training.recipe.keep:
             state = {"epoch": training.epoch, "accuracy": training.accuracy, "model": training.model.state_dict()}
             write_whole(self.kept(training.epoch), _serialised(state))
 

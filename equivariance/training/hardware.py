@@ -155,6 +155,8 @@ def _device(name: str) -> torch.device:
         device = torch.empty(0, device=name).device  # with its index
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"hardware.device={name}: {str(error).splitlines()[0]}") from error
+    if device.type == "meta":
+        raise UserError(f"hardware.device={name}: it computes nothing, choose auto, cpu or cuda")
     if device.type == "cuda":
         torch.cuda.set_device(device)  # streams and graphs are of the current one
     return device

@@ -21,7 +21,8 @@ def check_recipe(recipe: Recipe, images: int) -> None:
 
     def require(key: str, holds: bool, why: str) -> None:
         if not holds:
-            raise UserError(f"recipe.{key}={getattr(recipe, key)}: {why}")
+            value = getattr(recipe, key)
+            raise UserError(f"recipe.{key}={f'{value:g}' if isinstance(value, float) else value}: {why}")
 
     def number(key: str, holds: bool, why: str) -> None:
         value = getattr(recipe, key)
