@@ -33,11 +33,11 @@ def main(cfg: DictConfig) -> None:
         )
     hardware = Hardware(**cfg.hardware)
     augment = augmentation.build(cfg.aug)
-    cfg.dataset = models.prepare(cfg.dataset, cfg.model)
+    cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=print)
     train, held_out = (images.to(hardware.device) for images in data.load_splits(cfg.dataset))
     check_recipe(recipe, len(train))
     torch.manual_seed(cfg.seed)
-    model = hardware.place(models.build(cfg.model, train))
+    model = hardware.place(models.build(cfg.model, train.pixels.shape[1:], train.num_classes))
     training = Training(model, recipe, hardware, cfg.seed, augment)
     config = training_config(cfg, train.digest(), hardware.precision)
     provenance = {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware.name}

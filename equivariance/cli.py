@@ -39,7 +39,15 @@ def _timm_models(models: str | list[str], pretrained: bool) -> str:
     return ",".join(select(models, pretrained))
 
 
+def _published(network: str) -> dict | None:
+    """The stated accuracy of a network in the table of published ones."""
+    from equivariance.models.public import published  # here, as importing torch takes seconds
+
+    return published(network)
+
+
 OmegaConf.register_new_resolver("timm_models", _timm_models, replace=True)
+OmegaConf.register_new_resolver("published", _published, replace=True)
 
 
 def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:

@@ -26,7 +26,7 @@ def test_every_option_composes_and_names_what_exists(choice):
     group, option = choice
     node = config(f"{group}={option}")[group]
     assert node.get("name", option).startswith(option)
-    for part in (node, node.get("transform", {})):
+    for part in (node, node.get("transform") or {}):
         if "_target_" in part:
             assert callable(get_object(part._target_))
 
