@@ -217,11 +217,11 @@ class Control:
         return _picked(copy, positions), _sampled(there, index[positions], weight[positions])
 
 
-def rotations(degrees: Sequence[float], border: str = "disc") -> list[Warp]:
+def rotations(elements: Sequence[float], border: str = "disc") -> list[Warp]:
     """Rotations by these angles, counter-clockwise, quarter turns among them treated like all others.
 
     Args:
-        degrees: any numbers.
+        elements: degrees, any numbers.
         border: what the corners hold: disc, zero or reflect, see `Warp`. With a disc, the default, all angles see
             the same content; then images without their corners are measured, at quarter turns too.
 
@@ -231,7 +231,7 @@ def rotations(degrees: Sequence[float], border: str = "disc") -> list[Warp]:
     if border not in BORDERS:
         raise UserError(f"measure.transform.border={border}: choose {', '.join(BORDERS)}")
     warps = []
-    for angle in _numbers(degrees, "degrees"):
+    for angle in _numbers(elements, "degrees"):
         radians = math.radians(angle)
         cosine, sine = round(math.cos(radians), 15), round(math.sin(radians), 15)  # exactly 0 or 1 at quarter turns
         matrix = (cosine, sine, -sine, cosine)
@@ -253,27 +253,27 @@ def turns(elements: Sequence[float], border: str = "disc") -> list[Transformatio
     return [*rotations(elements, border)]
 
 
-def scalings(factors: Sequence[float]) -> list[Warp]:
+def scalings(elements: Sequence[float]) -> list[Warp]:
     """Magnifications by these factors about the centre: 1.25 enlarges, 0.8 shrinks; the border is reflected.
 
     Raises:
         UserError: a factor is not positive.
     """
     warps = []
-    for factor in _numbers(factors, "a factor"):
+    for factor in _numbers(elements, "a factor"):
         if factor <= 0:
             raise UserError(f"measure.transform.elements: a scaling by {factor}; needs factors above 0")
         warps.append(Warp("scaling", factor, (1 / factor, 0.0, 0.0, 1 / factor)))
     return warps
 
 
-def subpixel_shifts(pixels: Sequence[float], direction: str = "diagonal") -> list[Warp]:
+def subpixel_shifts(elements: Sequence[float], direction: str = "diagonal") -> list[Warp]:
     """Shifts by these numbers of pixels, fractions too; the border is reflected.
 
     A map of stride k shifts by pixels / k positions, interpolated, where `transforms.Shift` takes whole ones.
 
     Args:
-        pixels: down and to the right, up and to the left where negative.
+        elements: pixels down and to the right, up and to the left where negative.
         direction: diagonal (down and to the right by as many pixels), vertical or horizontal.
 
     Raises:
@@ -284,7 +284,7 @@ def subpixel_shifts(pixels: Sequence[float], direction: str = "diagonal") -> lis
     down, right = DIRECTIONS[direction]
     return [
         Warp("sub-pixel shift", distance, shift=(down * distance, right * distance))
-        for distance in _numbers(pixels, "pixels")
+        for distance in _numbers(elements, "pixels")
     ]
 
 
