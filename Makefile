@@ -31,16 +31,16 @@ format: setup      ## format the code and mend what the linter can
 	$(PYTHON) -m ruff check --fix .
 
 collect: setup     ## gather the rows of experiment NAME from runs/ into experiments/NAME/results.csv
-	$(PYTHON) scripts/collect.py '$(NAME)'
+	$(PYTHON) scripts/collect.py $${NAME:+"$$NAME"}
 
 figures: setup     ## redraw all figures from the committed rows; `make figure NAME=..`: those of one experiment
 	$(PYTHON) scripts/figures.py
 
 figure: setup
-	$(PYTHON) scripts/figures.py '$(NAME)'
+	$(PYTHON) scripts/figures.py $${NAME:+"$$NAME"}
 
 claims: setup      ## verdicts from the committed rows into experiments/README.md; NAME=..: print those of one
-	$(PYTHON) scripts/claims.py $(if $(NAME),'$(NAME)')
+	$(PYTHON) scripts/claims.py $${NAME:+"$$NAME"}
 
 report: setup      ## one HTML page to hand on, report.html: figures, verdicts, settings, provenance
 	$(PYTHON) scripts/report.py

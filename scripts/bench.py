@@ -31,6 +31,7 @@ from equivariance.scores.metric import Measurement
 from equivariance.scores.transforms import quarter_turns
 from equivariance.training.hardware import Hardware
 from equivariance.training.trainer import Training
+from train import step as train_step
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS = 5  # of each kind a round
@@ -81,11 +82,10 @@ def train(threads: int, batch: int, rounds: int, names: list[str]) -> None:
         def ours(precision: str, build=build, recipe=recipe, images=images, made=trainings) -> Callable[[], None]:
             fast = Hardware(precision=precision)
             made[precision] = training = Training(fast.place(build()), recipe, fast, seed=0)
-            training.begin_epoch()
 
             def step() -> None:
                 chosen = torch.randint(len(images), (batch,))
-                training.step(images.normalise(images.pixels[chosen]), images.labels[chosen])
+                training.take(train_step, images.normalise(images.pixels[chosen]), images.labels[chosen])
 
             return step
 
@@ -114,7 +114,7 @@ def plain_optimiser(recipe: DictConfig, model: torch.nn.Module) -> torch.optim.O
 
 def _draw(training: Training, images: Images, augment: Augmentation) -> None:
     """All batches of an epoch: chosen, augmented, mixed, normalised."""
-    training.augmentation, training.order, training.draws, training.start = augment, None, None, 0
+    training.augmentation, training.order, training.draws, training.step = augment, None, None, 0
     for _ in training.batches(images):
         pass
 

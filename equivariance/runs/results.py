@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from equivariance.analysis import plots
-from equivariance.cli import experiment
+from equivariance.config import experiment
 from equivariance.errors import UserError
 from equivariance.runs import rows
 from equivariance.runs.atomic import whole_file, write_whole
