@@ -23,6 +23,7 @@ from equivariance.scores.metric import Measurement
 
 def score_rows(cfg: DictConfig, measurement: Measurement, provenance: dict) -> pd.DataFrame:
     """The scores as rows, see `rows.COLUMNS`."""
+    each_image = cfg.measure.similarity == "per_image"
     return pd.DataFrame(
         {
             "experiment": experiment(),
@@ -38,7 +39,8 @@ def score_rows(cfg: DictConfig, measurement: Measurement, provenance: dict) -> p
             "transform": score.transform.name,
             "element": score.transform.element,
             "measure": score.measure,
-            "similarity": cfg.measure.similarity,
+            "similarity": "pearson" if each_image else cfg.measure.similarity,
+            "over": cfg.measure.get("over") or ("image_max" if each_image else "dataset"),
             "value": score.value,
             "chance": score.chance,
             "low": score.low,
@@ -47,6 +49,7 @@ def score_rows(cfg: DictConfig, measurement: Measurement, provenance: dict) -> p
             "images": measurement.bounds[-1],
             "channels": score.layer.channels,
             "dead_channels": score.dead_channels,
+            "live": 1 - score.dead_channels / score.layer.channels,
             **provenance,
         }
         for score in measurement.scores()
