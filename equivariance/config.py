@@ -52,7 +52,7 @@ class MeasureConfig:
     name: str = MISSING
     transform: Any = MISSING
     similarity: str = MISSING
-    over: str = "image"
+    over: Any = "image"  # one of names.OVER, or a list of them
     images: int = MISSING
     image_seed: int = MISSING
     batch_size: int = MISSING

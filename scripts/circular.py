@@ -7,14 +7,13 @@ import copy
 import re
 from collections.abc import Sequence
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from equivariance.layers.find import Layer, survey
-from equivariance.scores.metric import Measurement, affordable_layers, feed
+from equivariance.scores.metric import Equivariance, affordable_layers
 from equivariance.scores.transforms import Shift, Transformation
 
 EXACT = 0.9999  # what counts as 1
@@ -27,11 +26,9 @@ def scores(
     model: nn.Module, layers: Sequence[Layer], transforms: Sequence[Transformation], pixels: Tensor
 ) -> dict[tuple[str, str], float]:
     """{(layer, measure): mean over the transformations}."""
-    measurement = Measurement(model, layers, transforms, len(pixels), blocks=1)
-    for _ in feed(measurement, pixels.__getitem__, len(pixels), size=2):
-        pass
-    rows = pd.DataFrame([(s.layer.name, s.measure, s.value) for s in measurement.scores()])
-    return rows.groupby([0, 1])[2].mean().to_dict()
+    metric = Equivariance(model, pixels, transforms, layers, over="dataset", blocks=1, batch_size=2)
+    metric.update(pixels)
+    return metric.compute().groupby(["layer", "measure"]).value.mean().to_dict()
 
 
 def circular(model: nn.Module, layers: Sequence[Layer], pixels: Tensor) -> dict[str, float | str]:

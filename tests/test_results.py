@@ -146,7 +146,7 @@ def test_an_interrupted_measurement_goes_on_to_the_same_rows(run, measured, tmp_
     assert stopped.code == 130 and "goes on from there" in stopped.out
     assert not (folder.parent / "again/results.csv").exists()
     finished = run("measure.py", *given)
-    assert finished.code == 0 and "going on after 20 images" in finished.out, finished.out
+    assert finished.code == 0 and "going on after 38 images" in finished.out, finished.out
     a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "again"))
     scores = ["value", "chance", "low", "high", "activation"]
     np.testing.assert_allclose(a[scores], b[scores], atol=2e-6)

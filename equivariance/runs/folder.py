@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 LIBRARY_WEIGHTS = {"pretrained": "true", "weights": "..."}
 PLACES = ("root", "download")  # where data lie, not what they are
+ORIGINS = (
+    "weights",
+    "weights_key",
+    "weights_dir",
+    "published",
+)  # where weights lie; their digest says what they are
+SCORING = ("transform", "similarity", "over", "images", "image_seed", "blocks", "trained", "partners", "layers")
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,18 @@ def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[s
         config["dataset"].pop(place, None)
     del config["recipe"]["keep"]  # what is kept on the way changes no weight
     return config | {"seed": cfg.seed, "precision": precision, "data": data_digest}
+
+
+def measurement_config(cfg: DictConfig, network: DictConfig, **digests: str) -> dict[str, Any]:
+    """All that decides a measurement's rows, as plain values.
+
+    Args:
+        network: the configuration group `model`, as the network was built.
+        digests: of the images, the weights and what the network computes.
+    """
+    model, measure = (OmegaConf.to_container(node, resolve=True) for node in (network, cfg.measure))
+    given = {key: value for key, value in model.items() if key not in ORIGINS}
+    return {"model": given, "measure": {key: measure[key] for key in SCORING}} | digests
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from equivariance.config import experiment
 from equivariance.errors import UserError
-from equivariance.runs.rows import by_layer
+from equivariance.runs.rows import by_layer, of_one_reading
 
 MODES = ("auto", "online", "offline", "disabled")
 KINDS = (("", "value"), (" chance", "chance"))
@@ -45,7 +45,7 @@ class Tracker:
             return
         import wandb
 
-        layers = by_layer(rows)
+        layers = by_layer(of_one_reading(rows))
         curves = [
             {"layer": index}
             | {f"{row.measure}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
