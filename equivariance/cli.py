@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -199,7 +200,7 @@ def _keys_beside(full_key: str) -> list[str]:
     keys: dict[str, None] = {}
     for file in files:
         inner = groups if file.parent == CONF else groups[1:]
-        node = OmegaConf.load(file)
+        node: Any = OmegaConf.load(file)
         for group in inner:
             node = node.get(group, {}) if OmegaConf.is_dict(node) else {}
         keys |= dict.fromkeys(str(key) for key in node if key not in ("defaults", "hydra"))
@@ -219,7 +220,7 @@ class Stop:
     @property
     def exit_code(self) -> int:
         """130 after Ctrl-C, 143 after SIGTERM."""
-        return 128 + self.number
+        return 128 + (self.number or 0)
 
 
 @contextmanager

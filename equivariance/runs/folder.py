@@ -1,5 +1,6 @@
 """A run's folder: what is in it, what it was made from, and who may write there."""
 
+import hashlib
 import io
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance.config import REPOSITORY, Recipe
+from equivariance.config import REPOSITORY, Recipe, plain
 from equivariance.errors import UserError
 from equivariance.runs.atomic import remove_leftovers, write_whole
 
@@ -137,17 +138,35 @@ def _serialised(state: dict[str, Any]) -> bytes:
 
 
 def measurement_folder(cfg: DictConfig) -> Path:
-    """Where `measure.py` writes: below the run, by its name; untrained networks and published ones apart."""
+    """Where `measure.py` writes: below the run, by its name; untrained networks and given weights apart.
+
+    Given weights go by the name of their file and the beginning of the SHA-256 of its content.
+
+    Raises:
+        UserError: `model.weights` is no name of a file.
+    """
     weights = cfg.model.get("weights")
-    kind = "-untrained" if not cfg.measure.trained else f"-{Path(weights).stem}" if weights else ""
+    kind = "-untrained" if not cfg.measure.trained else f"-{_file_tag(weights)}" if weights else ""
     if cfg.measure.trained and cfg.measure.epoch is not None:
         kind += f"-epoch{cfg.measure.epoch}"
     return Path(cfg.run_dir) / "measure" / (cfg.measure.name + kind)
 
 
+@cache
+def _file_tag(weights: Any) -> str:
+    if not isinstance(weights, str):
+        raise UserError(f"model.weights={weights}: needs the name of a file")
+    path = Path(weights)
+    if not path.is_file():  # whoever loads it says so
+        return path.stem
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    return path.stem if path.stem.endswith(digest) else f"{path.stem}-{digest}"  # torch.hub's files end so
+
+
 def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[str, Any]:
     """All that decides a trained network's weights, as plain values."""
-    config = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("dataset", "model", "aug", "recipe")}
+    config = {key: plain(cfg[key]) for key in ("dataset", "model", "aug", "recipe")}
     for place in PLACES:
         config["dataset"].pop(place, None)
     del config["recipe"]["keep"]  # what is kept on the way changes no weight
