@@ -30,7 +30,7 @@ from equivariance import progress
 from equivariance.checkout import CONF
 from equivariance.config import SCHEMA, experiment, needs
 from equivariance.errors import UserError
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 
 __all__ = ["FAILED", "command_line", "entrypoint", "experiment", "one_line", "recorded", "stoppable"]
 
@@ -225,7 +225,7 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """While inside, Ctrl-C and SIGTERM only set the flag that is handed out; unheeded, they stop at the end."""
+    """Inside, Ctrl-C and SIGTERM only set the flag that is yielded; at the end a flag that is set exits."""
     stop = Stop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -247,7 +247,7 @@ def stoppable() -> Iterator[Stop]:
 
 @contextmanager
 def recorded(folder: Path) -> Iterator[None]:
-    """Whatever fails inside leaves its reason in the folder, in one line, and does not stop the sweep.
+    """Write the reason of a failure inside, in one line, to the folder's failed.txt, and let the sweep go on.
 
     The next sweep tries again.
     """
@@ -255,7 +255,7 @@ def recorded(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:  # whatever a network raises
         reason = one_line(error) if str(error).strip() else type(error).__name__
-        write_whole(folder / FAILED, reason + "\n")
+        write_atomic(folder / FAILED, reason + "\n")
         print(f"failed: {reason}")
     else:
         (folder / FAILED).unlink(missing_ok=True)

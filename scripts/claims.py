@@ -24,7 +24,7 @@ from equivariance.analysis.verdicts import (
 from equivariance.checkout import REPOSITORY
 from equivariance.cli import command_line
 from equivariance.errors import UserError
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 
 HEAD = """# Claims and verdicts
 
@@ -45,7 +45,7 @@ def main(
     decided = {each: verdicts_of(each, folder) for each in names(folder)}
     if name is not None and name not in decided:
         raise UserError(f"NAME={name}: there is no such experiment; choose {', '.join(decided)}")
-    write_whole(folder / "README.md", page(decided, folder))
+    write_atomic(folder / "README.md", page(decided, folder))
     for each, verdicts in decided.items():
         renew_table(folder / each / "README.md", markdown(verdicts))
     renew_table(readme, overview(decided, folder))
@@ -156,7 +156,7 @@ def renew_table(path: Path, table: str) -> None:
     text, head = path.read_text(), table.splitlines()[0]
     new = re.sub(rf"^{re.escape(head)}\n(?:\|.*\n?)*", lambda _: table + "\n", text, count=1, flags=re.M)
     if new != text:
-        write_whole(path, new)
+        write_atomic(path, new)
 
 
 if __name__ == "__main__":

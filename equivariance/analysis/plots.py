@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 from equivariance.runs.rows import by_layer
 from equivariance.scores.metric import Measurement
 
@@ -102,5 +102,5 @@ def save(figure: Figure, path: Path, formats: tuple[str, ...] = ("png",)) -> Non
         buffer = io.BytesIO()
         metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[ending]
         figure.savefig(buffer, format=ending, metadata=metadata)
-        write_whole(path.with_suffix(f".{ending}"), buffer.getvalue())
+        write_atomic(path.with_suffix(f".{ending}"), buffer.getvalue())
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, what it was made from, and who may write there."""
+"""A run's folder: its files, the configuration that identifies it, and a lock for one writer at a time."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from equivariance.config import REPOSITORY, Recipe, plain
 from equivariance.errors import UserError
-from equivariance.runs.atomic import remove_leftovers, write_whole
+from equivariance.runs.atomic import remove_leftovers, write_atomic
 
 if TYPE_CHECKING:
     from equivariance.training.trainer import Training
@@ -82,13 +82,13 @@ class Run:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint, whole or not at all."""
-        write_whole(self.checkpoint, _serialised(state))
+        write_atomic(self.checkpoint, _serialised(state))
 
     def write_config(self, config: dict[str, Any]) -> None:
-        write_whole(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        write_atomic(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
     def write_metrics(self, history: list[dict[str, float]]) -> None:
-        write_whole(self.folder / "metrics.csv", pd.DataFrame(history).to_csv(index=False))
+        write_atomic(self.folder / "metrics.csv", pd.DataFrame(history).to_csv(index=False))
 
     def stretches(self, saved: dict[str, Any] | None, here: dict[str, str], strict: bool) -> list[dict[str, Any]]:
         """Where each part of the run was trained: the place in which it began (epoch, step), and its provenance.
@@ -128,7 +128,7 @@ class Run:
         """Keep the weights, with their accuracy, between two epochs, if `recipe.keep` names the one completed."""
         if training.step == 0 and training.epoch in training.recipe.keep:
             state = {"epoch": training.epoch, "accuracy": training.accuracy, "model": training.model.state_dict()}
-            write_whole(self.kept(training.epoch), _serialised(state))
+            write_atomic(self.kept(training.epoch), _serialised(state))
 
 
 def _serialised(state: dict[str, Any]) -> bytes:

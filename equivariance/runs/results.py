@@ -13,7 +13,7 @@ from equivariance.analysis import plots
 from equivariance.config import experiment
 from equivariance.errors import UserError
 from equivariance.runs import rows
-from equivariance.runs.atomic import whole_file, write_whole
+from equivariance.runs.atomic import atomic_file, write_atomic
 from equivariance.runs.folder import first_difference
 from equivariance.runs.processes import Processes
 from equivariance.scores import channel_matching as partners
@@ -56,9 +56,9 @@ def write(
     folder: Path, scores: pd.DataFrame, config: dict[str, Any], chosen: Tensor, took: dict[str, float]
 ) -> None:
     """Write the rows, after what they were made with and took: they make the measurement complete."""
-    write_whole(folder / "took.csv", pd.DataFrame([took]).to_csv(index=False, lineterminator="\n"))
-    write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")
-    write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    write_atomic(folder / "took.csv", pd.DataFrame([took]).to_csv(index=False, lineterminator="\n"))
+    write_atomic(folder / "images.csv", "index\n" + "\n".join(map(str, chosen.tolist())) + "\n")
+    write_atomic(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     rows.write(folder / "results.csv", scores)
     for left in folder.glob(".statistics-*"):
         left.unlink()
@@ -82,7 +82,7 @@ def write_partners(measurement: Measurement, image: Tensor, folder: Path) -> Non
     found = measurement.partners()
     by_layer = partners.shares(found).merge(partners.composition(found), on=["index", "layer"], how="left")
     for name, content in (("partners", found), ("partner_shares", by_layer)):
-        write_whole(folder / f"{name}.csv", content.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+        write_atomic(folder / f"{name}.csv", content.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
     orbits = list(partners.strongest(found, 4))
     if orbits:
@@ -115,7 +115,7 @@ def unfinished(folder: Path, process: Processes) -> Path:
 
 def save(measurement: Measurement, path: Path, config: dict[str, Any]) -> None:
     """Keep what has been measured so far."""
-    with whole_file(path) as file:  # not by way of memory: wide networks have gigabytes of statistics
+    with atomic_file(path) as file:  # not by way of memory: wide networks have gigabytes of statistics
         torch.save({"config": config, "state": measurement.state()}, file)
 
 

@@ -19,14 +19,14 @@ KINDS = (("", "value"), (" chance", "chance"))
 
 
 class Tracker:
-    """What a job tells W&B; says once, on stderr, when W&B fails, and from then on does nothing."""
+    """Sends the results of a job to W&B; if W&B fails, prints that once on stderr and does nothing from then on."""
 
     def __init__(self, run=None):
         self.run = run
 
     @property
     def id(self) -> str | None:
-        """Of the W&B run, to go on with it later."""
+        """The id of the W&B run, with which a resumed job continues it."""
         return self.run.id if self.run else None
 
     def log(self, values: dict[str, float], step: int) -> None:

@@ -6,14 +6,14 @@ from equivariance.analysis import plots
 from equivariance.analysis.correlation import by_part
 from equivariance.layers.find import PARTS
 from equivariance.runs import rows
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 
 HERE = Path(__file__).resolve().parent
 
 
 def main(folder: Path = HERE) -> None:
     found = by_part(rows.read(folder / "results.csv"))
-    write_whole(folder / "correlations.csv", found.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    write_atomic(folder / "correlations.csv", found.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     transforms = list(dict.fromkeys(found["transform"]))
     figure, panels = plots.plt.subplots(
         len(transforms), 1, figsize=(plots.COLUMN, 2.1 * len(transforms)), layout="constrained", squeeze=False
