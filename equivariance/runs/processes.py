@@ -1,4 +1,4 @@
-"""One measurement split over the processes that `torchrun` starts: which images each one measures, and gathering."""
+"""One measurement split over the processes that `torchrun` starts: the images of each one, and gathering."""
 
 import os
 from collections.abc import Iterator
