@@ -48,11 +48,11 @@ def main(cfg: DictConfig) -> None:
     if cfg.model.get("weights"):
         raise UserError(f"model.weights={cfg.model.weights} is already trained: give it to measure.py")
     recipe, run, hardware = recipe_of(cfg), Run(Path(cfg.run_dir)), Hardware(**cfg.hardware)
-    cfg.dataset = models.prepare(cfg.dataset, cfg.model)
+    cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=print)
     train, held_out = (images.to(hardware.device) for images in datasets.load_splits(cfg.dataset))
     check_recipe(recipe, len(train))
     torch.manual_seed(cfg.seed)
-    model = hardware.place(models.build(cfg.model, train))
+    model = hardware.place(models.build(cfg.model, train.pixels.shape[1:], train.num_classes))
     training = Training(model, recipe, hardware, cfg.seed, augmentation.build(cfg.aug))
     config = training_config(cfg, train.digest(), hardware.precision)
     title = f"{cfg.dataset.name} {cfg.model.name} {cfg.aug.name} seed {cfg.seed}"

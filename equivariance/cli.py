@@ -125,9 +125,12 @@ def check(cfg: DictConfig) -> None:
 def command_line(main: Callable[..., None]) -> None:
     """Call a script's `main` with the words of the command line; expected failures end in one line on stderr.
 
-    Words that are not its arguments end in the script's docstring.
+    Words that are not its arguments end in the script's docstring; so does --help, without an error.
     """
     words = sys.argv[1:]
+    if {"-h", "--help"} & {*words}:
+        print(main.__globals__["__doc__"].strip())
+        return
     try:
         if {"-h", "--help"} & {*words}:
             raise TypeError

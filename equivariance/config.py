@@ -119,8 +119,16 @@ def _timm_models(models: str | list[str], pretrained: bool) -> str:
     return ",".join(select(models, pretrained))
 
 
+def _published(network: str) -> dict | None:
+    """The stated accuracy of a network in the table of published ones."""
+    from equivariance.models.public import published  # here, as importing torch takes seconds
+
+    return published(network)
+
+
 ConfigStore.instance().store(name="schema", node=SCHEMA)
 # Paths and sweeps in conf/ that depend on where the repository lies and on which entry point reads them.
 OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
 OmegaConf.register_new_resolver("measuring", lambda job, yes, no: yes if job == "measure" else no, replace=True)
 OmegaConf.register_new_resolver("timm_models", _timm_models, replace=True)
+OmegaConf.register_new_resolver("published", _published, replace=True)

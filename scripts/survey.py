@@ -163,7 +163,7 @@ def measured(cfg: DictConfig) -> dict:
     pixels = images.normalise(images.pixels)
     height, width = pixels.shape[2:]
     torch.manual_seed(cfg.seed)
-    model = models.build(models.untrained(cfg.model), images).eval()
+    model = models.build(models.untrained(cfg.model), pixels.shape[1:], images.num_classes).eval()
     layers, left_out = survey(model, pixels[0])
     layers, too_wide = affordable_layers(layers, TURNS)
     left_out |= too_wide

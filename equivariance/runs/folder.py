@@ -185,6 +185,10 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_modules(config: Any) -> Any:
+    """A configuration in which functions of this package go by their names alone (modules may move), without nulls.
+
+    A key that is null says the same as none: runs that were made before there was such a key stay what they are.
+    """
     if not isinstance(config, dict):
         return config
     return {
@@ -192,6 +196,7 @@ def _without_modules(config: Any) -> Any:
         if key == "_target_" and isinstance(value, str) and value.startswith("equivariance.")
         else _without_modules(value)
         for key, value in config.items()
+        if value is not None
     }
 
 

@@ -1,14 +1,13 @@
 """The figure of experiments/accuracy for the two published CIFAR networks."""
 
+import runpy
 from pathlib import Path
-
-from experiments.accuracy import figure
 
 HERE = Path(__file__).resolve().parent
 
 
-def main() -> None:
-    figure.main(HERE)
+def main(folder: Path = HERE) -> None:
+    runpy.run_path(str(HERE.parent / "accuracy/figure.py"))["main"](folder)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """The figure of experiments/zoo for all weights of the six architectures, coloured by architecture."""
 
+import runpy
 from pathlib import Path
-
-from experiments.zoo import figure
 
 HERE = Path(__file__).resolve().parent
 
 
-def main() -> None:
-    figure.main(HERE, "architecture")
+def main(folder: Path = HERE) -> None:
+    runpy.run_path(str(HERE.parent / "zoo/figure.py"))["main"](folder, "architecture")
 
 
 if __name__ == "__main__":
