@@ -21,7 +21,7 @@ from equivariance.data import augmentation
 from equivariance.data import datasets as data
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, RandAugment
 from equivariance.errors import UserError
-from equivariance.models import CNN7
+from equivariance.models import CNN7, prepare
 from equivariance.runs.folder import Run, _comparable, measurement_folder
 from equivariance.training import trainer as training
 from equivariance.training.hardware import Hardware
@@ -161,7 +161,7 @@ def start_training(augment, seed=0, recipe=(), hardware=None):
     hardware = hardware or Hardware("cpu", "float32", threads=1)
     torch.manual_seed(seed)
     model = hardware.place(CNN7(1, 6, width=8))
-    images = data.load(cfg.dataset, "train").to(hardware.device)
+    images = data.load(prepare(cfg.dataset, cfg.model), "train").to(hardware.device)
     return Training(model, cfg.recipe, hardware, seed, augment), images
 
 
