@@ -17,7 +17,7 @@ from equivariance.analysis.jobs import FOLDER
 from equivariance.analysis.verdicts import described, markdown, verdicts_of
 from equivariance.checkout import CONF
 from equivariance.cli import command_line
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 from equivariance.runs.tracking import mode_of
 
 PARTS = ("early", "middle", "late", "pool", "final")
@@ -32,7 +32,7 @@ def main(*overrides: str) -> None:
     mode, project = mode_of(cfg), cfg.wandb.project
     if mode != "online":
         target = Path(cfg.runs_dir) / "dashboard.json"
-        write_whole(target, specification(cfg.wandb.entity or "ENTITY", project))
+        write_atomic(target, specification(cfg.wandb.entity or "ENTITY", project))
         print(f"W&B is {mode}: nothing is sent; what would be is in {target}")
         return
     import wandb

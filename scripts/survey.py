@@ -36,7 +36,7 @@ from equivariance.checkout import CONF
 from equivariance.data import datasets as data
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, survey
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 from equivariance.scores.metric import affordable_layers
 from equivariance.scores.transforms import Shift, quarter_turns
 from scripts import samples
@@ -229,7 +229,7 @@ def main(names: Sequence[str], root: Path | None, out: Path | None) -> pd.DataFr
             print(line(row), flush=True)
             table = pd.concat([table, pd.DataFrame([row])])
             if out:
-                write_whole(out / "survey.csv", table.to_csv(index=False, float_format="%.6f"))
+                write_atomic(out / "survey.csv", table.to_csv(index=False, float_format="%.6f"))
     return table
 
 
@@ -322,4 +322,4 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     survey_table = main(arguments.models, arguments.root, arguments.out)
     if arguments.out:
-        write_whole(arguments.out / "README.md", page(survey_table))
+        write_atomic(arguments.out / "README.md", page(survey_table))

@@ -85,7 +85,8 @@ def test_published_weights_are_measured_as_trained_without_a_run(run, tmp_path, 
     result = run("measure.py", *given, f"model.weights={weights}")
     assert result.code == 0, result.error
     assert "given weights" in result.out and "epochs" not in result.out
-    rows = pd.read_csv(tmp_path / "runs/digits6/resnet14/none/seed0/measure/translation-resnet14-12ab/results.csv")
+    (folder,) = (tmp_path / "runs/digits6/resnet14/none/seed0/measure").glob("translation-resnet14-12ab-????????")
+    rows = pd.read_csv(folder / "results.csv")
     assert rows.trained.all() and rows.epochs.isna().all() and rows.aug.isna().all()
     assert rows.accuracy.nunique() == 1 and rows.accuracy.between(0, 1).all()
     assert "is complete" in run("measure.py", *given, f"model.weights={weights}").out

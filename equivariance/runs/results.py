@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from equivariance.config import experiment
 from equivariance.errors import UserError
 from equivariance.runs import rows
-from equivariance.runs.atomic import whole_file, write_whole
+from equivariance.runs.atomic import atomic_file, write_atomic
 from equivariance.runs.folder import first_difference
 from equivariance.runs.processes import Processes
 
@@ -39,9 +39,9 @@ def write(
     folder: Path, scores: pd.DataFrame, config: dict[str, Any], chosen: Iterable[int], cost: dict[str, Any]
 ) -> None:
     """Write configuration, cost and image indices first and results.csv last, as the mark of completion."""
-    write_whole(folder / "cost.csv", pd.DataFrame([cost]).to_csv(index=False, lineterminator="\n"))
-    write_whole(folder / "images.csv", "index\n" + "\n".join(map(str, chosen)) + "\n")
-    write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    write_atomic(folder / "cost.csv", pd.DataFrame([cost]).to_csv(index=False, lineterminator="\n"))
+    write_atomic(folder / "images.csv", "index\n" + "\n".join(map(str, chosen)) + "\n")
+    write_atomic(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     rows.write(folder / "results.csv", scores)
     for left in folder.glob(".statistics-*"):
         left.unlink()
@@ -89,7 +89,7 @@ def unfinished(folder: Path, process: Processes) -> Path:
 
 def save(state: dict[str, Any], path: Path, config: dict[str, Any]) -> None:
     """Keep the statistics of the images measured so far."""
-    with whole_file(path) as file:  # not by way of memory: wide networks have gigabytes of statistics
+    with atomic_file(path) as file:  # not by way of memory: wide networks have gigabytes of statistics
         torch.save({"config": config, "state": state}, file)
 
 
@@ -111,4 +111,4 @@ def load_unfinished(path: Path, config: dict[str, Any]) -> dict[str, Any] | None
 def write_partners(found: pd.DataFrame, by_layer: pd.DataFrame, folder: Path) -> None:
     """Write which channel matched which one, and what that comes to by layer."""
     for name, content in (("partners", found), ("partner_shares", by_layer)):
-        write_whole(folder / f"{name}.csv", content.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+        write_atomic(folder / f"{name}.csv", content.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
