@@ -10,6 +10,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
+
 from equivariance.analysis.verdicts import (
     KINDS,
     OTHERWISE,
@@ -25,6 +27,7 @@ from equivariance.analysis.verdicts import (
     evidence_text,
     in_words,
     markdown,
+    results,
     rules_of,
     verdicts_of,
     word,
@@ -33,6 +36,7 @@ from equivariance.checkout import EXPERIMENTS, REPOSITORY
 from equivariance.cli import command_line
 from equivariance.errors import UserError
 from equivariance.runs.atomic import write_atomic
+from equivariance.runs.rows import of_last_epoch
 
 HEAD = """# Claims and verdicts
 
@@ -60,6 +64,7 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS, readme: Path = REP
     write_atomic(folder / "README.md", page(decided, folder))
     for each, verdicts in deciding.items():
         renew_table(folder / each / "README.md", markdown(verdicts))
+        renew_table(folder / each / "README.md", accuracies(results(each, folder)))
     renew_table(readme, overview(decided, folder))
     if name is not None:
         print(markdown(deciding[name]))
@@ -67,6 +72,23 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS, readme: Path = REP
         print(
             f"{group}: " + "; ".join(f"{kind}: {text}" for kind in KINDS if (text := tally(decided[group], kind)))
         )
+
+
+def accuracies(table: pd.DataFrame) -> str:
+    """The accuracies of trained networks after their last epoch, seed by seed; a row for each network."""
+    trained = of_last_epoch(table[table.trained.astype(bool) & table.accuracy.notna()])
+    lines = ["| network | accuracy on the test images, seed by seed | mean ± s.d. |", "|---|---|---|"]
+    columns = [column for column in ("dataset", "model", "aug") if trained[column].nunique() > 1] or ["model"]
+    for names, one in trained.groupby(columns, sort=False, dropna=False):
+        each = 100 * one.drop_duplicates("seed").sort_values("seed").accuracy
+        name = " ".join(str(name) for name in names if name == name)
+        values = ", ".join(f"{value:.2f} %" for value in each)
+        lines.append(
+            f"| {name} | {values} | {each.mean():.2f} ± {each.std():.2f} % |"
+            if len(each) > 1
+            else f"| {name} | {values} | |"
+        )
+    return "\n".join(lines)
 
 
 def by_experiment(decided: dict[str, list[Verdict]]) -> dict[str, list[Verdict]]:

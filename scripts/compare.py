@@ -11,6 +11,7 @@ printed as a table of Markdown, or with --latex of LaTeX.
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 
@@ -24,7 +25,8 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def main(*words: str) -> None:
-    parser = argparse.ArgumentParser(prog="compare.py", description=__doc__, add_help=False, usage=__doc__)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.error = refuse
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--by", default="depth")
     parser.add_argument("--score", default=None)
@@ -41,6 +43,11 @@ def main(*words: str) -> None:
     write_atomic(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     print(compare.latex(table) if given.latex else compare.markdown(table))
     print(f"\nfigure: {given.out}; values: {given.out.with_suffix('.csv')}")
+
+
+def refuse(message: str) -> NoReturn:
+    """Words that are no arguments of this script."""
+    raise UserError(f"{message}; --help explains the arguments")
 
 
 def tables_of(runs: list[Path]) -> dict[str, pd.DataFrame]:

@@ -17,13 +17,12 @@ from equivariance.analysis.jobs import FOLDER
 from equivariance.analysis.verdicts import described, markdown, verdicts_of
 from equivariance.checkout import CONF
 from equivariance.cli import command_line
+from equivariance.names import PARTS, SCORES
 from equivariance.runs.atomic import write_atomic
 from equivariance.runs.tracking import mode_of
 
-PARTS = ("early", "middle", "late", "pool", "final")
-MEASURES = ("invariance", "equivariance")
-BY_NETWORK = {"groupby": wr.Config("model.name"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
-BY_EXPERIMENT = {**BY_NETWORK, "groupby": "Group"}
+# mean and deviation over the runs that differ in nothing but their seed, see equivariance/runs/tracking.py
+BY_CURVE = {"groupby": wr.Config("curve"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
 
 
 def main(*overrides: str) -> None:
@@ -52,8 +51,8 @@ def specification(entity: str, project: str) -> str:
 def workspace(entity: str, project: str) -> ws.Workspace:
     """Training, both scores by depth and by part, accuracy against equivariance."""
     sections = [
-        ws.Section(name="Training, by experiment", panels=training(), is_open=True),
-        ws.Section(name="By depth, mean and deviation over runs", panels=depth(), is_open=True),
+        ws.Section(name="Training, mean and deviation over seeds", panels=training(), is_open=True),
+        ws.Section(name="By depth, mean and deviation over seeds", panels=depth(), is_open=True),
         ws.Section(name="By part", panels=parts(), is_open=True),
         ws.Section(name="Accuracy against equivariance", panels=accuracy(), is_open=True),
         ws.Section(name="Figures of the measurements", panels=[wr.MediaBrowser(media_keys=["depth"])]),
@@ -85,24 +84,24 @@ def reports(entity: str, project: str) -> list[wr.Report]:
 def training() -> list:
     """Of train.py's runs: loss, accuracy and seconds by epoch."""
     curves = {"loss": ["train_loss", "loss"], "accuracy": ["train_accuracy", "accuracy"], "seconds": ["seconds"]}
-    return [wr.LinePlot(title=title, x="epoch", y=y, **BY_EXPERIMENT) for title, y in curves.items()]
+    return [wr.LinePlot(title=title, x="epoch", y=y, **BY_CURVE) for title, y in curves.items()]
 
 
 def depth() -> list:
     """Of measure.py's runs: each score and its chance level by layer."""
     return [
         wr.LinePlot(
-            title=f"{measure} by depth", x="layer", y=[measure, f"{measure} chance"], range_y=(0, 1), **BY_NETWORK
+            title=f"{measure} by depth", x="layer", y=[measure, f"{measure} chance"], range_y=(0, 1), **BY_CURVE
         )
-        for measure in MEASURES
+        for measure in SCORES
     ]
 
 
 def parts() -> list:
     """Of measure.py's runs: the mean of each score in each part of the network."""
     return [
-        wr.BarPlot(title=f"{measure}, {part}", metrics=[f"{measure}/{part}"], range_x=(0, 1), **BY_NETWORK)
-        for measure in MEASURES
+        wr.BarPlot(title=f"{measure}, {part}", metrics=[f"{measure}/{part}"], range_x=(0, 1), **BY_CURVE)
+        for measure in SCORES
         for part in PARTS
     ]
 

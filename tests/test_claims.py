@@ -6,6 +6,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from conftest import REPOSITORY
 
 from equivariance.analysis.verdicts import (
     Outcome,
@@ -262,6 +264,22 @@ def test_public_networks_are_taken_by_name(tmp_path):
     assert dict(zip(found.model, found.aug, strict=True)) == dict(
         zip(names[:2], ("crop_flip", "cutmix"), strict=True)
     )
+
+
+def test_public_evidence_names_networks_of_the_table():
+    names = yaml.safe_load((REPOSITORY / "equivariance/models/public.yaml").read_text())["networks"]
+    for group in described():
+        for evidence in evidence_of(group):
+            assert evidence.kind == "public" or not evidence.networks
+            assert {evidence.networks[name].get("model", name) for name in evidence.networks} <= set(names)
+
+
+def test_a_network_measured_by_two_experiments_counts_once(tmp_path):
+    (evidence,) = (one for one in evidence_of("similarity") if one.kind == "public")
+    for experiment, model in (("similarity", "resnet44"), ("public_cifar", "akamaster_resnet44")):
+        results = by_activation(0, dict.fromkeys(SCORES, 1), [model])
+        rows.write(tmp_path / experiment / "results.csv", results)
+    assert len(evidence.rows(tmp_path)) == len(results)
 
 
 @pytest.mark.parametrize(("kind", "widths"), [("full", (1, 2, 4, 8)), ("reduced", (1, 2, 4)), ("public", (1, 2))])

@@ -4,28 +4,26 @@ import re
 import runpy
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import REPOSITORY
+from test_claims import REPORTED, shifts
 
-from equivariance.analysis.verdicts import claimed, described, verdicts_of
+from equivariance.analysis.verdicts import KINDS, claimed, described, verdicts_of
 from equivariance.errors import UserError
+from equivariance.models.gaussian import GaussianCNN
 from equivariance.runs import rows
 
 COMMITTED = REPOSITORY / "experiments"
-NUMBERS = [
+PAPERS = [
     f"{letter}{i + 1}" for letter, count in zip("MSACIR", (3, 4, 5, 2, 7, 2), strict=True) for i in range(count)
 ]
-RULES = """
-from equivariance.analysis.verdicts import Verdict, verdict
+NUMBERS = [*PAPERS, *(f"L{i + 1}" for i in range(7))]
 
-def verdicts(results):
-    return [decided(results), Verdict("X1", "Of our own", True, "more | less")]
 
-def decided(results):
-    '''C1: narrower
-    is higher.'''
-    return verdict("C1", None if results.empty else len(results) > 1, f"{len(results)} rows")
-"""
+def script(name):
+    return runpy.run_path(str(REPOSITORY / f"scripts/{name}.py"))
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def pages(tmp_path):
     """A copy of the experiments and of README.md, and the function that writes the pages of it."""
     shutil.copytree(COMMITTED, tmp_path / "experiments")
     shutil.copy(REPOSITORY / "README.md", tmp_path)
-    main = runpy.run_path(str(REPOSITORY / "scripts/claims.py"))["main"]
+    main = script("claims")["main"]
     return tmp_path, lambda name=None: main(name, tmp_path / "experiments", tmp_path / "README.md")
 
 
@@ -47,51 +45,64 @@ def test_the_pages_are_those_of_the_rows(pages):
     assert (copy / "README.md").read_bytes() == (REPOSITORY / "README.md").read_bytes(), "make claims renews it"
 
 
-def test_every_claim_has_a_row_with_a_figure_or_a_command():
-    assert list(claimed()) == NUMBERS
+def test_every_claim_has_a_row_with_a_verdict_for_each_kind_of_evidence():
+    assert [*sorted(claimed())] == sorted(NUMBERS) and list(claimed())[-7:] == NUMBERS[-7:]
     page = (COMMITTED / "README.md").read_text()
-    for number in NUMBERS:
-        (line,) = re.findall(rf"^\| {number} \|.*$", page, re.M)
-        assert claimed()[number].statement in line and claimed()[number].source in line
-        if "**not run**" in line:
-            assert described()[claimed()[number].experiment]["command"] in line
-        else:
-            assert re.search(r"\*\*(not )?reproduced\*\*", line)
-            links = re.findall(r"\]\((\S+\.png)\)", line)
-            assert links and all((COMMITTED / link).exists() for link in links)
+    papers, later = page.split("## Later claims")
+    for number, claim in claimed().items():
+        verdict, *numbers = re.findall(rf"^\| {number} \|.*$", later if claim.later else papers, re.M)
+        assert claim.statement in verdict and claim.source in verdict and "**" in verdict
+        if "**not run**" not in verdict:
+            assert any(re.search(r"\d", line) for line in numbers)
+    assert "reproduced" not in re.sub("reproduces nothing", "", later)
     for link in re.findall(r"\]\(([^)]+)\)", page):
         assert (COMMITTED / link).exists(), link
 
 
-def test_verdicts_follow_rules_and_rows_and_further_experiments_decide_nothing(pages):
+def test_the_first_line_counts_each_kind_apart(pages):
+    copy, write = pages
+    write()
+    first = (copy / "experiments/README.md").read_text().splitlines()[2]
+    assert first.startswith(f"**{len(PAPERS)} claims. Full size: ")
+    full, reduced, public = re.search(
+        r"Full size: (.*?)\. Reduced: (.*?)\. Public networks: (.*?)\.\*", first
+    ).groups()
+    assert sum(map(int, re.findall(r"\d+", full))) == len(PAPERS)
+    assert sum(map(int, re.findall(r"\d+", reduced))) == 7 and sum(map(int, re.findall(r"\d+", public))) == 8
+    assert "reproduced" not in reduced + public
+
+
+def test_new_rows_change_the_pages_and_a_reduced_verdict_is_no_reproduction(pages):
     copy, write = pages
     folder = copy / "experiments"
-    for name in ("capacity", "capacity_small"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir()
-        (folder / name / "claims.py").write_text(RULES)
-    (folder / "capacity/README.md").write_text(
-        "before\n\n| | claim | verdict | ours |\n|---|---|---|---|\n| old |\n\nafter\n"
-    )
-    assert [str(one) for one in verdicts_of("capacity", folder)] == ["not run", "not run", "reproduced"]
-    some = rows.read(COMMITTED / "controlled/results.csv").head(2)
-    rows.write(folder / "capacity_small/results.csv", some)
-    write()
+    image = shifts(REPORTED, "aug", accuracy=0.9)
+    pooled = shifts(REPORTED | {"cutmix": {"middle": 0.1}}, "aug", over="dataset", accuracy=0.9)
+    rows.write(folder / "augmentation_reduced/results.csv", pd.concat([image, pooled]))
+    write("augmentation_reduced")
     page = (folder / "README.md").read_text()
-    assert (
-        "| C1 | Wider means lower, early to late | T Fig. 10, P Fig. 6b | narrower is higher. | **not run** |"
-        in page
-    )
-    further = page[page.index("## Further experiments") :]
-    assert "| C1 | Wider means lower, early to late | **reproduced** | 2 rows |" in further
-    assert "| X1 | Of our own | **reproduced** | more \\| less |" in further
-    table = (folder / "capacity/README.md").read_text()
-    assert table.startswith("before\n\n| |") and table.endswith("|\n\nafter\n") and "| old |" not in table
-    assert "**not run** | 0 rows" in table
-    rows.write(folder / "capacity/results.csv", some.head(1))
-    assert [str(one) for one in verdicts_of("capacity", folder)] == ["not reproduced", "not run", "reproduced"]
-    with pytest.raises(UserError, match=r"NAME=capasity: there is no such experiment; choose .*capacity"):
-        write("capasity")
+    (a4,) = re.findall(r"^\| A4 \| CutMix.*$", page, re.M)
+    assert a4.endswith("| **not run** | **holds** (`image`), **does not hold** (`dataset`) | **not run** |")
+    (a2,) = re.findall(r"^\| A2 \| Random crops.*$", page, re.M)
+    assert "| **holds** | – |" in a2
+    assert "Reduced: 4 holds, 1 holds under one reading, 2 not run" in page
+    own = (folder / "augmentation_reduced/README.md").read_text()
+    assert "reduced: **holds**" in own and "| crop | 90.00 %, 90.00 %, 90.00 % | 90.00 ± 0.00 % |" in own
+    assert "A1, A2, A3, A5 holds; A4 holds under one reading" in (copy / "README.md").read_text()
+
+
+def test_verdicts_of_an_experiment_are_printed(pages, capsys):
+    _, write = pages
+    write("controlled")
+    assert "| M2 | Two random feature maps" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no claim is decided by its rows; choose similarity"):
+        write("symmetri")
+
+
+def test_only_declared_rules_decide(pages):
+    copy, _ = pages
+    (copy / "experiments/capacity/claims.py").write_text("RULE = 1\n")
+    with pytest.raises(UserError, match="declares no RULES"):
+        verdicts_of("capacity", copy / "experiments")
 
 
 def test_figures_are_drawn_from_rows_to_the_same_bytes(tmp_path, capsys):
@@ -103,10 +114,10 @@ def test_figures_are_drawn_from_rows_to_the_same_bytes(tmp_path, capsys):
     drawn = sorted([*copy.glob("*/*.svg"), *copy.glob("*/*.png")])
     for figure in drawn:
         figure.unlink()
-    (copy / "later").mkdir()
-    (copy / "later/figure.py").write_text("def main():\n    open('no rows.csv')\n")
-    runpy.run_path(str(REPOSITORY / "scripts/figures.py"))["main"](folder=copy)
-    assert "not drawn: later/figure.py" in capsys.readouterr().out
+    (copy / "later_on").mkdir()
+    (copy / "later_on/figure.py").write_text("def main():\n    open('no rows.csv')\n")
+    script("figures")["main"](folder=copy)
+    assert "not drawn: later_on" in capsys.readouterr().out
     for figure in drawn:
         committed = COMMITTED / figure.relative_to(copy)
         made_by = re.search(r"Matplotlib v([\d.]+)", committed.with_suffix(".svg").read_text())[1]
@@ -114,13 +125,52 @@ def test_figures_are_drawn_from_rows_to_the_same_bytes(tmp_path, capsys):
             assert figure.read_bytes() == committed.read_bytes(), f"{committed.name}: make figures redraws it"
         else:
             assert figure.stat().st_size > 5000
+    assert {each.relative_to(copy) for each in [*copy.glob("*/*.png")]} == {
+        each.relative_to(COMMITTED) for each in COMMITTED.glob("*/*.png")
+    }
+
+
+def test_an_experiment_without_figure_code_gets_the_comparison(tmp_path, capsys):
+    rows.write(tmp_path / "mine/results.csv", rows.read(COMMITTED / "controlled/results.csv"))
+    main = script("figures")["main"]
+    main("mine", tmp_path)
+    assert "comparison of all networks" in capsys.readouterr().out
+    assert (tmp_path / "mine/figure.png").stat().st_size > 5000
+    with pytest.raises(UserError, match="there is no figure of it; choose mine"):
+        main("other", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["claims", "collect", "compare", "figures", "leaderboard", "report", "dashboard"])
+def test_scripts_answer_help(name, run):
+    result = run(f"scripts/{name}.py", "--help")
+    assert result.code == 0 and f"scripts/{name}.py" in result.out and "NAME=--help" not in result.error
+
+
+def test_figures_of_made_up_reduced_rows(tmp_path, capsys):
+    main = runpy.run_path(str(COMMITTED / "augmentation_reduced/figure.py"))["main"]
+    main(tmp_path)
+    assert "no rows yet" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    last = shifts(REPORTED, "aug").assign(epoch=20, epochs=20)
+    start = last.assign(epoch=0, value=0.1)
+    rows.write(tmp_path / "results.csv", pd.concat([start, last.assign(epoch=5), last]))
+    main(tmp_path)
+    assert {file.stem for file in tmp_path.glob("*.png")} == {"figure", "shifts", "dips", "epochs"}
+
+
+def test_the_filters_drawn_are_those_of_the_networks():
+    filters = runpy.run_path(str(COMMITTED / "controlled/figure.py"))["filters"]
+    for corner in ("whole", "cut"):
+        of_network = GaussianCNN(1, 1, corner).blocks[0][0].weight[:, 0].detach().numpy()
+        np.testing.assert_allclose(np.stack(filters(corner)), of_network, atol=1e-7)
 
 
 def test_the_report_needs_nothing_but_itself(tmp_path):
-    runpy.run_path(str(REPOSITORY / "scripts/report.py"))["main"](str(tmp_path / "report.html"))
+    script("report")["main"](str(tmp_path / "report.html"))
     page = (tmp_path / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#|https://)', page) and "<script" not in page
-    assert re.findall(r"<tr><td>(\w\d)</td><td>", page)[: len(NUMBERS)] == NUMBERS
+    assert sorted(re.findall(r"<tr><td>(\w\d)</td><td>", page)[: len(NUMBERS)]) == sorted(NUMBERS)
+    for kind in KINDS:
+        assert f"<th>{kind}</th>" in page
     for link in re.findall(r'href="#([^"]+)"', page):
         assert f'id="{link}"' in page
     pictures = re.findall(
@@ -136,3 +186,16 @@ def test_the_report_needs_nothing_but_itself(tmp_path):
         "weight_decay: 0.0005",
     ):
         assert value in page
+
+
+def test_a_missing_picture_or_a_script_does_not_enter_the_report(tmp_path, monkeypatch):
+    from equivariance.analysis import jobs
+
+    (tmp_path / "mine").mkdir()
+    text = "# Mine\n\n![one](missing.png)\n\n![two](../../secret.svg)\n\n<script>alert(1)</script>\n\n<img src=x>\n"
+    (tmp_path / "mine/README.md").write_text(text)
+    monkeypatch.setattr(jobs, "FOLDER", tmp_path)
+    section = script("report")["section"]("mine")
+    assert "(no picture missing.png)" in section["html"] and "(no picture ../../secret.svg)" in section["html"]
+    assert "<script" not in section["html"] and "<img" not in section["html"]
+    assert section["title"] == "Mine" and described()

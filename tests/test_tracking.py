@@ -15,10 +15,12 @@ from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from equivariance.analysis import jobs as experiments
 from equivariance.analysis.verdicts import described
 from equivariance.checkout import CONF
 from equivariance.errors import UserError
 from equivariance.runs import tracking
+from equivariance.runs.tracking import flat
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1", "wandb.mode=offline")
 
@@ -51,6 +53,7 @@ def test_a_sweep_of_seeds_and_a_measurement_read_back(run, tmp_path):
     assert len({one["run_id"] for one in started}) == 3
     assert {(one["run_group"], one["job_type"]) for one in started} == {("none", "train")}
     assert all({"dataset", "recipe", "provenance"} <= set(config) for config in configs)
+    assert {config["curve"] for config in configs} == {configs[0]["curve"]}  # seeds are one curve
     for found, config in zip(runs, configs, strict=True):
         metrics = pd.read_csv(tmp_path / f"runs/digits6/cnn7/none/seed{config['seed']}/metrics.csv")
         assert history(found)[["epoch", "accuracy"]].round(6).equals(metrics[["epoch", "accuracy"]].round(6))
@@ -86,6 +89,8 @@ def test_dashboard_offline_writes_what_it_would_send(tmp_path, capsys, monkeypat
     workspace = sent["workspace"]
     assert (workspace["entity"], workspace["project"]) == ("us", "mine")
     panels = [p for s in workspace["spec"]["section"]["panelBankConfig"]["sections"] for p in s["panels"]]
+    grouped = [p["config"]["groupBy"] for p in panels if p["viewType"] in ("Run History Line Plot", "Bar Chart")]
+    assert grouped and set(grouped) == {"curve.value"}
     shown = json.dumps(panels)
     for key in ("train_loss", "layer", "equivariance chance", "equivariance/late", "invariance/final"):
         assert f'"{key}"' in shown or f":{key}" in shown, key
@@ -101,6 +106,13 @@ def test_dashboard_offline_writes_what_it_would_send(tmp_path, capsys, monkeypat
         text = json.dumps(report, ensure_ascii=False)
         assert about["command"] in text and f'"value": "{name}"' in text
         assert all(f"| {number} |" in text for number in about["claims"])
+
+
+def test_whatever_an_experiment_varies_is_a_curve_of_its_own():
+    for name, count in {"symmetry": 6, "augmentation": 10, "capacity": 8, "accuracy_cifar": 4}.items():
+        given = ("weights_dir=/nowhere",) if name == "accuracy_cifar" else ()
+        jobs = experiments.jobs(name, "measure", given)
+        assert len({flat(cfg)["curve"] for cfg in jobs}) == count, name
 
 
 def test_the_sweep_names_what_train_py_takes():

@@ -94,9 +94,14 @@ class Evidence:
         if not self.networks:
             return table
         table = table[table.model.isin(self.networks)]
-        for column in {column for columns in self.networks.values() for column in columns}:
-            table = table.assign(**{column: [self.networks[model].get(column) for model in table.model]})
-        return table
+        # other columns first: the networks go by their old names until then
+        columns = {column for columns in self.networks.values() for column in columns}
+        for column in sorted(columns, key="model".__eq__):
+            known = [self.networks[model].get(column) for model in table.model]
+            if column == "model":  # another name for a network
+                known = [new or old for new, old in zip(known, table.model, strict=True)]
+            table = table.assign(**{column: known})
+        return table.drop_duplicates(rows.KEY, keep="last")
 
     @property
     def group_by(self) -> str:

@@ -108,6 +108,22 @@ def tracked(
     tracker.finish(0)
 
 
+def flat(cfg: DictConfig) -> dict[str, Any]:
+    """What experiments vary, as plain keys to group by; `curve` joins them and names a mean over seeds."""
+    varied = {
+        "data": cfg.dataset.name,
+        "network": cfg.model.name,
+        "augmentation": cfg.aug.name,
+        "width": cfg.model.get("width"),
+        "trained": cfg.measure.trained,
+        "measured": cfg.measure.name,
+        "over": cfg.measure.get("over"),
+    }
+    trained = "trained" if cfg.measure.trained else "untrained"
+    words = [varied["data"], varied["network"], varied["augmentation"], trained, varied["measured"], varied["over"]]
+    return varied | {"curve": ", ".join(filter(None, words))}
+
+
 def mode_of(cfg: DictConfig) -> str:
     """online, offline or disabled; auto is online where somebody is logged in.
 
@@ -141,7 +157,7 @@ def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, wandb_id: st
             name=f"{job_type} {inside}",
             id=wandb_id,
             resume="allow",
-            config=plain(cfg) | {"provenance": provenance},
+            config=plain(cfg) | flat(cfg) | {"provenance": provenance},
             dir=cfg.runs_dir,
             mode=cast(Literal["online", "offline"], mode),
         )
