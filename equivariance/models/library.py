@@ -49,7 +49,7 @@ def timm_network(
     """`timm.create_model`; channels and classes are the architecture's own unless given.
 
     Args:
-        architecture: timm's name of it, `hf-hub:OWNER/NAME` or `local-dir:FOLDER`.
+        architecture: timm's name of it or `hf-hub:OWNER/NAME`.
 
     Raises:
         UserError: timm has no such network, or cannot get its weights.
@@ -181,10 +181,8 @@ def _timm_config(architecture: str) -> dict[str, Any]:
         UserError: there is no such network, or the description on the hub cannot be read.
     """
     source, _, name = architecture.partition(":")
-    if source in ("hf-hub", "hf_hub", "local-dir") and name:
+    if source == "hf-hub" and name:
         try:
-            if source == "local-dir":
-                return timm.models.load_model_config_from_path(name)[0]
             return timm.models.load_model_config_from_hf(name)[0]
         except Exception as error:  # whatever the hub's client, or a damaged file, raises
             raise _no_weights(architecture, _hub_folder(architecture), "another network", error) from error
@@ -196,8 +194,6 @@ def _timm_config(architecture: str) -> dict[str, Any]:
 def _hub_folder(architecture: str) -> Path:
     """Where the hub's client keeps the files of a network."""
     source, _, name = architecture.rpartition(":")
-    if source == "local-dir":
-        return Path(name)
     hub = name.partition("@")[0] if source else timm.get_pretrained_cfg(architecture).hf_hub_id or architecture
     return Path(constants.HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
 
