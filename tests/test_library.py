@@ -300,7 +300,13 @@ def test_a_network_of_the_hub_is_built_as_its_description_says(tmp_path, monkeyp
     snapshot = tmp_path / "models--me--net/snapshots/abc"
     snapshot.mkdir(parents=True)
     save_file(theirs.state_dict(), snapshot / "model.safetensors")
-    fixed = {"input_size": [3, 160, 160], "mean": [0.4] * 3, "std": [0.3] * 3, "num_classes": 7}
+    fixed = {
+        "input_size": [3, 160, 160],
+        "mean": [0.4] * 3,
+        "std": [0.3] * 3,
+        "num_classes": 7,
+        "fixed_input_size": True,
+    }
     description = {"architecture": "test_vit", "num_classes": 7, "pretrained_cfg": fixed}
     (snapshot / "config.json").write_text(json.dumps(description))
     (tmp_path / "models--me--net/refs").mkdir()

@@ -195,9 +195,8 @@ def test_the_presets_are_the_table_of_published_networks():
         wanted = public.preprocessing(name)
         assert len(public.classes(name)) == (10 if row["dataset"] == "cifar10" else 1000) and len(wanted.mean) == 3
     for name in ("akamaster_resnet20", "zskt_wrn_16_2", "mobilenet_v1_0.25_128", "squeezenet1_1"):
-        cfg = OmegaConf.merge(
-            OmegaConf.load(CONF / "model/public.yaml"), {"network": name, "weights_dir": "nowhere"}
-        )
+        given = {"name": name, "network": name, "weights_dir": "nowhere", "published": None}
+        cfg = OmegaConf.merge(OmegaConf.load(CONF / "model/public.yaml"), given)
         assert models.brings_weights(cfg) and not models.brings_weights(models.untrained(cfg))
         shape = (3, *public.preprocessing(name).size)
         model = models.build(models.untrained(cfg), shape, 0).eval()

@@ -16,8 +16,8 @@ from equivariance.errors import UserError
 ENDINGS = (".pt", ".pth", ".th", ".bin", ".safetensors")
 FORMATS = "a state dict as .safetensors, or .pt, .pth, .th of torch.save(model.state_dict(), FILE)"
 PREFERRED = ("state_dict", "model")  # where a checkpoint holds several state dicts
-# What checkpoints hold beside tensors: options, numbers of NumPy, paths. Nothing of them is imported or called: each is
-# read as an `_Ignored`, or an empty dictionary.
+# What checkpoints hold beside tensors: options, numbers of NumPy, paths. Nothing of them is imported or called;
+# each is read as an `_Ignored` or an empty dictionary.
 HARMLESS = (
     "argparse.Namespace",
     "numpy.core.multiarray.scalar",
