@@ -24,7 +24,6 @@ from joblib import cpu_count
 from omegaconf import DictConfig
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import models
 from equivariance.checkout import CONF
 from equivariance.data import datasets as data

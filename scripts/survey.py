@@ -17,7 +17,6 @@ right.)
 
 import argparse
 import io
-import sys
 import tempfile
 import time
 import warnings
@@ -32,7 +31,6 @@ import torchvision
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import models
 from equivariance.checkout import CONF
 from equivariance.data import datasets as data

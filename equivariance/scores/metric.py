@@ -25,7 +25,7 @@ from equivariance.scores.statistics import (
     neighbours,
     paired,
 )
-from equivariance.scores.transforms import Transformation
+from equivariance.scores.transforms import Transformation, preparation
 
 CPU_PIXELS = 2**23  # of a batch with all its copies
 MEMORY = 4 * 2**30  # bytes of the statistics of all blocks
@@ -87,6 +87,7 @@ class Measurement:
         labels: Tensor | None = None,
     ):
         self.model, self.transforms, self.similarity = model, transforms, similarity
+        self.prepare = preparation(transforms)
         self.layers = {layer.name: layer for layer in layers}
         blocks = max(1, min(blocks, count // 2))
         self.bounds = [*(2 * (count * block // (2 * blocks)) for block in range(blocks)), count]
@@ -96,7 +97,7 @@ class Measurement:
         self.blocks = [self._empty() for _ in range(blocks)]
         self.reached = dict.fromkeys(self.layers, 0)
 
-    def _empty(self) -> dict[tuple[str, int | str], PairStatistics]:
+    def _empty(self) -> dict[tuple[str, float | str], PairStatistics]:
         kind = STATISTICS[self.similarity]
         return {
             (name, transform.element): kind(layer.channels, self.device)
@@ -120,6 +121,7 @@ class Measurement:
         A pass that runs out of memory half way may be repeated with fewer images: `reached` says which layers
         have had them.
         """
+        images = self.prepare(images)
         orbit = torch.cat([images, *(transform.act(images) for transform in self.transforms)])
         block = self.blocks[sum(bound <= self.done for bound in self.bounds) - 1]
 

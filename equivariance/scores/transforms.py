@@ -5,7 +5,7 @@ images it is defined on), `act` (T_g x on images) and `align`. A set G of them i
 a class here, and a file in conf/measure/ that names a function which returns the list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -18,10 +18,14 @@ from equivariance.errors import UserError
 
 
 class Transformation(Protocol):
-    """One element g of a finite set of transformations."""
+    """One element g of a finite set of transformations.
+
+    One that is measured on changed images, such as discs of them, has an attribute `prepare` besides: a function
+    of images (n, c, h, w) that the originals and, before `act`, the copies go through; see `preparation`.
+    """
 
     name: str
-    element: int | str
+    element: float | str
 
     def check(self, height: int, width: int) -> None:
         """Refuse images on which g is not defined.
@@ -47,6 +51,18 @@ class Transformation(Protocol):
         Returns:
             Two maps of equal shape that hold the positions defined on both sides; None where there are none.
         """
+
+
+def preparation(transforms: Sequence[Transformation]) -> Callable[[Tensor], Tensor]:
+    """What all images go through before they are measured and transformed: nothing, for most transformations.
+
+    Raises:
+        UserError: the transformations do not agree on it.
+    """
+    found = {getattr(g, "prepare", None) for g in transforms}
+    if len(found) > 1:
+        raise UserError("these transformations need different images (a disc of them, or all): measure them apart")
+    return found.pop() if found and None not in found else lambda images: images
 
 
 @dataclass(frozen=True)
