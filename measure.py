@@ -21,7 +21,7 @@ from equivariance.cli import entrypoint, recorded, stoppable
 from equivariance.data import datasets as data
 from equivariance.data.image_files import Stream
 from equivariance.errors import UserError
-from equivariance.layers.find import survey, table
+from equivariance.layers.find import find_layers
 from equivariance.models import weights
 from equivariance.progress import progress
 from equivariance.runs import results, rows
@@ -101,9 +101,9 @@ def measure(cfg: DictConfig, process: Processes) -> None:
                 print(f"{folder} is complete:\n{rows.summary(rows.read(previous))}")
             return
         image = images.normalise(images.pixels[0].to(hardware.device))
-        layers, left_out = survey(model, image, patterns(cfg.measure.layers))
-        layers, too_wide = affordable_layers(layers, len(transforms))
-        left_out |= too_wide
+        found = find_layers(model, image, patterns(cfg.measure.layers))
+        layers, too_wide = affordable_layers(found, len(transforms))
+        left_out = found.left_out | too_wide
         classified = layers[-1].part == "final" and models.predicts_dataset_classes(
             cfg.model, images.classes, layers[-1].channels
         )
@@ -193,7 +193,10 @@ def show_layers(cfg: DictConfig, hardware: Hardware) -> None:
         shape, classes = images.pixels.shape[1:], images.num_classes
     model = hardware.place(models.build(models.untrained(cfg.model), shape, classes)).eval()
     image = torch.zeros(shape, device=hardware.device)
-    print(table(*survey(model, image, patterns(cfg.measure.layers))))
+    layers = find_layers(model, image, patterns(cfg.measure.layers))
+    print(layers)
+    if layers.left_out:
+        print("measure.layers=[NAME,..] measures other layers than these")
 
 
 def patterns(given: str | list[str] | None) -> list[str] | None:

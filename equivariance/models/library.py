@@ -55,7 +55,7 @@ def timm_network(
         UserError: timm has no such network, or cannot get its weights.
     """
     _timm_config(architecture)
-    changes = {"in_chans": in_channels, "num_classes": num_classes}
+    changes: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
     changes = {key: value for key, value in changes.items() if value is not None}
     try:
         return timm.create_model(architecture, pretrained=pretrained, **changes)
@@ -188,13 +188,17 @@ def _timm_config(architecture: str) -> dict[str, Any]:
             raise _no_weights(architecture, _hub_folder(architecture), "another network", error) from error
     if not timm.is_model(architecture):
         raise _unknown("timm", architecture, timm.list_models())
-    return timm.get_pretrained_cfg(architecture).to_dict()
+    return _described(architecture).to_dict()
+
+
+def _described(architecture: str) -> Any:
+    return timm.get_pretrained_cfg(architecture)
 
 
 def _hub_folder(architecture: str) -> Path:
     """Where the hub's client keeps the files of a network."""
     source, _, name = architecture.rpartition(":")
-    hub = name.partition("@")[0] if source else timm.get_pretrained_cfg(architecture).hf_hub_id or architecture
+    hub = name.partition("@")[0] if source else _described(architecture).hf_hub_id or architecture
     return Path(constants.HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
 
 

@@ -76,7 +76,7 @@ def load(model: nn.Module, file: str | Path, key: str | None = None) -> None:
     """
     state, names = read(file, key), set(model.state_dict())
     if hasattr(model, "our_names") and not any(name.endswith(min(names)) for name in state):
-        state = model.our_names({name.removeprefix("module."): value for name, value in state.items()})
+        state = model.our_names({name.removeprefix("module."): state[name] for name in state})  # type: ignore[operator]
     state = _without_prefix(state, names, file)
     _check(model, state, file)
     model.load_state_dict(state)
@@ -134,7 +134,9 @@ def _content(file: str | Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        known = [(_Ignored, name) for name in HARMLESS] + [(_Dictionary, name) for name in HARMLESS_DICTIONARIES]
+        known: Any = [(_Ignored, name) for name in HARMLESS] + [
+            (_Dictionary, name) for name in HARMLESS_DICTIONARIES
+        ]
         with torch.serialization.safe_globals(known):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
