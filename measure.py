@@ -44,7 +44,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     if subject is None:  # a dry run, which has printed the layers
         return
     folder, model, images = measurement_folder(cfg), subject.model, subject.images
-    config = measurement_config(cfg, subject.network, **subject.digests())
+    config = measurement_config(cfg, subject.network, **subject.identity())
     with Run(folder).only_process() if process.first else nullcontext(), stoppable() as stop:
         if previous := results.finished(folder, config):
             if process.first:

@@ -19,7 +19,7 @@ from equivariance.data import datasets
 from equivariance.data.datasets import Images
 from equivariance.data.image_files import Stream
 from equivariance.errors import UserError
-from equivariance.layers.find import survey, table
+from equivariance.layers.find import find_layers
 from equivariance.models import weights
 from equivariance.models.computation import computation_digest
 from equivariance.runs import results, rows
@@ -109,9 +109,10 @@ class Subject:
         """One normalised image, (1, c, h, w)."""
         return self.images.normalise(self.images.pixels[:1].to(self.hardware.device))
 
-    def digests(self) -> dict[str, str]:
-        """What identifies the images, the weights and the computation of the network."""
+    def identity(self) -> dict[str, Any]:
+        """What identifies the images, how they are normalised, the weights, and what the network computes."""
         return {
+            "normalisation": {key: list(self.cfg.dataset[key]) for key in ("mean", "std")},
             "images": self.images.digest(self.chosen),
             "weights": weights.digest(self.model),
             "computation": computation_digest(self.model, tuple(self.images.pixels.shape[1:])),
@@ -233,7 +234,7 @@ def layer_table(cfg: DictConfig, hardware: Hardware, patterns: list[str] | None)
         images = datasets.load(cfg.dataset, "held_out", decode=False)
         shape, classes = tuple(images.pixels.shape[1:]), images.num_classes
     model = hardware.place(models.build(models.untrained(cfg.model), shape, classes)).eval()
-    return table(*survey(model, torch.zeros(shape, device=hardware.device), patterns))
+    return str(find_layers(model, torch.zeros(shape, device=hardware.device), patterns))
 
 
 def module_patterns(given: Any) -> list[str] | None:

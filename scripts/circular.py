@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from equivariance.layers.find import Layer, survey
+from equivariance.layers.find import Layer, find_layers
 from equivariance.scores.metric import Equivariance, affordable_layers
 from equivariance.scores.transforms import Shift, Transformation
 
@@ -62,7 +62,7 @@ def shifted(model: nn.Module, layers: Sequence[Layer], pixels: Tensor, step: int
     shift = Shift(step, direction="horizontal", border="circular")
     try:
         with Circular("replicate"):  # padding that is known to keep axes what they are
-            found, _ = affordable_layers(survey(twin, pixels[0])[0], TURNS)
+            found, _ = affordable_layers(find_layers(twin, pixels), TURNS)
         if [layer.name for layer in found] != [layer.name for layer in layers]:
             return {"circular": float("nan"), "circular_why": "other layers with circular borders"}
         for dtype in (torch.float32, torch.float64):

@@ -35,7 +35,7 @@ from equivariance import models
 from equivariance.checkout import CONF
 from equivariance.data import datasets as data
 from equivariance.errors import UserError
-from equivariance.layers.find import Layer, survey
+from equivariance.layers.find import Layer, find_layers
 from equivariance.runs.atomic import write_atomic
 from equivariance.scores.metric import affordable_layers
 from equivariance.scores.transforms import Shift, quarter_turns
@@ -164,9 +164,9 @@ def measured(cfg: DictConfig) -> dict:
     height, width = pixels.shape[2:]
     torch.manual_seed(cfg.seed)
     model = models.build(models.untrained(cfg.model), pixels.shape[1:], images.num_classes).eval()
-    layers, left_out = survey(model, pixels[0])
-    layers, too_wide = affordable_layers(layers, TURNS)
-    left_out |= too_wide
+    found_layers = find_layers(model, pixels)
+    layers, too_wide = affordable_layers(found_layers, TURNS)
+    left_out = found_layers.left_out | too_wide
     maps = [layer for layer in layers if layer.part not in ("pool", "final")]
     row = {
         "size": f"{height}x{width}",

@@ -180,16 +180,16 @@ def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[s
     return config | {"seed": cfg.seed, "precision": precision, "data": data_digest}
 
 
-def measurement_config(cfg: DictConfig, network: DictConfig, **digests: str) -> dict[str, Any]:
+def measurement_config(cfg: DictConfig, network: DictConfig, **identity: Any) -> dict[str, Any]:
     """All that decides a measurement's rows, as plain values.
 
     Args:
         network: the configuration group `model`, as the network was built.
-        digests: of the images, the weights and what the network computes.
+        identity: of the images, the weights and what the network computes.
     """
     model, measure = (OmegaConf.to_container(node, resolve=True) for node in (network, cfg.measure))
     given = {key: value for key, value in model.items() if key not in ORIGINS}
-    return {"model": given, "measure": {key: measure[key] for key in SCORING}} | digests
+    return {"model": given, "measure": {key: measure[key] for key in SCORING}} | identity
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:

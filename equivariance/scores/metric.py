@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
-from equivariance.layers.find import Layer, survey, tap
+from equivariance.layers.find import Layer, find_layers, tap
 from equivariance.names import OVER, SCORES, SIMILARITIES
 from equivariance.progress import progress as progress_bar
 from equivariance.scores.channel_matching import partners
@@ -164,8 +164,8 @@ class Equivariance:
         if layers is not None and all(isinstance(layer, Layer) for layer in layers):
             found, self.left_out = list(layers), {}
         else:
-            with evaluating(model):
-                found, self.left_out = survey(model, image, layers)
+            found = find_layers(model, image, layers)
+            self.left_out = dict(found.left_out)
         found, too_wide = affordable_layers(found, len(self.transforms) * len(readings))
         self.left_out |= too_wide
         self.layers = {layer.name: layer for layer in found}
