@@ -7,22 +7,23 @@ PYTHON ?= .venv/bin/python
 help:        ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-setup: $(if $(filter .venv/bin/python,$(PYTHON)),.venv/ready) ## create .venv and install the requirements, if missing
+setup: $(if $(filter .venv/bin/python,$(PYTHON)),.venv/ready) ## create .venv and install this checkout in it, if missing
 
-.venv/ready: requirements.txt
+.venv/ready: pyproject.toml requirements.txt
 	@command -v python3 >/dev/null || { echo "python3 is needed: install Python 3.11 or later"; exit 1; }
 	test -x .venv/bin/python || python3 -m venv .venv
-	@echo "installing the requirements into .venv: 1 to 5 minutes, most of it PyTorch"
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo "installing into .venv: 1 to 5 minutes, most of it PyTorch"
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
 quickstart: setup  ## train on embedded handwritten digits, measure rotation equivariance, draw it
 	$(PYTHON) train.py experiment=quickstart
 	$(PYTHON) measure.py experiment=quickstart
 
-test: setup        ## check the formatting, lint, run all tests
+test: setup        ## check formatting, lint and types, run all tests
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest
 
 format: setup      ## format the code and mend what the linter can
@@ -30,16 +31,16 @@ format: setup      ## format the code and mend what the linter can
 	$(PYTHON) -m ruff check --fix .
 
 collect: setup     ## gather the rows of experiment NAME from runs/ into experiments/NAME/results.csv
-	$(PYTHON) scripts/collect.py $(NAME)
+	$(PYTHON) scripts/collect.py $${NAME:+"$$NAME"}
 
 figures: setup     ## redraw all figures from the committed rows; `make figure NAME=..`: those of one experiment
 	$(PYTHON) scripts/figures.py
 
 figure: setup
-	$(PYTHON) scripts/figures.py $(NAME)
+	$(PYTHON) scripts/figures.py $${NAME:+"$$NAME"}
 
 claims: setup      ## verdicts from the committed rows into experiments/README.md; NAME=..: print those of one
-	$(PYTHON) scripts/claims.py $(NAME)
+	$(PYTHON) scripts/claims.py $${NAME:+"$$NAME"}
 
 report: setup      ## one HTML page to hand on, report.html: figures, verdicts, settings, provenance
 	$(PYTHON) scripts/report.py
@@ -50,4 +51,4 @@ bench: setup       ## time training steps and measurements against the plain way
 	$(PYTHON) scripts/bench_images.py
 
 clean:             ## remove the environment and caches; runs and data stay
-	rm -rf .venv .pytest_cache .ruff_cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build equivariance.egg-info

@@ -55,8 +55,8 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         raise UserError(f"measure.similarity={cfg.measure.similarity}: choose {', '.join(STATISTICS)}")
     hardware = Hardware.for_measuring(**cfg.hardware)
     run = Run(Path(cfg.run_dir))
+    cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=print if process.first else None)
     folder = measurement_folder(cfg)
-    cfg.dataset = models.prepare(cfg.dataset, cfg.model)
     transforms = instantiate(cfg.measure.transform, _convert_="all")
     if cfg.measure.dry_run:
         show_layers(cfg, hardware)
@@ -70,7 +70,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
 
     torch.manual_seed(cfg.seed)
     network = cfg.model if cfg.measure.trained else models.untrained(cfg.model)
-    model = hardware.place(models.build(network, images)).eval()
+    model = hardware.place(models.build(network, images.pixels.shape[1:], images.num_classes)).eval()
     published = models.brings_weights(network)
     if published:
         made = {"epoch": None, "epochs": None, "aug": None}  # the weights do not say
@@ -80,12 +80,18 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         "model": OmegaConf.to_container(network, resolve=True),
         "measure": OmegaConf.to_container(cfg.measure, resolve=True),
         "images": images.digest(chosen),
+        "normalisation": {key: list(cfg.dataset[key]) for key in ("mean", "std")},
         "weights": weights.digest(model),
     }
     provenance = {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware.name}
     for key in ("batch_size", "dry_run", "whole_accuracy", "epoch"):  # no influence on the scores
         del config["measure"][key]
-    for key in ("weights", "published"):  # where they lay, their digest says what they are; what others found
+    for key in (
+        "weights",
+        "weights_key",
+        "weights_dir",
+        "published",
+    ):  # where they lay, their digest says what they are; what others found
         config["model"].pop(key, None)
     images = images.to(hardware.device)
 
@@ -98,7 +104,9 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         layers, left_out = survey(model, image, patterns(cfg.measure.layers))
         layers, too_wide = affordable_layers(layers, len(transforms))
         left_out |= too_wide
-        classified = layers[-1].part == "final" and models.knows(cfg.model, images, layers[-1].channels)
+        classified = layers[-1].part == "final" and models.predicts_dataset_classes(
+            cfg.model, images.classes, layers[-1].channels
+        )
         if left_out and process.first:
             print(f"{len(layers)} layers; left out: {', '.join(left_out)} (measure.dry_run=true says why)")
             print("".join(f"left out: {name}: {reason}\n" for name, reason in too_wide.items()), end="")
@@ -179,9 +187,12 @@ def measure(cfg: DictConfig, process: Processes) -> None:
 
 def show_layers(cfg: DictConfig, hardware: Hardware) -> None:
     """Print the layers that would be measured; neither weights nor, for a library's network, data are needed."""
-    images = models.blank_images(cfg.dataset, cfg.model) or data.load(cfg.dataset, "held_out")
-    model = hardware.place(models.build(models.untrained(cfg.model), images)).eval()
-    image = images.normalise(images.pixels[0]).to(hardware.device)
+    shape, classes = models.input_shape(cfg.dataset, cfg.model), 1
+    if shape is None:
+        images = data.load(cfg.dataset, "held_out", decode=False)
+        shape, classes = images.pixels.shape[1:], images.num_classes
+    model = hardware.place(models.build(models.untrained(cfg.model), shape, classes)).eval()
+    image = torch.zeros(shape, device=hardware.device)
     print(table(*survey(model, image, patterns(cfg.measure.layers))))
 
 

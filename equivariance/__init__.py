@@ -1,1 +1,57 @@
-"""Learned equivariance: how much of a network's response to shifts and rotations is learned."""
+"""Learned equivariance: how much of a network's response to shifts and rotations is learned.
+
+    import equivariance as eq
+
+    table = eq.measure(model, images, eq.rotations())
+    eq.plot_depth(table)
+
+A name is imported when it is first used, so that `import equivariance` alone loads neither PyTorch nor Matplotlib.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from equivariance.analysis.plots import plot_depth
+    from equivariance.errors import UserError
+    from equivariance.layers.find import find_layers, layer_table
+    from equivariance.scores.metric import Equivariance, measure
+    from equivariance.scores.transforms import dihedral, mirrors, rotations, shifts
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "Equivariance",
+    "UserError",
+    "dihedral",
+    "find_layers",
+    "layer_table",
+    "measure",
+    "mirrors",
+    "plot_depth",
+    "rotations",
+    "shifts",
+]
+
+_HOME = {  # of each public name; the imports above tell type checkers the same
+    "Equivariance": "scores.metric",
+    "UserError": "errors",
+    "dihedral": "scores.transforms",
+    "find_layers": "layers.find",
+    "layer_table": "layers.find",
+    "measure": "scores.metric",
+    "mirrors": "scores.transforms",
+    "plot_depth": "analysis.plots",
+    "rotations": "scores.transforms",
+    "shifts": "scores.transforms",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

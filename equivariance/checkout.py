@@ -1,7 +1,8 @@
 """Where this checkout lies, for the entry points and scripts that read its configuration and experiments."""
 
-from pathlib import Path
+from equivariance.config import REPOSITORY  # which registers what conf/ refers to
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+__all__ = ["CONF", "EXPERIMENTS", "REPOSITORY"]
+
 CONF = REPOSITORY / "conf"
 EXPERIMENTS = REPOSITORY / "experiments"

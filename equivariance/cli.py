@@ -1,4 +1,8 @@
-"""The frame of entrypoints and scripts: Hydra, errors of one line, exit codes, and a stop that loses nothing."""
+"""Hydra entry point: errors in one line, exit codes, progress, graceful interruption.
+
+The module loads no PyTorch. An entry point imports what is heavy inside its task, so that `--help`, `--cfg job` and
+a misspelt key are answered at once.
+"""
 
 import difflib
 import functools
@@ -10,7 +14,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from types import FrameType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,26 +26,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from equivariance import progress
-from equivariance.checkout import CONF, REPOSITORY
+from equivariance.checkout import CONF
+from equivariance.config import SCHEMA, experiment, needs
 from equivariance.errors import UserError
 from equivariance.runs.atomic import write_whole
 
+__all__ = ["FAILED", "command_line", "entrypoint", "experiment", "one_line", "recorded", "stoppable"]
+
 FAILED = "failed.txt"  # in the folder of a measurement that failed in a sweep over many networks
 EXPECTED = (UserError, HydraException, OmegaConfBaseException)
-
-# Paths and sweeps in conf/ that depend on where the repository lies and on which entrypoint reads them.
-OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
-OmegaConf.register_new_resolver("measuring", lambda job, yes, no: yes if job == "measure" else no, replace=True)
-
-
-def _timm_models(models: str | list[str], pretrained: bool) -> str:
-    """The values of a sweep over these networks, see `models.library.select`."""
-    from equivariance.models.library import select  # here, as importing timm takes a second
-
-    return ",".join(select(models, pretrained))
-
-
-OmegaConf.register_new_resolver("timm_models", _timm_models, replace=True)
+GROUPS = ("dataset", "model", "aug", "recipe", "measure")
+PATHS = ("data_dir", "runs_dir", "run_dir")
 
 
 def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -53,12 +50,7 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
     @functools.wraps(task)
     def checked(cfg: DictConfig) -> None:
         try:
-            missing = sorted(OmegaConf.missing_keys(cfg))
-            if missing:
-                values = " ".join(f"{key}=VALUE" for key in missing)
-                raise UserError(f"no value for {', '.join(missing)}: give {values}")
-            if not isinstance(cfg.seed, int) or cfg.seed < 0:
-                raise UserError(f"seed={cfg.seed}: needs a whole number from 0 on")
+            check(cfg)
             progress.shared_terminal = "BasicLauncher" not in HydraConfig.get().launcher._target_
             task(cfg)
         except Exception as error:
@@ -88,6 +80,9 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
             return
         os.environ["HYDRA_FULL_ERROR"] = "1"  # have Hydra raise, so that the message is ours
         try:
+            without = _groups_set_to_null(sys.argv[1:])
+            if without:
+                raise UserError(f"{without}=null: {_choose(without)}")
             hydra_main()
         except EXPECTED as error:
             sys.exit(f"{program}: {one_line(error)}")
@@ -99,13 +94,45 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
     return run
 
 
+def check(cfg: DictConfig) -> None:
+    """Refuse a configuration that no task can do anything with, whatever it is.
+
+    Raises:
+        UserError: a key is missing or unknown, the seed is no seed, or a name would leave the folder of runs.
+    """
+    for name, schema in SCHEMA.items():
+        if not OmegaConf.is_dict(cfg.get(name)):
+            raise UserError(f"{name}={cfg.get(name)}: needs its keys, {', '.join(_keys_beside(f'{name}.'))}")
+        for key in cfg[name]:
+            if key not in {each.name for each in fields(schema)}:
+                raise UserError(_unknown(f"{name}.{key}"))
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        values = " ".join(f"{key}=VALUE" for key in missing)
+        raise UserError(f"no value for {', '.join(missing)}: give {values}")
+    if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**63:
+        raise UserError(f"seed={cfg.seed}: needs a whole number from 0 on")
+    for path in PATHS:
+        if not cfg[path]:
+            raise UserError(f"{path}={cfg[path]}: needs a folder")
+    for group in ("dataset", "model", "aug", "measure"):
+        name = str(cfg[group].name)
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise UserError(f"{group}.name={name}: needs a name for a folder inside runs_dir")
+
+
 def command_line(main: Callable[..., None]) -> None:
     """Call a script's `main` with the words of the command line; expected failures end in one line on stderr.
 
-    Words that are not its arguments end in the script's docstring.
+    Words that are not its arguments end in the script's docstring; so does --help, without an error.
     """
     words = sys.argv[1:]
+    if {"-h", "--help"} & {*words}:
+        print(main.__globals__["__doc__"].strip())
+        return
     try:
+        if {"-h", "--help"} & {*words}:
+            raise TypeError
         inspect.signature(main).bind(*words)
     except TypeError:
         sys.exit(main.__globals__["__doc__"])
@@ -115,37 +142,61 @@ def command_line(main: Callable[..., None]) -> None:
         sys.exit(f"{Path(sys.argv[0]).name}: {one_line(error)}")
 
 
-def experiment() -> str:
-    """The name given as `experiment=NAME`, or "none"."""
-    return HydraConfig.get().runtime.choices.get("experiment") or "none"
-
-
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """The message of an error of ours, Hydra's or OmegaConf's, without line breaks and with a way out."""
     text = str(error)
     if isinstance(error, UserError):
         return text
-    unknown = re.search(r"Could not override '([\w.]+)'", text)
-    if unknown:
-        key = unknown[1]
-        known = _keys_beside(key)
-        close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
-        return f"unknown key {key}: {hint}"
-    missing = re.search(r"Missing mandatory value: ([\w.]+)", text)
-    if missing:
+    if isinstance(error.__cause__, UserError):
+        return str(error.__cause__)
+    if unknown := re.search(r"Could not override '([\w.]+)'", text):
+        return _unknown(unknown[1])
+    if missing := re.search(r"Missing mandatory value: ([\w.]+)", text):
         return f"no value for {missing[1]}: give {missing[1]}=VALUE"
     choice = re.search(r"Could not find '(\w+)/([^']+)'\s+Available options in '\w+':\s+(.*?)\s+Config", text, re.S)
     if choice:
         group, name, options = choice.groups()
         return f"unknown {group} {name}: choose one of {', '.join(options.split())}"
-    cause = text if not isinstance(error.__cause__, UserError) else str(error.__cause__)
-    return " ".join(cause.split("Config search path")[0].split())
+    if line := _wrong_type(text, str(error.__cause__)):
+        return line
+    return " ".join(text.split("Config search path")[0].split())
+
+
+def _wrong_type(text: str, cause: str) -> str | None:
+    """The line for a value, given on the command line or in a preset, that the schema does not allow."""
+    where = re.search(r"full_key: ([\w.]+)", f"{cause}\n{text}")
+    wanted = needs(where[1]) if where else None
+    if not where or wanted is None:
+        return None
+    key = where[1]
+    given = re.search(rf"Error merging override \+*{key}=(.*)", text)
+    value = given or re.search(r"Value '(.*?)' ", f"{cause}\n{text}")
+    preset = re.search(r"In '([\w/]+)'", text)
+    place = f" (conf/{preset[1]}.yaml)" if preset and not given else ""
+    return f"{key}={value[1] if value else '?'}: needs {wanted}{place}"
+
+
+def _unknown(key: str) -> str:
+    known = _keys_beside(key)
+    close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
+    return f"unknown key {key}: {hint}"
+
+
+def _groups_set_to_null(words: list[str]) -> str | None:
+    """The first group that is given as `GROUP=null`, of which Hydra only says that it is no string."""
+    return next((group for group in GROUPS if f"{group}=null" in words), None)
+
+
+def _choose(group: str) -> str:
+    return f"choose one of {', '.join(sorted(file.stem for file in (CONF / group).glob('*.yaml')))}"
 
 
 def _keys_beside(full_key: str) -> list[str]:
-    """The keys that could have stood in the place of an unknown one, read from the files of the configuration."""
+    """The keys that could have stood in the place of an unknown one, from the schema or the files of conf/."""
     *groups, _ = full_key.split(".")
+    if len(groups) == 1 and groups[0] in SCHEMA:
+        return [each.name for each in fields(SCHEMA[groups[0]])]
     folder = CONF / groups[0] if groups else None
     files = sorted(folder.glob("*.yaml")) if folder and folder.is_dir() else [CONF / "config.yaml"]
     keys: dict[str, None] = {}
@@ -180,7 +231,7 @@ def stoppable() -> Iterator[Stop]:
     stop = Stop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def note(number: int, _frame) -> None:
+    def note(number: int, _frame: FrameType | None) -> None:
         stop.number = number
         for each, handler in before.items():
             signal.signal(each, handler)

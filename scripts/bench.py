@@ -13,7 +13,6 @@ inside the hooks), in turn; the ratio, and the peak memory of both.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,8 +23,6 @@ import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
 from equivariance.data.datasets import Images
 from equivariance.layers.find import find_layers
@@ -34,7 +31,9 @@ from equivariance.scores.metric import Measurement
 from equivariance.scores.transforms import quarter_turns
 from equivariance.training.hardware import Hardware
 from equivariance.training.trainer import Training
+from train import step as train_step
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS = 5  # of each kind a round
 PLAIN = "plain eager NCHW float32"
 NETWORKS = {  # and the images (c, h, w) that they take
@@ -83,11 +82,10 @@ def train(threads: int, batch: int, rounds: int, names: list[str]) -> None:
         def ours(precision: str, build=build, recipe=recipe, images=images, made=trainings) -> Callable[[], None]:
             fast = Hardware(precision=precision)
             made[precision] = training = Training(fast.place(build()), recipe, fast, seed=0)
-            training.begin_epoch()
 
             def step() -> None:
                 chosen = torch.randint(len(images), (batch,))
-                training.step(images.normalise(images.pixels[chosen]), images.labels[chosen])
+                training.take(train_step, images.normalise(images.pixels[chosen]), images.labels[chosen])
 
             return step
 
@@ -116,7 +114,7 @@ def plain_optimiser(recipe: DictConfig, model: torch.nn.Module) -> torch.optim.O
 
 def _draw(training: Training, images: Images, augment: Augmentation) -> None:
     """All batches of an epoch: chosen, augmented, mixed, normalised."""
-    training.augmentation, training.order, training.draws, training.start = augment, None, None, 0
+    training.augmentation, training.order, training.draws, training.step = augment, None, None, 0
     for _ in training.batches(images):
         pass
 

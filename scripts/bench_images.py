@@ -24,7 +24,6 @@ from joblib import cpu_count
 from omegaconf import DictConfig
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import models
 from equivariance.checkout import CONF
 from equivariance.data import datasets as data
@@ -62,7 +61,9 @@ def main(root: Path, names: list[str], hardware: Hardware, batch: int, seconds: 
         images, cfg = photographs(root, "timm", name)
         image = images.normalise(images.pixels[0])
         size = affordable_images(batch, hardware.device, image, 1 + len(TURNS))
-        model = hardware.place(models.build(models.untrained(cfg), images)).eval()
+        model = hardware.place(
+            models.build(models.untrained(cfg), images.pixels.shape[1:], images.num_classes)
+        ).eval()
         images = images.to(hardware.device)
         lying = images.pixels[torch.arange(size) % len(images)].to(hardware.device)
         print(f"{name:22s} {image.shape[-1]:6d}", end="", flush=True)

@@ -1,154 +1,192 @@
-"""Verdicts from the committed rows, into the pages that show them: `python scripts/claims.py [NAME]`.
+"""Verdicts from the committed rows, into the pages that show them.
+
+    python scripts/claims.py [NAME]
 
 Writes experiments/README.md (every claim), and renews the table of each experiment's README.md and of README.md.
-Prints the verdicts of experiment NAME, or of all.
+Prints the verdicts that the rows of experiment NAME decide, or a line for each group of claims.
 """
 
 import re
-import sys
+from collections import Counter
 from pathlib import Path
 
-import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance.analysis import jobs as experiments
 from equivariance.analysis.verdicts import (
     KINDS,
+    OTHERWISE,
+    REPRODUCTION,
+    STATES,
+    Evidence,
     Verdict,
     cell,
     claimed,
-    decides_by,
+    combined,
     described,
+    evidence_of,
+    evidence_text,
+    in_words,
     markdown,
-    results,
+    rules_of,
     verdicts_of,
+    word,
 )
-from equivariance.checkout import REPOSITORY
+from equivariance.checkout import EXPERIMENTS, REPOSITORY
 from equivariance.cli import command_line
 from equivariance.errors import UserError
 from equivariance.runs.atomic import write_whole
 
 HEAD = """# Claims and verdicts
 
-What the thesis (T) and the paper (P) claim, and what our rows say. Written by `make claims` from
-`experiments/*/results.csv` by the rules in `experiments/*/claims.py`. A claim that fails is a finding. Means over
-seeds stand with plus-minus one standard deviation; each experiment's page says more about its setting.
+{counts}
+
+What was claimed, and what our rows say. Written by `make claims` from `experiments/*/results.csv` by the rules in
+`experiments/*/claims.py` and the list in `claims.yaml`; nothing in it is typed by hand. A claim that fails is a
+finding.
+
+Three kinds of evidence stand side by side. **Full**: the papers' own setting; only this reproduces a claim, or does
+not. **Reduced**: our own training, smaller, said how. **Public**: networks that others trained, said whose. Each is
+decided under two readings of the measure where there are rows: `image` (similarity within each image, averaged over
+images) and `dataset` (one correlation over all images and positions). *Partly*: for some of what a claim speaks of;
+the numbers say for which. Means over seeds stand with plus-minus one standard deviation.
 """
-ELSEWHERE = """## Further experiments
-
-Reduced versions of the above (other depth, fewer epochs or seeds: see their pages), and questions of our own. They
-decide no claim of the table.
-"""
+OF = {"full": "Full size", "reduced": "Reduced", "public": "Public networks"}
 
 
-def main(
-    name: str | None = None, folder: Path = experiments.FOLDER, readme: Path = REPOSITORY / "README.md"
-) -> None:
-    decided = {each: verdicts_of(each, folder) for each in names(folder)}
-    if name is not None and name not in decided:
-        raise UserError(f"NAME={name}: there is no such experiment; choose {', '.join(decided)}")
+def main(name: str | None = None, folder: Path = EXPERIMENTS, readme: Path = REPOSITORY / "README.md") -> None:
+    """Write the pages; NAME is an experiment whose verdicts are printed."""
+    decided = {group: verdicts_of(group, folder) for group in described(folder)}
+    deciding = by_experiment(decided)
+    if name is not None and name not in deciding:
+        raise UserError(f"NAME={name}: no claim is decided by its rows; choose {', '.join(deciding)}")
     write_whole(folder / "README.md", page(decided, folder))
-    for each, verdicts in decided.items():
+    for each, verdicts in deciding.items():
         renew_table(folder / each / "README.md", markdown(verdicts))
     renew_table(readme, overview(decided, folder))
-    for each in decided if name is None else [name]:
-        if name is None:
-            print(f"{each}: {tally(decided[each]) or 'no claim of the list'}")
-        else:
-            print(markdown(decided[each]))
+    if name is not None:
+        print(markdown(deciding[name]))
+    for group in decided if name is None else ():
+        print(
+            f"{group}: " + "; ".join(f"{kind}: {text}" for kind in KINDS if (text := tally(decided[group], kind)))
+        )
 
 
-def names(folder: Path) -> list[str]:
-    """Experiments that decide claims of the list, then the others that have rules."""
-    others = sorted(file.parent.name for file in folder.glob("*/claims.py"))
-    return list(dict.fromkeys([*described(), *others]))
+def by_experiment(decided: dict[str, list[Verdict]]) -> dict[str, list[Verdict]]:
+    """The verdicts that the rows of each experiment decide."""
+    found: dict[str, list[Verdict]] = {}
+    for verdicts in decided.values():
+        for one in verdicts:
+            for name in one.evidence.experiments:
+                found.setdefault(name, []).append(one)
+    return found
 
 
 def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """experiments/README.md."""
-    listed = [one for name in described() for one in decided[name] if one.number in claimed()]
-    counts = pd.Series([str(one) for one in listed]).value_counts()
-    total = ", ".join(f"{counts.get(kind, 0)} {kind}" for kind in KINDS)
-    parts = [HEAD, f"**{len(listed)} claims: {total}.**\n"]
-    parts += [section(name, decided[name], folder) for name in described()]
-    if others := [name for name in decided if name not in described()]:
-        parts += [ELSEWHERE, *(elsewhere(name, decided[name], folder) for name in others)]
+    papers = {group: verdicts for group, verdicts in decided.items() if not described(folder)[group].get("later")}
+    later = {group: verdicts for group, verdicts in decided.items() if group not in papers}
+    parts = [HEAD.format(counts=f"**{counts(papers, folder)}**")]
+    parts += [section(group, verdicts, folder) for group, verdicts in papers.items()]
+    for group, verdicts in later.items():
+        parts += [section(group, verdicts, folder, counts({group: verdicts}, folder))]
     return "\n".join(parts)
 
 
-def section(name: str, verdicts: list[Verdict], folder: Path) -> str:
-    """What one experiment decides."""
-    about, rules, drawn = described()[name], decides_by(name, folder), figures(name, folder)
-    link = f"[{about['title']}]({name})" if (folder / name).exists() else about["title"]
-    lines = [f"## {link}\n", f"{about['setting']}. {rows_of(name, folder)}\n"]
-    lines += [f"```\n{about['command']}\n```\n"]
-    lines += ["| | claim | source | decided by | verdict | ours | figure |", "|---|---|---|---|---|---|---|"]
-    for one in verdicts:
-        shown = drawn if one.holds is not None else f"`{about['command']}`"
-        source = claimed()[one.number].source if one.number in claimed() else "ours"
-        text = (
-            one.number,
-            one.claim,
-            source,
-            rules.get(one.number, "rule not written yet"),
-            f"**{one}**",
-            one.evidence,
-        )
-        lines.append("| " + " | ".join(map(cell, text)) + f" | {shown or 'none yet'} |")
+def counts(decided: dict[str, list[Verdict]], folder: Path) -> str:
+    """How many claims there are, and what each kind of evidence says of how many of them."""
+    numbers = [number for group in decided for number in described(folder)[group]["claims"]]
+    texts = [f"{len(numbers)} claims."]
+    for kind in KINDS:
+        states = Counter(combined(ones) for number in numbers if (ones := of(decided, number, kind)))
+        words = REPRODUCTION if kind == "full" and not claimed()[numbers[0]].later else OTHERWISE
+        said = ", ".join(f"{states[state]} {words[state]}" for state in STATES if states[state])
+        if said:
+            texts.append(f"{OF[kind]}: {said}.")
+    return " ".join(texts)
+
+
+def of(decided: dict[str, list[Verdict]], number: str, kind: str) -> list[Verdict]:
+    """The verdicts of one kind on a claim; those that were run, where there are any."""
+    ones = [one for verdicts in decided.values() for one in verdicts if (one.number, one.kind) == (number, kind)]
+    return [one for one in ones if one.outcome.state != "not run"] or ones[:1]
+
+
+def section(group: str, verdicts: list[Verdict], folder: Path, first: str = "") -> str:
+    """A group of claims: its evidence, its verdicts by kind, and the numbers behind each."""
+    about, rules = described(folder)[group], rules_of(group, folder)
+    link = f"[{about['title']}]({group})" if (folder / group / "README.md").exists() else about["title"]
+    lines = [f"## {link}\n", *([f"**{first}**\n"] if first else []), f"{about['setting']}.\n"]
+    lines += [evidence_line(evidence, folder) for evidence in evidence_of(group)]
+    lines += ["", f"```\n{about['command']}\n```\n"]
+    kinds = [kind for kind in KINDS if any(one.kind == kind for one in verdicts)]
+    lines += [f"| | claim | source | decided by | {' | '.join(kinds)} |", "|---" * (4 + len(kinds)) + "|"]
+    for number, (statement, source) in about["claims"].items():
+        decided_by = rules[number].decided_by if number in rules else "rule not written yet"
+        cells = [in_words(of({group: verdicts}, number, kind)) for kind in kinds]
+        lines.append("| " + " | ".join([number, *map(cell, (statement, source, decided_by)), *cells]) + " |")
+    numbers = []
+    for number in about["claims"]:
+        for kind in kinds:
+            for ones in by_evidence(one for one in verdicts if (one.number, one.kind) == (number, kind)):
+                shown = "not run: " if all(one.outcome.state == "not run" for one in ones) else ""
+                if shown and ones[0].evidence.rows(folder).empty and rules[number].from_rows:
+                    continue  # the list above says that there are no rows
+                drawn = figures(ones[0].evidence.experiments, folder) if not shown else ""
+                numbers.append(f"| {number} | {kind} | {shown}{cell(evidence_text(ones))} | {drawn} |")
+    if numbers:
+        lines += ["", "| | evidence | ours | figure |", "|---|---|---|---|", *numbers]
     return "\n".join(lines) + "\n"
 
 
-def elsewhere(name: str, verdicts: list[Verdict], folder: Path) -> str:
-    """The verdicts of an experiment that is not in the list of claims."""
-    readme = folder / name / "README.md"
-    title = re.search(r"^# (.*)$", readme.read_text(), re.M)[1] if readme.exists() else name
-    about = " ".join(filter(None, [rows_of(name, folder), figures(name, folder)]))
-    return f"### [{title}]({name})\n\n{about}\n\n{markdown(verdicts)}\n"
+def by_evidence(verdicts) -> list[list[Verdict]]:
+    """The verdicts of each evidence, those under all readings together."""
+    found: dict[int, list[Verdict]] = {}
+    for one in verdicts:
+        found.setdefault(id(one.evidence), []).append(one)
+    return list(found.values())
 
 
-def rows_of(name: str, folder: Path) -> str:
-    """Where the rows are, and how many networks, seeds and images are in them."""
-    rows = results(name, folder)
+def evidence_line(evidence: Evidence, folder: Path) -> str:
+    """What the rows of an evidence are of, and how many networks, seeds and images."""
+    only = f" ({', '.join(evidence.claims)})" if evidence.claims else ""
+    rows = evidence.rows(folder)
     if rows.empty:
-        return "No rows yet."
-    networks = rows[["dataset", "model", "aug", "width", "trained", "seed", "epochs"]].drop_duplicates()
-    counts = {
-        "trained here": (networks.trained & networks.epochs.notna()).sum(),
-        "with published weights": (networks.trained & networks.epochs.isna()).sum(),
-        "not trained": (~networks.trained.astype(bool)).sum(),
-    }
-    kinds = {kind: count for kind, count in counts.items() if count}
-    counted = ", ".join(kinds if len(kinds) == 1 else (f"{count} {kind}" for kind, count in kinds.items()))
-    seeds = f"{rows.seed.nunique()} seeds, " if rows.seed.nunique() > 1 else ""
-    of = f"{len(networks)} networks" if len(networks) > 1 else "one network"
-    images = " to ".join(map(str, sorted({rows.images.min(), rows.images.max()})))
-    return f"[Rows]({name}/results.csv) of {of} ({counted}), {seeds}{images} images."
+        return f"- {evidence.kind}{only}: {evidence.what}. No rows of trained networks yet."
+    networks = rows[["dataset", "model", "aug", "width", "seed", "epochs"]].drop_duplicates()
+    linked = [
+        f"[rows]({name}/results.csv)" for name in evidence.experiments if (folder / name / "results.csv").exists()
+    ]
+    of = f"{len(networks)} networks" if len(networks) > 1 else "One network"
+    seeds = f", {rows.seed.nunique()} seeds" if rows.seed.nunique() > 1 else ""
+    images = " to ".join(map(str, sorted({int(rows.images.min()), int(rows.images.max())})))
+    return f"- {evidence.kind}{only}: {evidence.what}. {of}{seeds}, {images} images: {', '.join(linked)}."
 
 
-def figures(name: str, folder: Path) -> str:
-    """Links to the pictures of an experiment."""
-    return ", ".join(f"[{file.stem}]({name}/{file.name})" for file in sorted((folder / name).glob("*.png")))
+def figures(names: tuple[str, ...], folder: Path) -> str:
+    """Links to the pictures of experiments."""
+    files = [file for name in names for file in sorted((folder / name).glob("*.png"))]
+    return ", ".join(f"[{file.stem}]({file.parent.name}/{file.name})" for file in files)
 
 
 def overview(decided: dict[str, list[Verdict]], folder: Path) -> str:
-    """The short table of README.md, one row an experiment."""
-    lines = ["| claim | command | ours |", "|---|---|---|"]
-    for name, about in described().items():
+    """The short table of README.md, one row a group of claims."""
+    lines = ["| claim | command | full | reduced | public |", "|---|---|---|---|---|"]
+    for group, about in described(folder).items():
         numbers = list(about["claims"])
         span = ", ".join(numbers) if len(numbers) < 3 else f"{numbers[0]} to {numbers[-1]}"
-        link = f"[{name}](experiments/{name})" if (folder / name).exists() else name
+        there = (folder / group / "README.md").exists()
+        title = f"[{cell(about['title'])}](experiments/{group})" if there else cell(about["title"])
         command = about["command"].replace(" && ", "`, `")
-        lines.append(f"| {span}: {cell(about['title'])} | `{command}` | {link}: {tally(decided[name])} |")
+        said = " | ".join(tally(decided[group], kind) or "–" for kind in KINDS)
+        lines.append(f"| {span}: {title} | `{command}` | {said} |")
     return "\n".join(lines)
 
 
-def tally(verdicts: list[Verdict]) -> str:
-    """Such as "S2, S4 reproduced; S1, S3 not reproduced"."""
-    by_kind: dict[str, list[str]] = {}
-    for one in verdicts:
-        if one.number in claimed():
-            by_kind.setdefault(str(one), []).append(one.number)
-    return "; ".join(kind if len(by_kind) == 1 else f"{', '.join(those)} {kind}" for kind, those in by_kind.items())
+def tally(verdicts: list[Verdict], kind: str) -> str:
+    """Such as "S2, S4 reproduced; S1, S3 not reproduced", by one kind of evidence."""
+    by_word: dict[str, list[str]] = {}
+    for number in dict.fromkeys(one.number for one in verdicts if one.kind == kind):
+        state = combined(of({"": verdicts}, number, kind))
+        by_word.setdefault(word(number, kind, state), []).append(number)
+    return "; ".join(text if len(by_word) == 1 else f"{', '.join(those)} {text}" for text, those in by_word.items())
 
 
 def renew_table(path: Path, table: str) -> None:

@@ -6,12 +6,8 @@ Every job of the preset must have been measured at the preset's own size. With -
 gathered, and what is missing is listed.
 """
 
-import sys
-from pathlib import Path
-
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import models
 from equivariance.analysis import jobs as experiments
 from equivariance.cli import command_line

@@ -7,14 +7,12 @@ that it would send to runs/dashboard.json.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from hydra import compose, initialize_config_dir
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance.analysis.jobs import FOLDER
 from equivariance.analysis.verdicts import described, markdown, verdicts_of
 from equivariance.checkout import CONF

@@ -1,32 +1,49 @@
-"""Redraw the figures of all experiments, or of one, from committed rows: `python scripts/figures.py [NAME]`.
+"""Redraw the figures of all experiments, or of one, from committed rows.
 
-Runs `main()` of every experiments/NAME/figure*.py; the same rows give the same bytes.
+    python scripts/figures.py [NAME]
+
+Runs `main(folder)` of every experiments/NAME/figure.py; an experiment that has rows and no such file gets the
+comparison of all its networks. The same rows give the same bytes.
 """
 
+import inspect
 import runpy
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from equivariance.analysis import jobs as experiments
-from equivariance.analysis import plots
+from equivariance.analysis import compare, plots
+from equivariance.checkout import EXPERIMENTS
 from equivariance.cli import command_line
 from equivariance.errors import UserError
+from equivariance.runs import rows
 
 
-def main(name: str | None = None, folder: Path = experiments.FOLDER) -> None:
-    scripts = sorted(folder.glob(f"{name or '*'}/figure*.py"))
-    if not scripts:
-        known = sorted(file.parent.name for file in folder.glob("*/figure*.py"))
+def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
+    """Draw; NAME is a folder of experiments/."""
+    drawable = sorted(
+        each for each in folder.glob("*/") if any((each / file).exists() for file in ("figure.py", "results.csv"))
+    )
+    known = [each.name for each in drawable]
+    if name is not None and name not in known:
         raise UserError(f"NAME={name}: there is no figure of it; choose {', '.join(known)}")
-    for script in scripts:
+    for each in drawable if name is None else [folder / name]:
         with plots.plt.rc_context():  # one figure's settings are not the next one's
             try:
-                runpy.run_path(str(script))["main"]()
+                draw(each)
             except (UserError, FileNotFoundError) as error:
-                if name:
-                    raise
-                print(f"not drawn: {script.parent.name}/{script.name} ({error})")
+                if name is not None:
+                    raise UserError(str(error)) from error
+                print(f"not drawn: {each.name} ({error})")
+
+
+def draw(folder: Path) -> None:
+    """Draw the figures of an experiment into its folder."""
+    if (folder / "figure.py").exists():
+        script = runpy.run_path(str(folder / "figure.py"))["main"]
+        script(folder) if inspect.signature(script).parameters else script()
+        return
+    table = rows.of_one_reading(rows.read(folder / "results.csv"))
+    plots.save(compare.plot_compare([table], title=folder.name), folder / "figure", ("png", "svg"))
+    print(f"drew the comparison of all networks in {folder}")
 
 
 if __name__ == "__main__":

@@ -6,22 +6,20 @@ Reads the folders of the preset's measurements, as far as they are there; writes
 most equivariant networks first, failed ones last, with the mean over all layers of each part.
 """
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance.analysis import jobs as experiments
 from equivariance.cli import FAILED, command_line
 from equivariance.errors import UserError
 from equivariance.models import library
+from equivariance.names import BEFORE_POOLING, SCORES
 from equivariance.runs import rows
 from equivariance.runs.atomic import write_whole
 from equivariance.runs.folder import measurement_folder
 
 ENTRIES = ["model", "family", "trained", "transform", "images"]
-BEFORE_POOLING = ("early", "middle", "late")
 
 
 def main(name: str, *overrides: str) -> None:
@@ -55,9 +53,9 @@ def measured(folder: Path) -> dict[str, float | str | bool]:
     """Scores by part (mean over elements, then layers), and what `took.csv` holds."""
     table = rows.read(folder / "results.csv")
     line = {column: table[column].iloc[0] for column in ("trained", "transform", "images")}
-    scores = rows.by_layer(table)
+    scores = rows.by_layer(rows.of_one_reading(rows.of_last_epoch(table)))
     before = scores[scores.part.isin(BEFORE_POOLING)]
-    for measure in ("equivariance", "invariance"):
+    for measure in reversed(SCORES):
         of = before[before.measure == measure]
         line |= {measure: of.value.mean(), f"{measure}_chance": of.chance.mean()}
         ends = scores[(scores.measure == measure) & scores.part.isin(("pool", "final"))]

@@ -8,7 +8,6 @@ Verdicts, the page of each experiment with its figures, its settings, and where 
 import base64
 import io
 import re
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance.analysis import jobs as experiments
 from equivariance.analysis import plots, verdicts
 from equivariance.checkout import REPOSITORY
@@ -48,11 +46,15 @@ def main(target: str = str(REPOSITORY / "report.html")) -> None:
     listed = [name for name in verdicts.described() if name in folders]
     listed += [name for name in folders if name not in listed]
     decided = [one for name in verdicts.described() for one in verdicts.verdicts_of(name)]
+    table = [summary(claim, decided) for claim in verdicts.claimed().values()]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.from_string(TEMPLATE.read_text()).render(
-        claims=verdicts.claimed(),
+        parts=[
+            ("Claims of the papers", [one for one in table if not one["claim"].later]),
+            ("Later claims", [one for one in table if one["claim"].later]),
+        ],
         described=verdicts.described(),
-        decided=[one for one in decided if one.number in verdicts.claimed()],
+        counts=counts([one for one in table if not one["claim"].later]),
         kinds=verdicts.KINDS,
         sections=[section(name) for name in listed],
         there=listed,
@@ -62,12 +64,36 @@ def main(target: str = str(REPOSITORY / "report.html")) -> None:
     print(f"{Path(target)}: {len(page) / 2**20:.1f} MB, {len(listed)} experiments")
 
 
+def summary(claim: verdicts.Claim, decided: list[verdicts.Verdict]) -> dict:
+    """A claim, and by kind of evidence the state and the words of its verdict."""
+    found = {}
+    for kind in verdicts.KINDS:
+        ones = [one for one in decided if (one.number, one.kind) == (claim.number, kind)]
+        if ones:
+            state = verdicts.combined(ones)
+            found[kind] = (state.replace(" ", "-"), verdicts.word(claim.number, kind, state))
+    return {"claim": claim, "verdicts": found}
+
+
+def counts(table: list[dict]) -> dict[str, dict[str, int]]:
+    """How many claims have which verdict, by kind of evidence."""
+    found: dict[str, dict[str, int]] = {}
+    for kind in verdicts.KINDS:
+        said = [one["verdicts"][kind][1] for one in table if kind in one["verdicts"]]
+        found[kind] = {word: said.count(word) for word in sorted(set(said), key=said.index)}
+    return found
+
+
 def section(name: str) -> dict:
     """What the report shows of an experiment."""
     folder = experiments.FOLDER / name
     text = (folder / "README.md").read_text()
     title = re.search(r"^# (.*)$", text, re.M)
-    html = MarkdownIt("commonmark").enable("table").render(text.replace(title[0], "", 1) if title else text)
+    html = (
+        MarkdownIt("commonmark", {"html": False})
+        .enable("table")
+        .render(text.replace(title[0], "", 1) if title else text)
+    )
     return {
         "name": name,
         "title": title[1] if title else name,
@@ -78,18 +104,24 @@ def section(name: str) -> dict:
 
 
 def self_contained(html: str, folder: Path) -> str:
-    """Pictures inside the page; links to files of the repository as their names only."""
+    """Pictures inside the page, missing ones named; links to files of the repository as their names only."""
 
     def embed(match: re.Match) -> str:
-        content = (folder / match[1]).read_bytes()
-        width = round(Image.open(io.BytesIO(content)).width / plots.STYLE["savefig.dpi"] * PIXELS_PER_INCH)
-        return f'src="data:image/png;base64,{base64.b64encode(content).decode()}" width="{width}"'
+        source = re.search(r'src="([^"]*)"', match[0])[1]
+        try:
+            content = (folder / source).read_bytes()
+            width = round(Image.open(io.BytesIO(content)).width / plots.STYLE["savefig.dpi"] * PIXELS_PER_INCH)
+        except (OSError, ValueError):  # missing, elsewhere, or no picture
+            return f"<em>(no picture {source})</em>"
+        picture = f'src="data:image/png;base64,{base64.b64encode(content).decode()}" width="{width}"'
+        return match[0].replace(f'src="{source}"', picture)
 
-    html = re.sub(r'src="([^":]+\.png)"', embed, html)
-    for kind in verdicts.KINDS:
-        html = html.replace(
-            f"<strong>{kind}</strong>", f'<span class="verdict {kind.replace(" ", "-")}">{kind}</span>'
-        )
+    html = re.sub(r"<img [^>]*>", embed, html)
+    for words in (verdicts.REPRODUCTION, verdicts.OTHERWISE):
+        for state, word in words.items():
+            html = html.replace(
+                f"<strong>{word}</strong>", f'<span class="verdict {state.replace(" ", "-")}">{word}</span>'
+            )
     html = re.sub(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>', r"<code>\1</code>", html, flags=re.S)
     return html.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
 

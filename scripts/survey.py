@@ -17,7 +17,6 @@ right.)
 
 import argparse
 import io
-import sys
 import tempfile
 import time
 import warnings
@@ -32,7 +31,6 @@ import torchvision
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from equivariance import models
 from equivariance.checkout import CONF
 from equivariance.data import datasets as data
@@ -165,7 +163,7 @@ def measured(cfg: DictConfig) -> dict:
     pixels = images.normalise(images.pixels)
     height, width = pixels.shape[2:]
     torch.manual_seed(cfg.seed)
-    model = models.build(models.untrained(cfg.model), images).eval()
+    model = models.build(models.untrained(cfg.model), pixels.shape[1:], images.num_classes).eval()
     layers, left_out = survey(model, pixels[0])
     layers, too_wide = affordable_layers(layers, TURNS)
     left_out |= too_wide

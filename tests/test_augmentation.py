@@ -14,6 +14,7 @@ from equivariance.data.datasets import Images
 from equivariance.models import ResNet
 from equivariance.training.hardware import Hardware
 from equivariance.training.trainer import Totals, Training
+from train import step as train_step
 
 LARGEST = 1 - 2**-24  # of the numbers that torch.rand draws
 
@@ -175,12 +176,11 @@ def test_every_augmentation_trains_two_steps(name):
     before = [parameter.clone() for parameter in model.parameters()]
     hardware = Hardware("cpu", "float32")
     training = Training(model, cfg.recipe, hardware, 0, augmentation.build(cfg.aug))
-    training.begin_epoch()
     for batch, targets in training.batches(images):
         assert batch.shape == (8, 3, 32, 32) and batch.dtype == torch.float32
         assert targets.shape == ((8, 10) if "cutmix" in name else (8,))
-        training.step(batch, targets)
-    assert training.start == 2 and all(map(torch.isfinite, [training.totals.loss]))
+        training.take(train_step, batch, targets)
+    assert training.step == 2 and all(map(torch.isfinite, [training.totals.loss]))
     assert all(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 

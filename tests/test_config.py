@@ -3,10 +3,13 @@
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
+from omegaconf import OmegaConf
 
 from equivariance.analysis import jobs as experiments
 from equivariance.checkout import CONF
+from equivariance.config import SCHEMA, needs, recipe_of
 
+ABSENT = (OmegaConf.is_missing, OmegaConf.is_interpolation)
 GROUPS = ("dataset", "model", "aug", "recipe", "measure")
 TABLE_1 = {"epochs": 100, "batch_size": 128, "optimiser": "adam", "lr": 0.01, "weight_decay": 0.0005}
 TABLE_2 = {"epochs": 200, "batch_size": 128, "optimiser": "sgd", "lr": 0.1, "weight_decay": 0.0001}
@@ -26,9 +29,40 @@ def test_every_option_composes_and_names_what_exists(choice):
     group, option = choice
     node = config(f"{group}={option}")[group]
     assert node.get("name", option).startswith(option)
-    for part in (node, node.get("transform", {})):
-        if "_target_" in part:
-            assert callable(get_object(part._target_))
+    assert all(callable(get_object(target)) for target in targets(node))
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_experiment_composes_and_names_what_exists(name):
+    assert all(callable(get_object(target)) for target in targets(config(f"experiment={name}")))
+
+
+def targets(node):
+    """Every `_target_` in a configuration, at any depth."""
+    if OmegaConf.is_list(node):
+        return [found for value in node for found in targets(value)]
+    if not OmegaConf.is_dict(node):
+        return []
+    given = [key for key in node if not any(absent(node, key) for absent in ABSENT)]
+    inner = [found for key in given for found in targets(node[key])]
+    return inner + [node[key] for key in given if key == "_target_"]
+
+
+def test_the_schema_holds_whatever_is_chosen():
+    """Also after a group or an experiment is merged over it: types that are lost are types that do not check."""
+    for override in ("recipe=one_cycle", "measure=translation32", "experiment=capacity", "experiment=zoo"):
+        cfg = config(override)
+        assert {name: OmegaConf.get_type(cfg[name]) for name in SCHEMA} == SCHEMA, override
+    recipe = recipe_of(config("model=cnn7", "recipe.momentum=0.5"))
+    assert recipe.milestones == [25, 50] and recipe.momentum == 0.5 and type(recipe.milestones) is list
+
+
+def test_every_typed_key_says_what_it_needs():
+    keys = [f"{name}.{key}" for name, schema in SCHEMA.items() for key in schema.__annotations__]
+    typed = {key: needs(key) for key in keys}
+    untyped = {"measure.transform", "measure.partners", "measure.layers"}
+    assert {key for key, words in typed.items() if words is None} == untyped
+    assert typed["recipe.momentum"] == "a number, or null" and typed["hardware.graph"] == "auto, true or false"
 
 
 @pytest.mark.parametrize("overrides", [(), ("model=resnet44", "aug=cutmix")])

@@ -64,7 +64,24 @@ def test_what_has_no_correlation():
     assert np.isnan(rank_correlation([1], [2]).rho)
     left_out = rank_correlation([1, np.nan, 3, 2], [1, 9, 3, 2])
     assert left_out.networks == 3 and left_out.rho == 1 and np.isnan(left_out.low)
-    assert rank_correlation([1, 2], [3, 4]).p == 1
+    two = rank_correlation([1, 2], [3, 4])
+    assert np.isnan(two.rho) and str(two) == "rho not defined, n = 2"
+
+
+def test_no_interval_where_accuracies_have_few_different_values():
+    """As those of networks that are counted on few images, or hardly differ."""
+    few = rank_correlation(range(12), [0.7, 0.7, 0.8] * 4)
+    assert not np.isnan(few.rho) and np.isnan(few.low) and "[" not in str(few)
+    five = rank_correlation(range(5), [3, 1, 2, 5, 4])
+    assert -1 <= five.low < five.rho < five.high <= 1
+
+
+def test_constant_resamples_widen_the_interval():
+    """Nearly all accuracies are the same: most of what resampling could find is not known."""
+    accuracies = [0.5] * 26 + [0.6, 0.7, 0.8, 0.9]
+    found = rank_correlation(range(30), accuracies)
+    spread = rank_correlation(range(30), np.linspace(0.5, 0.9, 30) + np.tile([0.1, -0.1], 15))
+    assert found.high - found.low > spread.high - spread.low
 
 
 def test_correlations_by_part_average_elements_and_layers_first():
@@ -72,6 +89,7 @@ def test_correlations_by_part_average_elements_and_layers_first():
         {
             **{"model": f"m{model}", "trained": True, "seed": 0, "transform": "rotation", "part": "early"},
             **{"measure": "invariance", "index": index, "element": element, "chance": 0.0},
+            **dict.fromkeys(("dataset", "aug", "width", "similarity", "over", "epoch"), "same"),
             "value": (model * 0.1 if element == 90 else -model * 0.05) + (index - 0.5),
             "accuracy": 0.5 + 0.01 * model if model < 5 else None,
         }

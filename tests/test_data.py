@@ -60,9 +60,9 @@ def test_normalisation_is_torchvisions():
 
     cfg = OmegaConf.load(REPOSITORY / "conf/dataset/cifar10.yaml")
     pixels = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8)
-    mean, std = torch.tensor(list(cfg.mean)), torch.tensor(list(cfg.std))
+    mean, std = torch.tensor(list(cfg.statistics.mean)), torch.tensor(list(cfg.statistics.std))
     ours = data.Images(pixels, torch.zeros(4), ["a"], mean, std).normalise(pixels)
-    torch.testing.assert_close(ours, normalize(pixels / 255, cfg.mean, cfg.std))
+    torch.testing.assert_close(ours, normalize(pixels / 255, mean, std))
 
 
 def test_digest_follows_the_content():

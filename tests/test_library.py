@@ -16,7 +16,6 @@ from torch import nn
 from equivariance import models
 from equivariance.analysis import jobs as experiments
 from equivariance.checkout import CONF
-from equivariance.data import datasets as data
 from equivariance.errors import UserError
 from equivariance.models.weights import digest
 from equivariance.runs.rows import read
@@ -67,9 +66,15 @@ def test_a_network_of_timm_takes_images_of_its_own_size(run, folder, tmp_path):
     )
 
 
+def data_set(**given):
+    """`conf/dataset/image_folder.yaml` with some values given."""
+    cfg = OmegaConf.create({"dataset": OmegaConf.load(CONF / "dataset/image_folder.yaml")})
+    return OmegaConf.merge(cfg, {"dataset": {"root": "somewhere", **given}}).dataset
+
+
 @pytest.mark.parametrize("group", ["timm", "torchvision"])
 def test_size_mean_and_deviation_are_the_librarys(group):
-    dataset = OmegaConf.create({"size": None, "mean": [0.5] * 3, "std": [1.0] * 3})
+    dataset = data_set()
     name = "inception_v3"
     found = models.prepare(dataset, model_config(group, name=name))
     if group == "timm":
@@ -161,9 +166,8 @@ class Constant(nn.Module):
         return torch.zeros(len(x), 3)
 
 
-def blank(size):
-    pixels = torch.zeros(1, 3, size, size, dtype=torch.uint8)
-    return data.Images(pixels, torch.zeros(1).long(), ["a"], torch.zeros(3), torch.ones(3))
+def built(cfg, size=160):
+    return models.build(cfg, (3, size, size), 1)
 
 
 @pytest.mark.parametrize(
@@ -171,19 +175,19 @@ def blank(size):
     [("timm", "test_resnet", 160, ".safetensors"), ("torchvision", "mobilenet_v3_small", 224, ".pth")],
 )
 def test_weights_of_a_librarys_network_from_a_file(tmp_path, group, name, size, ending):
-    theirs = models.build(model_config(group, name=name), blank(size))
+    theirs = built(model_config(group, name=name), size)
     file = tmp_path / f"net{ending}"
     (save_file if ending == ".safetensors" else torch.save)(theirs.state_dict(), file)
     more = {"pretrained": True} if group == "timm" else {}  # the file wins: nothing is downloaded
     cfg = model_config(group, name=name, weights=str(file), **more)
     assert models.brings_weights(cfg) and not models.brings_weights(models.untrained(cfg))
-    assert digest(models.build(cfg, blank(size))) == digest(theirs)
-    assert digest(models.build(model_config(group, name=name), blank(size))) != digest(theirs)
+    assert digest(built(cfg, size)) == digest(theirs)
+    assert digest(built(model_config(group, name=name), size)) != digest(theirs)
 
 
 def test_a_file_under_torchvisions_own_name_brings_that_weights_transform(tmp_path):
     v1, v2 = torchvision.models.ResNeXt101_32X8D_Weights
-    dataset = OmegaConf.create({"size": None, "mean": [0.5] * 3, "std": [1.0] * 3})
+    dataset = data_set()
     for weights in (v1, v2):
         file = str(tmp_path / weights.url.rpartition("/")[2])
         found = models.prepare(dataset, model_config("torchvision", name="resnext101_32x8d", weights=file))
@@ -199,7 +203,7 @@ def test_nothing_in_a_file_of_weights_is_executed(tmp_path):
     for group, name in (("timm", "test_resnet"), ("torchvision", "mobilenet_v3_small")):
         cfg = model_config(group, name=name, weights=str(tmp_path / "trap.pth"))
         with pytest.raises(UserError, match=r"holds more than tensors.*could run code from it"):
-            models.build(cfg, blank(224))
+            built(cfg, 224)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(tmp_path / "trap.pth", weights_only=False)  # nor does a library that asks for more
     assert not (tmp_path / "sprung").exists()
@@ -218,7 +222,7 @@ def test_weights_that_cannot_be_reached(tmp_path, monkeypatch, group):
     weights = {"pretrained": True} if group == "timm" else {"weights": "DEFAULT"}
     name = "test_resnet.r160_in1k" if group == "timm" else "mobilenet_v3_small"
     with pytest.raises(UserError) as error:
-        models.build(model_config(group, name=name, **weights), blank(160))
+        built(model_config(group, name=name, **weights), 160)
     line = str(error.value)
     assert "\n" not in line and f"cannot get the weights of {name}" in line and "model.weights=FILE" in line
     assert (str(tmp_path / "hub/checkpoints/mobilenet_v3_small") if group != "timm" else "models--timm--") in line

@@ -14,6 +14,7 @@ from PIL import Image
 
 from equivariance import models
 from equivariance.checkout import CONF
+from equivariance.classes import imagenet_classes
 from equivariance.data import datasets as data
 from equivariance.data.image_files import Cover, Photographs, Stream, class_folders, list_files
 from equivariance.errors import UserError
@@ -122,7 +123,7 @@ def test_training_reads_a_folder_with_the_same_transform(folder):
 
 
 def test_imagenet_labels_are_places_among_the_thousand(folder):
-    synsets = data.imagenet_classes()
+    synsets = imagenet_classes()
     for old, new in (("cat", synsets[285]), ("dog", synsets[7])):
         (folder / "val" / old).rename(folder / "val" / new)
     pixels, labels, classes = data.imagenet(str(folder), 32, "held_out")
@@ -134,14 +135,11 @@ def test_imagenet_labels_are_places_among_the_thousand(folder):
 
 
 def test_a_librarys_classifier_has_an_accuracy_on_imagenet_classes_alone():
-    def images(classes):
-        pixels = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
-        return data.Images(pixels, torch.zeros(1).long(), classes, torch.zeros(3), torch.ones(3))
-
     vit, cnn7 = library_model("timm", "test_vit"), OmegaConf.load(CONF / "model/cnn7.yaml")
-    assert models.knows(vit, images(data.imagenet_classes()), 1000)
-    assert not models.knows(vit, images([str(number) for number in range(1000)]), 1000)
-    assert models.knows(cnn7, images(["a", "b"]), 2) and not models.knows(cnn7, images(["a", "b"]), 3)
+    predicts = models.predicts_dataset_classes
+    assert predicts(vit, imagenet_classes(), 1000)
+    assert not predicts(vit, [str(number) for number in range(1000)], 1000)
+    assert predicts(cnn7, ["a", "b"], 2) and not predicts(cnn7, ["a", "b"], 3)
 
 
 def test_decoded_pixels_are_the_files(folder):

@@ -5,15 +5,20 @@ import runpy
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
 from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from equivariance.analysis.verdicts import described
 from equivariance.checkout import CONF
+from equivariance.errors import UserError
+from equivariance.runs import tracking
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1", "wandb.mode=offline")
 
@@ -108,6 +113,25 @@ def test_the_sweep_names_what_train_py_takes():
                 "config", [*(f"{key}={values[0]}" for key, values in grid.items() if key != "aug"), f"aug={aug}"]
             )
             assert cfg.aug.name == aug and cfg.recipe.epochs == 200
+
+
+def test_a_run_that_fails_is_a_failed_run_for_wandb(run, tmp_path):
+    lost = ("recipe.optimiser=sgd", "recipe.momentum=0.9", "recipe.lr=1e30")
+    assert run("train.py", *TINY, *lost).code == 1
+    (folder,) = (tmp_path / "runs/wandb").glob("offline-run-*")
+    assert records(folder)["exit"][0]["exit_code"] == 1
+
+
+@pytest.mark.parametrize(("error", "code"), [(None, 0), (SystemExit(143), 143), (UserError("no"), 1)])
+def test_wandb_is_told_the_exit_code_of_the_job(monkeypatch, error, code):
+    told = []
+    fake = SimpleNamespace(id="1", finish=lambda exit_code: told.append(exit_code))
+    monkeypatch.setattr(tracking, "_start", lambda *_: fake)
+    cfg = OmegaConf.create({"wandb": {"mode": "offline"}})
+    with suppress(UserError, SystemExit), tracking.tracked(cfg, "train", REPOSITORY, None, {}):
+        if error:
+            raise error
+    assert told == [code]
 
 
 def test_failures_of_wandb_cost_nothing(run, tmp_path, monkeypatch):

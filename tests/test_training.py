@@ -21,9 +21,12 @@ from equivariance.data import datasets as data
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, RandAugment
 from equivariance.errors import UserError
 from equivariance.models import CNN7
+from equivariance.runs.folder import Run, _comparable
 from equivariance.training import trainer as training
 from equivariance.training.hardware import Hardware
-from equivariance.training.trainer import Training, learning_rate
+from equivariance.training.recipe import learning_rate
+from equivariance.training.trainer import Training
+from train import step as train_step
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=2", "recipe.milestones=[1]")
 
@@ -131,18 +134,18 @@ def test_an_exploded_loss_stops_the_run_and_the_last_good_epoch_stays(run, tmp_p
 
 
 def test_failing_jobs_are_named_and_the_others_finish(run, tmp_path, monkeypatch):
-    step = Training.step
+    take = Training.take
     errors = {
         "seed0": torch.OutOfMemoryError("CUDA out of memory"),
         "seed1": ZeroDivisionError("a mistake of ours"),
     }
 
-    def failing(self, images, labels):
+    def failing(self, step, images, labels):
         if error := errors.get(f"seed{self.generator.initial_seed()}"):
             raise error
-        step(self, images, labels)
+        take(self, step, images, labels)
 
-    monkeypatch.setattr(Training, "step", failing)
+    monkeypatch.setattr(Training, "take", failing)
     result = run("train.py", "hydra.mode=MULTIRUN", "seed=0,1,2", *TINY, "recipe.epochs=1")
     folder = tmp_path / "runs/digits6/cnn7/none"
     assert result.code == 1 and result.error.endswith(f"2 failed: {folder}/seed0; {folder}/seed1")
@@ -163,13 +166,12 @@ def start_training(augment, seed=0, recipe=(), hardware=None):
 
 def train_until(run, images, epoch, step=0):
     """Go on to a step of an epoch, as train.py does."""
-    while (run.epoch, run.start) != (epoch, step):
-        run.begin_epoch()
+    while (run.epoch, run.step) != (epoch, step):
         for batch, labels in run.batches(images):
-            run.step(batch, labels)
-            if (run.epoch, run.start) == (epoch, step):
+            run.take(train_step, batch, labels)
+            if (run.epoch, run.step) == (epoch, step):
                 return
-        run.end_epoch({})
+        run.end_epoch(0, 0, 0)
 
 
 @pytest.mark.parametrize("augment", [Augmentation([Crop(4)], CutMix(0.5)), Augmentation([RandAugment()])])
@@ -206,11 +208,80 @@ def test_a_compiled_network_is_the_same_network(monkeypatch):
     assert Hardware.for_measuring(compile=True).compile is False
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(error):
+    with (
+        pytest.raises(UserError, match=r"cpu, 1 thread is out of memory: give a lower recipe.batch_size than 8$"),
+        Hardware("cpu", threads=1).explain_failures("recipe.batch_size", 8),
+    ):
+        raise error
+
+
+def test_memory_that_is_not_there_is_one_line(monkeypatch):
+    with pytest.raises(UserError, match="out of memory"), Hardware("cpu", threads=1).explain_failures("batch", 1):
+        torch.empty(2**60)
+
+
+def test_slurm_decides_the_threads_where_nobody_else_does(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    try:
+        torch.set_num_threads(2)
+        assert Hardware("cpu").threads == 1
+        assert Hardware("cpu", threads=2).threads == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_stretches_of_a_run_are_recorded_said_and_refused(run, tmp_path, monkeypatch):
+    """A run that goes on with other hardware is another run: it says so, or `hardware.strict=true` refuses."""
+    folder = tmp_path / "runs/digits6/cnn7/none/seed0"
+    save = Run.save
+
+    def save_and_stop(self, state):
+        save(self, state)
+        raise UserError("stopped")
+
+    monkeypatch.setattr(Run, "save", save_and_stop)
+    assert "stopped" in run("train.py", *TINY).error
+    monkeypatch.setattr(Run, "save", save)
+    before = torch.load(folder / "checkpoint.pt", weights_only=True)
+    (first,) = before["stretches"]
+    assert (first["epoch"], first["step"]) == (0, 0) and first["torch_version"] == torch.__version__
+    monkeypatch.setattr(Hardware, "name", "another machine")
+    refused = run("train.py", *TINY, "hardware.strict=true")
+    assert refused.code == 1 and "now another machine: hardware.strict=true refuses" in refused.error
+    again = run("train.py", *TINY)
+    assert again.code == 0 and "now another machine: the weights will not be exactly" in again.out
+    after = torch.load(folder / "checkpoint.pt", weights_only=True)["stretches"]
+    assert after == [first, first | {"epoch": 1, "hardware": "another machine"}]
+
+
+def test_temporary_files_of_dead_processes_are_removed(run, tmp_path):
+    folder = tmp_path / "runs/digits6/cnn7/none/seed0"
+    (folder / "weights").mkdir(parents=True)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    dead = [folder / f".checkpoint.pt.{process.pid}", folder / f"weights/.epoch1.pt.{process.pid}"]
+    living, other = folder / f".checkpoint.pt.{os.getppid()}", folder / ".notes"
+    for file in (*dead, living, other):
+        file.write_text("x")
+    assert run("train.py", *TINY, "recipe.epochs=1").code == 0
+    assert not any(file.exists() for file in dead) and living.exists() and other.exists()
+
+
 def test_a_failing_compiler_is_named_in_one_line():
-    refusals = Hardware("cpu", threads=1).refusals
-    with pytest.raises(UserError, match=r"failed \(no such\): hardware.compile=false"), refusals("batch_size", 8):
+    explain = Hardware("cpu", threads=1).explain_failures
+    with pytest.raises(UserError, match=r"failed \(no such\): hardware.compile=false"), explain("batch_size", 8):
         raise TorchDynamoException("no such\ncompiler")
-    with pytest.raises(RuntimeError, match="ours"), refusals("batch_size", 8):
+    with pytest.raises(RuntimeError, match="ours"), explain("batch_size", 8):
         raise RuntimeError("ours")
 
 
@@ -221,10 +292,22 @@ def test_checkpoints_of_before_augmentations_resume_exactly():
     train_until(broken, images, 1, 5)
     state = broken.state()
     del state["draws"]
+    state["start"] = state.pop("step")  # as it was called
     resumed, _ = start_training(augmentation.build(config("aug=none").aug), seed=1)
     resumed.restore(state)
     train_until(resumed, images, 2)
     assert equal(whole.model.state_dict(), resumed.model.state_dict())
+
+
+def test_configurations_of_before_a_key_was_added_are_the_same_run():
+    """Old checkpoints know neither the schedule nor today's modules."""
+    now = {
+        "recipe": {"lr": 0.1, "schedule": "milestones", "warm_up": None},
+        "model": {"_target_": "equivariance.models.CNN7"},
+    }
+    old = {"recipe": {"lr": 0.1}, "model": {"_target_": "equivariance.networks.CNN7"}}
+    assert _comparable(old) == _comparable(now)
+    assert _comparable(old) != _comparable(now | {"recipe": now["recipe"] | {"schedule": "one_cycle"}})
 
 
 def test_an_augmented_run_learns_from_the_command_line(run, tmp_path):

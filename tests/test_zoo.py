@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from equivariance import models
 from equivariance.analysis import jobs as experiments
 from equivariance.checkout import CONF
+from equivariance.classes import imagenet_classes
 from equivariance.cli import FAILED
-from equivariance.data import datasets as data
 from equivariance.errors import UserError
 from equivariance.models import library
 from equivariance.runs import rows
@@ -28,7 +28,7 @@ from equivariance.runs.folder import measurement_folder
 @pytest.fixture
 def photographs(folder):
     """Two classes of ImageNet."""
-    for name, synset in zip(("cat", "dog"), data.imagenet_classes(), strict=False):
+    for name, synset in zip(("cat", "dog"), imagenet_classes(), strict=False):
         (folder / "val" / name).rename(folder / "val" / synset)
     return f"dataset.root={folder}"
 

@@ -11,14 +11,16 @@ from equivariance.runs.rows import by_part as scores_by_part
 
 EXACT = 50_000  # pairings: all of them for up to 8 networks (8! = 40,320), as many random ones for more
 RESAMPLES = 9_999
+FEWEST = 3  # networks for a correlation: of two it is 1 or -1, whatever they are
+DISTINCT = 5  # values that each quantity must have for an interval: of fewer, resampling says nothing
 
 
 @dataclass(frozen=True)
 class RankCorrelation:
     """Spearman's rho in [-1, 1], the two-sided p-value of no relation, and a 95 % bootstrap interval over networks.
 
-    NaN where there are fewer than two networks, or one of the quantities is the same for all; no interval for fewer
-    than four.
+    NaN where there are fewer than three networks, or one of the quantities is the same for all; the interval is NaN
+    where one of them has fewer than five different values.
     """
 
     rho: float
@@ -38,22 +40,24 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> R
     """Spearman's rho of two quantities of the same networks, those left out where either is NaN.
 
     The p-value is that of a permutation test over the pairings of x and y: exact for up to 8 networks. The interval
-    is the percentile bootstrap's over networks; resamples in which either quantity is constant do not count.
+    is the percentile bootstrap's over networks; a resample in which either quantity is constant could have any
+    rho, and counts as -1 for the lower bound and as 1 for the upper one.
     """
     x, y = (np.asarray(values, float) for values in (x, y))
     known = ~(np.isnan(x) | np.isnan(y))
     x, y = x[known], y[known]
-    rho = float(_rho(x, y)) if len(x) > 1 else np.nan
+    rho = float(_rho(x, y)) if len(x) >= FEWEST else np.nan
     if np.isnan(rho):
         return RankCorrelation(rho, np.nan, np.nan, np.nan, len(x))
     generator = np.random.default_rng(seed)
     p = permutation_test(
         (x,), lambda x, axis: _rho(x, y), permutation_type="pairings", n_resamples=EXACT, rng=generator
     ).pvalue
-    if len(x) < 4:
+    if min(len(np.unique(x)), len(np.unique(y))) < DISTINCT:
         return RankCorrelation(rho, float(p), np.nan, np.nan, len(x))
     chosen = generator.integers(len(x), size=(RESAMPLES, len(x)))
-    low, high = np.nanquantile(_rho(x[chosen], y[chosen]), (0.025, 0.975))
+    resampled = _rho(x[chosen], y[chosen])
+    low, high = (np.quantile(np.nan_to_num(resampled, nan=worst), q) for worst, q in ((-1, 0.025), (1, 0.975)))
     return RankCorrelation(rho, float(p), float(low), float(high), len(x))
 
 

@@ -1,25 +1,29 @@
-"""One look for all figures: colour-blind safe, readable in one column of a paper."""
+"""One look for all figures, colour-blind safe and readable in one column of a paper; drawn from rows and arrays."""
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from equivariance.errors import UserError
+from equivariance.names import SCORES
 from equivariance.runs.atomic import write_whole
-from equivariance.runs.rows import by_layer
-from equivariance.scores.metric import Measurement
+from equivariance.runs.rows import by_layer, is_trained, of_last_epoch
 
-COLUMN = 3.5  # inches, the width of one column of a paper
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito 2008
-MARKERS = "osD^vP"
+COLUMN = 8.5 / 2.54  # inches, the width of one column of a paper
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
+MARKERS = "osD^vPX"
+GREY = "0.4"  # of what a score is compared with: the untrained network, chance
+SPREAD = 0.18  # opacity of a band
 STYLE = {
     "font.size": 8,
     "axes.spines.top": False,
@@ -31,68 +35,137 @@ STYLE = {
     "lines.markersize": 3.5,
     "legend.frameon": False,
     "legend.fontsize": 7,
+    "axes.titlesize": 8,
+    "figure.titlesize": 8,
     "svg.hashsalt": "equivariance",  # same input, same bytes
     "savefig.dpi": 300,
 }
 plt.rcParams.update(STYLE)
 
 
-def depth_axis(axes: Axes, layers: list[str], title: str = "") -> None:
-    """Layers along x in the order of the network, scores in [0, 1] along y."""
-    axes.set_xticks(range(len(layers)), layers, rotation=45, ha="right", rotation_mode="anchor")
+def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
+    """Layers along x in the order of the network, every n-th named where there are many; scores along y."""
+    step = max(1, -(-len(layers) // 12))
+    named = [place for place in range(len(layers)) if place % step == 0 or layers[place] in ("pool", "final")]
+    names = [layers[place] for place in named]
+    axes.set_xticks(named, names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_ylim(-0.02, 1.02)
-    axes.set_title(title)
 
 
-def mean_and_spread(axes: Axes, scores: pd.DataFrame, column: str, **style) -> None:
-    """Mean of a score by layer as a line, and plus-minus one standard deviation over networks as a band."""
-    grouped = scores.groupby("index")[column]
-    mean, deviation = grouped.mean(), grouped.std().fillna(0)
-    axes.plot(mean.index, mean, **style)
-    axes.fill_between(mean.index, mean - deviation, mean + deviation, color=style["color"], alpha=0.18, lw=0)
+def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Draw both scores of one network by depth: mean over elements; the band is the 95 % interval over images.
+
+    Dotted: the chance levels. Dashed: the untrained network, where the table holds rows of it (`trained` false, or
+    epoch 0). Of a network that was measured after several epochs, the last one.
+
+    Args:
+        table: rows of one network and transformation, see `runs.rows.COLUMNS`.
+        axes: to draw into; new ones of a column's width by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        UserError: the table is empty, or holds several networks, transformations or readings of the measure.
+    """
+    trained = is_trained(table)
+    shown = of_last_epoch(table[trained]) if trained.any() else table
+    if shown.empty:
+        raise UserError("no rows to draw")
+    for column in ("dataset", "model", "aug", "width", "seed", "transform", "similarity", "over"):
+        if len(values := shown[column].unique()) > 1:
+            several = ", ".join(map(str, values[:4]))
+            raise UserError(f"rows of several values of {column} ({several}): choose one, or draw a comparison")
+    if axes is None:
+        _, axes = plt.subplots(figsize=(COLUMN, 2.6), layout="constrained")
+    scores, reference = by_layer(shown), by_layer(table[~trained]) if trained.any() else None
+    for score, colour, marker in zip(SCORES, COLOURS, MARKERS, strict=False):
+        one = scores[scores.measure == score]
+        axes.fill_between(one["index"], one.low, one.high, color=colour, alpha=SPREAD, lw=0)
+        axes.plot(one["index"], one.value, color=colour, marker=marker, label=score)
+        axes.plot(one["index"], one.chance, color=colour, ls=":", lw=1)
+        if reference is not None and len(reference):
+            twin = reference[reference.measure == score]
+            axes.plot(twin["index"], twin.value, color=colour, ls="--", lw=1)
+    axes.plot([], [], color=GREY, ls=":", lw=1, label="chance")
+    if reference is not None and len(reference):
+        axes.plot([], [], color=GREY, ls="--", lw=1, label="untrained")
+    depth_axis(axes, list(one.layer))
+    axes.set_ylabel(f"mean {similarity(shown)}")
+    axes.legend(ncols=2)
+    return axes
+
+
+def similarity(rows: pd.DataFrame) -> str:
+    """What the scores of these rows are means of, in words."""
+    return {"pearson": "correlation", "cosine": "cosine"}.get(rows.similarity.iloc[0], "similarity")
 
 
 def depth(rows: pd.DataFrame, title: str) -> Figure:
-    """Invariance and equivariance of one network by depth, with their chance levels."""
-    scores = by_layer(rows)
-    figure, axes = plt.subplots(figsize=(COLUMN, 2.6), layout="constrained")
-    for measure, colour, marker in zip(("invariance", "equivariance"), COLOURS, MARKERS, strict=False):
-        one = scores[scores.measure == measure]
-        axes.plot(one["index"], one.value, color=colour, marker=marker, label=measure)
-        axes.plot(one["index"], one.chance, color=colour, ls=":", lw=1, label="chance")
-    depth_axis(axes, list(one.layer), title)
-    axes.set_ylabel("mean correlation")
-    axes.legend(ncols=2)
-    return figure
+    """The figure of `plot_depth` under a title."""
+    axes = plot_depth(rows)
+    axes.set_title(title)
+    return axes.figure
 
 
-def orbits(measurement: Measurement, found: list[pd.DataFrame], image: Tensor) -> Figure:
-    """The strongest orbits: a channel on the transformed images, above its partners on the image itself, moved.
+@dataclass(frozen=True)
+class Orbit:
+    """One channel on the transformed images, and what should equal it: its partners on the image, moved.
+
+    Attributes:
+        layer: its name.
+        channel: its number.
+        copies: (elements, h, w), the channel's map of each transformed image g x.
+        moved: (elements, h, w), g applied to the partner's map of the image x.
+        partners: numbers of the partner channels, one for each element.
+        r: their correlations.
+    """
+
+    layer: str
+    channel: int
+    copies: np.ndarray
+    moved: np.ndarray
+    partners: Sequence[int]
+    r: Sequence[float]
+
+
+def orbits(found: Sequence[Orbit], elements: Sequence, title: str, images: np.ndarray | None = None) -> Figure:
+    """Draw orbits of channels: the images, then two rows an orbit, wrapped after six elements; one grey scale each.
 
     Args:
-        found: from `partners.strongest`.
-        image: normalised, (1, c, h, w).
+        found: the orbits, the strongest first.
+        elements: of the transformation, in the order of the orbits' maps.
+        title: such as the transformation's name.
+        images: (elements, h, w) or (elements, h, w, 3) in [0, 1], the transformed images.
     """
-    transforms = measurement.transforms
-    maps = measurement.maps(torch.cat([image, *(g.act(image) for g in transforms)]))
+    across = min(len(elements), 6)
+    lines = -(-len(elements) // across)
+    each = lines * (2 * len(found) + (images is not None))
     figure, grid = plt.subplots(
-        2 * len(found), len(transforms), figsize=(COLUMN, 2.2 * len(found)), layout="constrained", squeeze=False
+        each, across, figsize=(COLUMN, 0.35 + 0.62 * each * 5.2 / (across + 1)), layout="constrained", squeeze=False
     )
-    for panels, orbit in zip(zip(grid[::2], grid[1::2], strict=True), found, strict=True):
-        layer, channel = orbit.layer.iloc[0], orbit.channel.iloc[0]
-        for column, (g, row) in enumerate(zip(transforms, orbit.itertuples(), strict=True)):
-            copy = maps[layer][column + 1 : column + 2]
-            moved = g.act(maps[layer][:1]) if copy[0, 0].numel() > 1 else maps[layer][:1]
-            shown = (
-                (copy, channel, f"channel {channel} of g x"),
-                (moved, row.partner, f"g channel {row.partner} of x, r = {row.r:.2f}"),
-            )
-            for axes, (x, c, label) in zip((panels[0][column], panels[1][column]), shown, strict=True):
-                axes.imshow(x[0, c].reshape(x.shape[2:] or (1, 1)).cpu(), cmap="Greys")
-                axes.set_title(label, fontsize=5)
-                axes.axis("off")
-        panels[0][0].text(-0.1, 0, layer, rotation=90, ha="right", transform=panels[0][0].transAxes, fontsize=6)
-    figure.suptitle(f"{transforms[0].name}, g = {', '.join(str(g.element) for g in transforms)}", fontsize=7)
+    for axes in grid.flat:
+        axes.axis("off")
+    for line in range(lines):
+        places = range(line * across, min((line + 1) * across, len(elements)))
+        block = list(grid[line * (each // lines) : (line + 1) * (each // lines)])
+        if images is not None:
+            row = block.pop(0)
+            for axes, place in zip(row, places, strict=False):
+                axes.imshow(images[place], cmap="Greys_r", vmin=0, vmax=1)
+                axes.set_title(f"g = {elements[place]}", fontsize=6, pad=2)
+        for orbit, upper, lower in zip(found, block[::2], block[1::2], strict=True):
+            scale = np.stack([orbit.copies, orbit.moved])
+            limits = {"vmin": np.nanmin(scale), "vmax": np.nanmax(scale)}
+            for column, place in enumerate(places):
+                upper[column].imshow(orbit.copies[place], cmap="Greys", **limits)
+                lower[column].imshow(orbit.moved[place], cmap="Greys", **limits)
+                label = f"channel {orbit.partners[place]}\nr = {orbit.r[place]:.2f}"
+                lower[column].set_title(label, fontsize=5, pad=1.5)
+            name = f"{orbit.layer}\nchannel {orbit.channel}"
+            upper[0].text(-0.12, 0.5, name, ha="right", va="center", transform=upper[0].transAxes, fontsize=5.5)
+            lower[0].text(-0.12, 0.5, "moved", ha="right", va="center", transform=lower[0].transAxes, fontsize=5.5)
+    figure.suptitle(title)
     return figure
 
 

@@ -5,22 +5,23 @@ until they are asked for. Downloads and checksums are torchvision's.
 """
 
 import hashlib
+import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from PIL import Image
-from timm.data import ImageNetInfo
 from torch import Tensor
 from torchvision import datasets
 
+from equivariance.classes import imagenet_classes
 from equivariance.data.image_files import Cover, Exact, Photographs, class_folders, list_files
 from equivariance.errors import UserError
 
@@ -98,9 +99,10 @@ def load(cfg: DictConfig, split: str, decode: bool = True) -> Images:
     if decode and isinstance(pixels, Photographs):
         pixels = pixels.decode()
     channels = pixels.shape[1]
-    if not len(cfg.mean) == len(cfg.std) == channels:
-        raise UserError(f"dataset.mean and dataset.std need {channels} numbers each, one a channel of the images")
-    return Images(pixels, labels, classes, torch.tensor(list(cfg.mean)), torch.tensor(list(cfg.std)))
+    mean, std = (_numbers(cfg, key, channels) for key in ("mean", "std"))
+    if not (std > 0).all():
+        raise UserError(f"dataset.std={cfg.std}: needs numbers above 0")
+    return Images(pixels, labels, classes, mean, std)
 
 
 def load_splits(cfg: DictConfig) -> tuple[Images, Images]:
@@ -113,6 +115,15 @@ def load_splits(cfg: DictConfig) -> tuple[Images, Images]:
     if differing := sorted(set(train.classes) ^ set(held_out.classes)):
         raise UserError(f"the training and held-out images of {cfg.name} differ in classes {differing[:5]}")
     return train, held_out
+
+
+def _numbers(cfg: DictConfig, key: str, count: int) -> Tensor:
+    """`dataset.mean` or `dataset.std`, one number a channel."""
+    given = list(cfg[key]) if isinstance(cfg[key], ListConfig) else [cfg[key]]
+    numbers = [value for value in given if isinstance(value, int | float) and math.isfinite(value)]
+    if not len(numbers) == len(given) == count:
+        raise UserError(f"dataset.{key}={cfg[key]}: needs {count} numbers, one a channel of the images")
+    return torch.tensor(numbers, dtype=torch.float32)
 
 
 Split = tuple[Tensor | Photographs, Tensor, list[str]]  # pixels uint8 (n, c, h, w), labels int64 (n,), class names
@@ -215,12 +226,6 @@ def imagenet(
     files, labels = list_files(folder, there)
     places = torch.tensor([known.index(name) for name in there])
     return _photographs(files, size, transform), places[labels], known
-
-
-@cache
-def imagenet_classes() -> list[str]:
-    """The names of ImageNet's 1000 classes, in the order of every published network's logits."""
-    return ImageNetInfo("imagenet-1k").label_names()
 
 
 def _photographs(files: list[Path], size: int | list[int], transform: Callable | None) -> Photographs:

@@ -1,26 +1,33 @@
 """Image files in class folders: decoded only when they are asked for, ahead of the network that looks at them."""
 
 import hashlib
+import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from joblib import cpu_count
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.functional import pil_to_tensor
 
+from equivariance.data.file_hashes import check_regular, file_hashes
 from equivariance.errors import UserError
 from equivariance.progress import progress
 
 START = "fork" if sys.platform == "linux" else "spawn"  # of processes; joblib's own would set another
+SIGNALS_NAME_SENDERS = hasattr(signal, "sigwaitinfo")  # not on macOS, where SIGTERM ends workers, whoever sends it
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM) if SIGNALS_NAME_SENDERS else (signal.SIGINT,)
 AHEAD = 256  # images that wait decoded, at most: each holds a file descriptor of shared memory
 
 
@@ -55,16 +62,25 @@ class Photographs:
         """uint8 (3, h, w).
 
         Raises:
-            UserError: the file is no image, or damaged.
+            UserError: the file is no image, damaged, or of pixels whose range its type does not say.
         """
+        check_regular(file)
         try:
-            image = Image.open(file).convert("RGB")
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"cannot read the image {file}: {error}") from error
+            with Image.open(file) as image:
+                rgb = eight_bit(image).convert("RGB")
+        except Exception as error:  # damaged files make decoders raise anything
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"cannot read the image {file}: {reason}") from error
         try:
-            return torch.as_tensor(self.transform(image))
+            pixels = torch.as_tensor(self.transform(rgb))
         except ValueError as error:
             raise UserError(f"{file} {error}") from error
+        if pixels.shape != (3, *self.size) or pixels.dtype is not torch.uint8:
+            raise UserError(
+                f"dataset.transform makes {pixels.dtype} of shape {tuple(pixels.shape)} of {file}, needed are "
+                f"uint8 of {(3, *self.size)}, as dataset.size says"
+            )
+        return pixels
 
     def decode(self) -> Tensor:
         """All of them, as one tensor.
@@ -92,10 +108,9 @@ class Photographs:
         return pixels
 
     def digest(self, chosen: Tensor) -> bytes:
-        """Names and sizes of the chosen files, and what is done to them."""
-        files = [self.files[index] for index in chosen.tolist()]
-        listing = [f"{file.parent.name}/{file.name} {file.stat().st_size}" for file in files]
-        return hashlib.blake2b("\n".join([str(self.transform), *listing]).encode()).digest()
+        """Identifies the contents of the chosen files, and what is done to them."""
+        hashes = file_hashes([self.files[index] for index in chosen.tolist()])
+        return hashlib.blake2b("\n".join([str(self.transform), *hashes]).encode()).digest()
 
 
 @dataclass(frozen=True)
@@ -124,6 +139,22 @@ class Exact:
         if (image.height, image.width) != self.size:
             raise ValueError(f"is {image.height}x{image.width}; every image must be {height}x{width}")
         return pil_to_tensor(image)
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """The image with 8 bits a channel: 16-bit values v become v / 257.
+
+    Raises:
+        ValueError: its pixels are floating-point or 32-bit numbers, whose range nothing says.
+    """
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if sixteen:
+        values = np.asarray(image).astype(np.float64)  # Pillow's own conversion cuts off at 255
+        return Image.fromarray((values / 257).round().clip(0, 255).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise ValueError(f"its pixels are {kind} numbers, whose range is unknown; convert it to 8 or 16 bits")
+    return image
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -185,21 +216,30 @@ class Stream:
         if isinstance(pixels, Photographs):
             workers = max(1, min(16, cpu_count() // processes))
             self._first, self._decoded = start, []
-            self._images = iter(
-                DataLoader(
-                    _Files(pixels, chosen[start:].tolist()),
-                    batch_size=None,
-                    num_workers=workers,
-                    prefetch_factor=max(1, min(2 * batch, AHEAD) // workers),
-                    multiprocessing_context=START,
-                    worker_init_fn=_leave_signals_to_the_first_process,
-                )
+            loader = DataLoader(
+                _Files(pixels, chosen[start:].tolist()),
+                batch_size=None,
+                num_workers=workers,
+                prefetch_factor=max(1, min(2 * batch, AHEAD) // workers),
+                multiprocessing_context=START,
+                worker_init_fn=_heed_only_the_first_process,
             )
+            # A stop signal to the process group is for the first process to heed: blocked here, it is blocked in
+            # the workers from their first moment on.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+            try:
+                self._images: Iterator[Any] = iter(loader)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __getitem__(self, part: slice) -> Tensor:
-        """uint8 (n, c, h, w). Slices go forward; one that was given may be asked for again, in parts."""
+        """uint8 (n, c, h, w). Slices go forward; one that was given may be asked for again, in parts.
+
+        As of any sequence, what a slice has beyond the end is left out.
+        """
+        part = slice(*part.indices(len(self.chosen)))
         began = time.perf_counter()
-        pixels = self._next(part) if isinstance(self.pixels, Photographs) else self.pixels[self.chosen[part]]
+        pixels = self.pixels[self.chosen[part]] if isinstance(self.pixels, Tensor) else self._next(part)
         self.waited += time.perf_counter() - began
         return pixels.to(self.device)
 
@@ -214,7 +254,7 @@ class Stream:
         return torch.stack(self._decoded[: part.stop - part.start])
 
 
-class _Files(Dataset):
+class _Files(Dataset[Tensor | UserError]):
     """The chosen photographs, or the errors that they make: an exception would arrive as a text of many lines."""
 
     def __init__(self, photographs: Photographs, chosen: list[int]):
@@ -230,6 +270,14 @@ class _Files(Dataset):
             return error
 
 
-def _leave_signals_to_the_first_process(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _heed_only_the_first_process(worker: int) -> None:
+    """In a worker, where stop signals are blocked: end when the first process says so, and for nobody else."""
+    first = os.getppid()
+
+    def wait() -> None:
+        while signal.sigwaitinfo([signal.SIGTERM]).si_pid != first:
+            pass
+        os._exit(0)
+
+    if SIGNALS_NAME_SENDERS:
+        threading.Thread(target=wait, daemon=True).start()

@@ -4,10 +4,13 @@ import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import timm
+import timm.data
+import timm.models
 import torch
 import torchvision
 from huggingface_hub import constants
@@ -15,6 +18,7 @@ from omegaconf import DictConfig
 from torch import nn
 from torchvision import transforms
 
+from equivariance.classes import imagenet_classes
 from equivariance.errors import UserError
 from equivariance.models import weights as files
 
@@ -30,19 +34,22 @@ class Preprocessing:
         size: (height, width) in pixels.
         mean, std: of each channel, of pixels scaled to [0, 1].
         transform: the library's evaluation transform of an RGB image to uint8 (3, height, width), as a function's
-            name (`_target_`) and its arguments.
+            name (`_target_`) and its arguments; None: `image_files.Cover`.
     """
 
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    transform: dict[str, Any]
+    transform: dict[str, Any] | None
 
 
 def timm_network(
     architecture: str, pretrained: bool, in_channels: int | None = None, num_classes: int | None = None
 ) -> nn.Module:
     """`timm.create_model`; channels and classes are the architecture's own unless given.
+
+    Args:
+        architecture: timm's name of it, `hf-hub:OWNER/NAME` or `local-dir:FOLDER`.
 
     Raises:
         UserError: timm has no such network, or cannot get its weights.
@@ -55,21 +62,22 @@ def timm_network(
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
-        hub = timm.get_pretrained_cfg(architecture).hf_hub_id or architecture
-        folder = Path(constants.HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
-        raise _no_weights(architecture, folder, "model.pretrained=false", error) from error
+        raise _no_weights(architecture, _hub_folder(architecture), "model.pretrained=false", error) from error
 
 
-def torchvision_network(architecture: str, weights: str | None) -> nn.Module:
+def torchvision_network(architecture: str, weights: str | None, weights_key: str | None = None) -> nn.Module:
     """`torchvision.models.get_model`, with weights of that name (DEFAULT, IMAGENET1K_V1) or from that file.
 
     Untrained for None.
+
+    Args:
+        weights_key: where the state dict lies in the file, see `weights.read`.
 
     Raises:
         UserError: torchvision has no such network or weights, or cannot get them.
     """
     chosen = _torchvision_weights(architecture, weights)
-    by_name = weights and not _is_file(weights)
+    by_name = bool(weights and not _is_file(weights))
     extra = {"transform_input": True} if architecture in TRANSFORMS_INPUT and not by_name else {}
     try:
         model = torchvision.models.get_model(architecture, weights=chosen if by_name else None, **extra)
@@ -77,8 +85,14 @@ def torchvision_network(architecture: str, weights: str | None) -> nn.Module:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise _no_weights(architecture, folder / Path(chosen.url).name, "model.weights=null", error) from error
     if weights and not by_name:
-        files.load(model, weights)
+        files.load(model, weights, weights_key)
     return model
+
+
+def classes(cfg: DictConfig) -> list[str] | None:
+    """What the classifier of the configuration group `model` was trained for; None if it is from no library."""
+    from_library = cfg._target_.startswith(f"{__name__}.") and cfg.get("num_classes") is None
+    return imagenet_classes() if from_library else None
 
 
 def preprocessing(cfg: DictConfig, size: tuple[int, int] | None = None) -> Preprocessing | None:
@@ -159,13 +173,36 @@ def _is_file(weights: str) -> bool:
     return Path(weights).suffix in files.ENDINGS or Path(weights).exists()
 
 
-def _timm_config(architecture: str) -> dict:
+@cache
+def _timm_config(architecture: str) -> dict[str, Any]:
+    """timm's description of a network's weights and images.
+
+    Raises:
+        UserError: there is no such network, or the description on the hub cannot be read.
+    """
+    source, _, name = architecture.partition(":")
+    if source in ("hf-hub", "hf_hub", "local-dir") and name:
+        try:
+            if source == "local-dir":
+                return timm.models.load_model_config_from_path(name)[0]
+            return timm.models.load_model_config_from_hf(name)[0]
+        except Exception as error:  # whatever the hub's client, or a damaged file, raises
+            raise _no_weights(architecture, _hub_folder(architecture), "another network", error) from error
     if not timm.is_model(architecture):
         raise _unknown("timm", architecture, timm.list_models())
     return timm.get_pretrained_cfg(architecture).to_dict()
 
 
-def _torchvision_weights(architecture: str, name: str | None):
+def _hub_folder(architecture: str) -> Path:
+    """Where the hub's client keeps the files of a network."""
+    source, _, name = architecture.rpartition(":")
+    if source == "local-dir":
+        return Path(name)
+    hub = name.partition("@")[0] if source else timm.get_pretrained_cfg(architecture).hf_hub_id or architecture
+    return Path(constants.HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
+
+
+def _torchvision_weights(architecture: str, name: str | None) -> Any:
     """The member of torchvision's list of weights with this name or file name; DEFAULT for None or another file."""
     known = torchvision.models.list_models(module=torchvision.models)
     if architecture not in known:

@@ -1,8 +1,9 @@
-"""Weights from a file, a state dict saved by torch.save or safetensors; and which they are."""
+"""Weights from a file: a state dict saved by torch.save or as safetensors. Nothing in a file is ever executed."""
 
 import hashlib
 import pickle
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,62 +16,167 @@ from equivariance.errors import UserError
 
 ENDINGS = (".pt", ".pth", ".th", ".bin", ".safetensors")
 FORMATS = "a state dict as .safetensors, or .pt, .pth, .th of torch.save(model.state_dict(), FILE)"
+PREFERRED = ("state_dict", "model")  # where a checkpoint holds several state dicts
+# What checkpoints hold beside tensors: options, numbers of NumPy, paths. Each is read as an `_Ignored`.
+HARMLESS = (
+    "argparse.Namespace",
+    "collections.defaultdict",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    "omegaconf.nodes.AnyNode",
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
+    "typing.Any",
+    "builtins.list",
+    "builtins.dict",
+)
 
 
-def load(model: nn.Module, file: str | Path) -> None:
-    """Load a state dict into the model; one under another network's names goes through its `our_names`, if any.
+class _Ignored:
+    """Stands for an object that is no tensor: it takes all that an unpickler does to it, and does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def load(model: nn.Module, file: str | Path, key: str | None = None) -> None:
+    """Load a state dict into the model.
+
+    Names may begin with what wrappers put before them, such as `module.` or `model.`. Names of another network go
+    through the model's `our_names`, if it has any.
+
+    Args:
+        key: see `read`.
 
     Raises:
         UserError: the file is missing or unreadable, or its names or shapes are not the model's.
     """
-    state = read(file)
-    if hasattr(model, "our_names"):
-        state = model.our_names(state)
+    state, names = read(file, key), set(model.state_dict())
+    if hasattr(model, "our_names") and not any(name.endswith(min(names)) for name in state):
+        state = model.our_names({name.removeprefix("module."): value for name, value in state.items()})
+    state = _without_prefix(state, names, file)
     _check(model, state, file)
     model.load_state_dict(state)
 
 
-def read(file: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file. Nothing in it is executed: safetensors, or torch.load with `weights_only`.
+def read(file: str | Path, key: str | None = None) -> dict[str, Tensor]:
+    """The state dict in a file, read as safetensors or by torch.load with `weights_only`.
 
-    It may lie inside a checkpoint under `state_dict` or `model`, and its names may begin with `module.`, as
-    DataParallel writes them.
+    Args:
+        key: where it lies inside a checkpoint, such as `ema` or `ema.model`, or the beginning of its names. By
+            default it is the file's only state dict, or the one under `state_dict` or `model`.
 
     Raises:
-        UserError: there is no such file, it holds something else, or more than tensors.
+        UserError: there is no such file, it holds something else, or objects that are not known as harmless.
     """
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise UserError(f"model.weights={file}: there is no such file; give {FORMATS}")
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"model.weights={file}: holds more than tensors, or no tensors; it is not opened, as that could run "
-            f"code from it; give {FORMATS}"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        cause = textwrap.shorten(str(error).strip() or type(error).__name__, 120, placeholder=" ...")
-        raise UserError(f"model.weights={file}: cannot be read as tensors ({cause}); give {FORMATS}") from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
-        raise UserError(f"model.weights={file}: holds no state dict; give {FORMATS}")
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
+    content = _content(file)
+    found = dict(_state_dicts(content))
+    if key:
+        state = found.get(key) or _beginning_with(found.get("", content), key)
+    elif "" in found or len(found) == 1:
+        state = found.get("") or next(iter(found.values()))
+    else:
+        state = next((found[name] for name in PREFERRED if name in found), {})
+    if state:
+        return state
+    keys = f"its keys are {_some(list(content))}" if isinstance(content, dict) else "it is no dictionary"
+    if not found:
+        raise UserError(f"model.weights={file}: holds no state dict ({keys}); give {FORMATS}")
+    wrong = f"holds no {key}" if key else "holds several state dicts"
+    raise UserError(f"model.weights={file}: {wrong} ({keys}); choose by model.weights_key one of {_some([*found])}")
+
+
+def check_name(file: Any) -> None:
+    """Refuse what is no name of a file or of weights.
+
+    Raises:
+        UserError: it is no text.
+    """
+    if file is not None and not isinstance(file, str):
+        raise UserError(f"model.weights={file}: needs the name of a file; give {FORMATS}")
 
 
 def digest(model: nn.Module) -> str:
     """Identifies the weights of a model."""
     content = hashlib.blake2b(digest_size=8)
     for name, value in model.state_dict().items():
-        content.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        content.update(name.encode() + value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return content.hexdigest()
+
+
+def _content(file: str | Path) -> Any:
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UserError(f"model.weights={file}: there is no such file; give {FORMATS}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([(_Ignored, name) for name in HARMLESS]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"model.weights={file}: holds more than tensors, or no tensors; it is not opened, as that could run "
+            f"code from it; give {FORMATS}"
+        ) from error
+    except Exception as error:  # garbage makes the readers raise anything
+        known = isinstance(error, SafetensorError) or str(error).strip()
+        cause = textwrap.shorten(str(error).strip() if known else type(error).__name__, 120, placeholder=" ...")
+        raise UserError(f"model.weights={file}: cannot be read as tensors ({cause}); give {FORMATS}") from error
+
+
+def _state_dicts(content: Any, path: str = "", depth: int = 3) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """All dictionaries of tensors, with the keys that lead to them, joined by dots."""
+    if not (isinstance(content, dict) and content and all(isinstance(key, str) for key in content)) or not depth:
+        return
+    if all(isinstance(value, Tensor) for value in content.values()):
+        yield path, content
+    else:
+        for key, value in content.items():
+            yield from _state_dicts(value, f"{path}.{key}" if path else key, depth - 1)
+
+
+def _beginning_with(content: Any, key: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a key, without it."""
+    state = content if isinstance(content, dict) else {}
+    start = f"{key}."
+    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+
+
+def _without_prefix(state: dict[str, Tensor], names: set[str], file: str | Path) -> dict[str, Tensor]:
+    """The tensors of the network, without what a wrapper puts before their names; as they are if none fits."""
+    if not names or names & state.keys():
+        return state
+    first = min(names)
+    starts = [name.removesuffix(first) for name in state if name.endswith(f".{first}")]
+    parameters = [name for name in names if not name.endswith("num_batches_tracked")]
+    fitting = [start for start in starts if all(start + name in state for name in parameters)]
+    if len(fitting) > 1:
+        raise UserError(
+            f"model.weights={file}: holds the network several times; choose by model.weights_key one of "
+            f"{', '.join(start.removesuffix('.') for start in fitting)}"
+        )
+    start = (fitting or [""])[0]
+    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
 
 
 def _check(model: nn.Module, state: dict[str, Tensor], file: str | Path) -> None:
@@ -85,5 +191,12 @@ def _check(model: nn.Module, state: dict[str, Tensor], file: str | Path) -> None
     ]
     if problems:
         named = "; ".join(problems[:2]) + (f" and {len(problems) - 2} more" if len(problems) > 2 else "")
-        raise UserError(f"model.weights={file} is of another network than {type(model).__name__}: {named}")
+        raise UserError(
+            f"model.weights={file} is of another network than {type(model).__name__}: {named}; "
+            f"the file has {_some([*state])}"
+        )
     state |= {name: wanted[name] for name in counters if name not in state}
+
+
+def _some(names: list[Any]) -> str:
+    return ", ".join(map(str, names[:4])) + (f" and {len(names) - 4} more" if len(names) > 4 else "") or "none"

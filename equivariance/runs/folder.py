@@ -7,15 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance.checkout import REPOSITORY
+from equivariance.config import REPOSITORY, Recipe
 from equivariance.errors import UserError
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import remove_leftovers, write_whole
+
+if TYPE_CHECKING:
+    from equivariance.training.trainer import Training
 
 LIBRARY_WEIGHTS = {"pretrained": "true", "weights": "..."}
 PLACES = ("root", "download")  # where data lie, not what they are
@@ -33,7 +37,7 @@ class Run:
 
     @contextmanager
     def only_process(self) -> Iterator[None]:
-        """Keep a second process out of the folder.
+        """Keep a second process out of the folder, and remove what killed ones left half written.
 
         Raises:
             UserError: another process has it.
@@ -47,6 +51,8 @@ class Run:
                 f"{self.folder} is in use by another process; wait for it, or choose another run_dir"
             ) from error
         try:
+            remove_leftovers(self.folder)
+            remove_leftovers(self.kept(0).parent)
             yield
         finally:
             lock.release()
@@ -65,7 +71,7 @@ class Run:
         except Exception as error:  # garbage makes the unpickler raise anything
             raise UserError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
         wanted = config | {key: made_with.get(key) for key in ignore}
-        if difference := first_difference(_without_modules(made_with), _without_modules(wanted)):
+        if difference := first_difference(_comparable(made_with), _comparable(wanted)):
             key, there, here = difference
             raise UserError(
                 f"{self.folder} holds a run with {key}={there}, this one has {key}={here}; "
@@ -75,21 +81,59 @@ class Run:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint, whole or not at all."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_whole(self.checkpoint, buffer.getvalue())
+        write_whole(self.checkpoint, _serialised(state))
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_whole(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+
+    def write_metrics(self, history: list[dict[str, float]]) -> None:
+        write_whole(self.folder / "metrics.csv", pd.DataFrame(history).to_csv(index=False))
+
+    def stretches(self, saved: dict[str, Any] | None, here: dict[str, str], strict: bool) -> list[dict[str, Any]]:
+        """Where each part of the run was trained: the place in which it began (epoch, step), and its provenance.
+
+        The last one begins now, unless nothing has changed. A change that may change the weights, of the hardware
+        (with the number of threads) or of PyTorch, is printed.
+
+        Args:
+            saved: the checkpoint to go on with, if any.
+            here: the provenance of this process.
+            strict: refuse such a change.
+
+        Raises:
+            UserError: `strict`, and there is a change.
+        """
+        if saved is None:
+            return [{"epoch": 0, "step": 0} | here]
+        before = saved.get("stretches") or [{"epoch": 0, "step": 0} | {key: saved.get(key) for key in here}]
+        last = before[-1]
+        changed = [
+            f"{last[key]}, now {here[key]}" for key in ("hardware", "torch_version") if last[key] != here[key]
+        ]
+        if changed:
+            text = f"{self.folder} was trained on {' and '.join(changed)}"
+            if strict:
+                raise UserError(f"{text}: hardware.strict=true refuses to go on")
+            print(f"{text}: the weights will not be exactly those of an uninterrupted run")
+        if all(last[key] == here[key] for key in here):
+            return before
+        return [*before, {"epoch": saved["epoch"], "step": saved.get("step", saved.get("start"))} | here]
 
     def kept(self, epoch: int) -> Path:
         """Where the weights after this epoch are kept; 0 is the untrained network."""
         return self.folder / "weights" / f"epoch{epoch}.pt"
 
-    def save_weights(self, model: torch.nn.Module, epoch: int, history: list[dict]) -> None:
-        """Keep the weights after an epoch, with their accuracy, whole or not at all."""
-        accuracy = history[-1]["accuracy"] if history else None
-        buffer = io.BytesIO()
-        torch.save({"epoch": epoch, "accuracy": accuracy, "model": model.state_dict()}, buffer)
-        self.kept(epoch).parent.mkdir(exist_ok=True)
-        write_whole(self.kept(epoch), buffer.getvalue())
+    def keep(self, training: "Training") -> None:
+        """Keep the weights, with their accuracy, between two epochs, if `recipe.keep` names the one completed."""
+        if training.step == 0 and training.epoch in training.recipe.keep:
+            state = {"epoch": training.epoch, "accuracy": training.accuracy, "model": training.model.state_dict()}
+            write_whole(self.kept(training.epoch), _serialised(state))
+
+
+def _serialised(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 def measurement_folder(cfg: DictConfig) -> Path:
@@ -107,20 +151,33 @@ def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[s
     for place in PLACES:
         config["dataset"].pop(place, None)
     del config["recipe"]["keep"]  # what is kept on the way changes no weight
-    if cfg.recipe.schedule == "milestones":  # as of all runs that were made before there was another
-        del config["recipe"]["schedule"], config["recipe"]["warm_up"]
     return config | {"seed": cfg.seed, "precision": precision, "data": data_digest}
 
 
+def _comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """A run's configuration as today's code would have written it.
+
+    Keys of the recipe that there were not yet have their defaults, and functions of this package go by their names
+    alone, as modules may move.
+    """
+    added = {"schedule": Recipe.schedule, "warm_up": Recipe.warm_up}
+    recipe = config.get("recipe")
+    return _without_modules(config | {"recipe": added | recipe} if isinstance(recipe, dict) else config)
+
+
 def _without_modules(config: Any) -> Any:
-    """A configuration in which functions of this package go by their names alone: modules may move."""
+    """A configuration in which functions of this package go by their names alone (modules may move), without nulls.
+
+    A key that is null says the same as none: runs that were made before there was such a key stay what they are.
+    """
     if not isinstance(config, dict):
         return config
     return {
         key: value.rpartition(".")[2]
-        if key == "_target_" and value.startswith("equivariance.")
+        if key == "_target_" and isinstance(value, str) and value.startswith("equivariance.")
         else _without_modules(value)
         for key, value in config.items()
+        if value is not None
     }
 
 
@@ -134,6 +191,11 @@ def first_difference(a: dict, b: dict, prefix: str = "") -> tuple[str, Any, Any]
         elif x != y:
             return f"{prefix}{key}", x, y
     return None
+
+
+def provenance(hardware: str) -> dict[str, str]:
+    """The code, the version of PyTorch and the hardware of this process."""
+    return {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware}
 
 
 @cache

@@ -4,13 +4,14 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from equivariance.analysis import plots
-from equivariance.cli import experiment
+from equivariance.config import experiment
 from equivariance.errors import UserError
 from equivariance.runs import rows
 from equivariance.runs.atomic import whole_file, write_whole
@@ -84,9 +85,30 @@ def write_partners(measurement: Measurement, image: Tensor, folder: Path) -> Non
     for name, content in (("partners", found), ("partner_shares", by_layer)):
         write_whole(folder / f"{name}.csv", content.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
-    orbits = list(partners.strongest(found, 4))
+    orbits = [_orbit(measurement, one, image) for one in partners.strongest(found, 4)]
     if orbits:
-        plots.save(plots.orbits(measurement, orbits, image), folder / "orbits.png")
+        elements = [g.element for g in measurement.transforms]
+        plots.save(plots.orbits(orbits, elements, measurement.transforms[0].name), folder / "orbits.png")
+
+
+def _orbit(measurement: Measurement, orbit: pd.DataFrame, image: Tensor) -> plots.Orbit:
+    """The maps of one channel and its partners on an image; `orbit` is from `partners.strongest`."""
+    layer, channel = orbit.layer.iloc[0], orbit.channel.iloc[0]
+    transforms = measurement.transforms
+    maps = measurement.maps(torch.cat([image, *(g.act(image) for g in transforms)]))[layer]
+    on_image = [g.act(maps[:1]) if maps[0, 0].numel() > 1 else maps[:1] for g in transforms]
+
+    def pictures(each: list[Tensor]) -> np.ndarray:
+        return torch.stack([one.reshape(one.shape if one.dim() > 1 else (1, 1)) for one in each]).cpu().numpy()
+
+    return plots.Orbit(
+        layer,
+        int(channel),
+        pictures([maps[place + 1, channel] for place in range(len(transforms))]),
+        pictures([moved[0, partner] for moved, partner in zip(on_image, orbit.partner, strict=True)]),
+        [int(partner) for partner in orbit.partner],
+        list(orbit.r),
+    )
 
 
 def finished(folder: Path, config: dict) -> Path | None:

@@ -3,9 +3,11 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from equivariance.errors import UserError
+from equivariance.names import OVER, PARTS, SCORES, SIMILARITIES
 from equivariance.runs.atomic import write_whole
 
 COLUMNS = [
@@ -17,11 +19,18 @@ COLUMNS = [
     *("value", "cross_fitted", "chance", "low", "high"),
     # mean of the feature maps
     "activation",
-    # over how many images and channels; dead: without variance everywhere; live: mean share of channels with variance
+    # over how many images and channels; dead: without variance everywhere; live: mean share with variance
     *("images", "channels", "dead_channels", "live"),
     # where it comes from; epochs, accuracy and precision are those of the training, epoch the one measured
     *("epoch", "epochs", "accuracy", "precision", "git_commit", "torch_version", "hardware"),
 ]
+
+
+MEASUREMENT = ["dataset", "model", "aug", "width", "trained", "seed", "transform", "similarity", "over", "epoch"]
+KEY = [*MEASUREMENT, "layer", "element", "measure"]  # no two rows agree in all of these
+SHARES = ["value", "cross_fitted", "chance", "low", "high", "live", "accuracy"]  # in [0, 1], or not known
+WORDS = {"part": PARTS, "measure": SCORES, "similarity": SIMILARITIES, "over": OVER}
+WHOLE = ["seed", "index", "images", "channels", "dead_channels"]  # numbers from 0 on
 
 
 def write(path: Path, rows: pd.DataFrame) -> None:
@@ -30,25 +39,94 @@ def write(path: Path, rows: pd.DataFrame) -> None:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read rows back.
+    """Read rows back, and check that they are what `write` wrote.
 
     Raises:
-        UserError: there is no such file, or it lacks a column.
+        UserError: there is no such file, or it was cut or edited: a column or row is missing, a row is there
+            twice, a number or word is none that a measurement gives, or a cell begins with "=".
     """
     try:
-        rows = pd.read_csv(io.StringIO(path.read_text()), keep_default_na=True)
-    except OSError as error:
-        raise UserError(f"no rows in {path}: {error.strerror}") from error
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"no rows in {path}: {getattr(error, 'strerror', 'it is no text')}") from error
+    if not text.endswith("\n"):
+        raise UserError(
+            f"{path}, row {text.count(chr(10)) + 1}: the file ends in the middle of a row; collect it again"
+        )
+    try:
+        rows = pd.read_csv(io.StringIO(text), keep_default_na=True, low_memory=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path} is no table of results: {' '.join(str(error).split())}") from error
     if "over" not in rows and set(COLUMNS) - set(rows) <= {"epoch", "over", "live", "cross_fitted"}:
         rows = _of_before_readings(rows)
-    missing = [column for column in COLUMNS if column not in rows]
-    if missing:
+    if missing := [column for column in COLUMNS if column not in rows]:
         raise UserError(f"{path} is no table of results: it has no column {', '.join(missing)}")
+    if problem := _first_problem(rows):
+        row, what = problem
+        raise UserError(f"{path}, row {row + 2}: {what}; the file was cut or edited, collect it again")
     return rows
 
 
+def _first_problem(rows: pd.DataFrame) -> tuple[int, str] | None:
+    """The place (from 0 on) of a row that no measurement gives, and what is wrong with it; None if all is well."""
+    for column in rows.columns[[pd.api.types.is_string_dtype(kind) for kind in rows.dtypes]]:
+        formula = rows[column].astype(str).str.startswith("=").to_numpy()
+        if formula.any():
+            return int(formula.argmax()), f"{column} begins with '=', which a spreadsheet would run"
+    if not pd.api.types.is_bool_dtype(rows.trained) and len(rows):
+        wrong = ~rows.trained.astype(str).isin(("True", "False")).to_numpy()
+        return int(wrong.argmax()), f"trained={rows.trained.iloc[wrong.argmax()]} is neither True nor False"
+    for column, words in WORDS.items():
+        wrong = ~rows[column].isin(words).to_numpy()
+        if wrong.any():
+            return int(
+                wrong.argmax()
+            ), f"{column}={rows[column].iloc[wrong.argmax()]}, which is none of {', '.join(words)}"
+    for column in [*SHARES, *WHOLE]:
+        numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(float)
+        known = rows[column].notna().to_numpy()
+        wrong = known & ~((numbers >= 0) & (numbers <= (1 if column in SHARES else np.inf)))
+        if column in WHOLE:
+            wrong |= ~known | (numbers != np.floor(numbers))
+        if wrong.any():
+            limits = "is no number in [0, 1]" if column in SHARES else "is no whole number from 0 on"
+            return int(wrong.argmax()), f"{column}={rows[column].iloc[wrong.argmax()]} {limits}"
+    twice = rows.duplicated(KEY).to_numpy()
+    if twice.any():
+        one = rows.iloc[twice.argmax()]
+        return int(twice.argmax()), f"{one.measure} of {one.model} {one.layer} at {one.element} is there twice"
+    return _first_gap(rows)
+
+
+def _first_gap(rows: pd.DataFrame) -> tuple[int, str] | None:
+    """The first row of a layer whose scores under some elements are not there."""
+    if rows.empty:
+        return None
+    there = rows.groupby(MEASUREMENT, dropna=False, sort=False)
+    each = rows.groupby([*MEASUREMENT, "layer"], dropna=False, sort=False)
+    pairs = rows.element.astype(str) + " " + rows.measure
+    expected = pairs.groupby(there.ngroup()).transform("nunique")
+    found = each.layer.transform("size")
+    lacking = (found != expected).to_numpy()
+    if not lacking.any():
+        return None
+    place = int(lacking.argmax())
+    one = rows.iloc[place]
+    return place, f"{one.model} {one.layer} has {found.iloc[place]} of its {expected.iloc[place]} scores"
+
+
+def is_trained(rows: pd.DataFrame) -> pd.Series:
+    """Whether a row is of a trained network: neither at initialisation nor the epoch 0 of a training."""
+    return rows.trained.astype(bool) & ~(rows.epoch == 0)
+
+
+def of_last_epoch(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of networks after their last epoch, or of whose training nothing is known."""
+    return rows[rows.epoch.isna() | (rows.epoch == rows.epochs)]
+
+
 def _of_before_readings(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of before there were readings of the measure: all ran over the data set, or took each image's maximum."""
+    """Rows from before there were readings: all ran over the data set, or took each image's maximum."""
     each_image = rows.similarity == "per_image"
     return rows.assign(
         epoch=rows.get("epoch", rows.epochs),
@@ -59,16 +137,21 @@ def _of_before_readings(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def of_one_reading(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the first reading of the measure, in the order of `names.OVER`, that there are rows of."""
+    return rows[rows.over == min(rows.over, key=OVER.index)] if len(rows) else rows
+
+
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over transformations: one row per network, layer and measure, in the order of the layers."""
-    keys = ["dataset", "model", "aug", "width", "trained", "seed", "index", "layer", "part", "measure"]
-    scores = ["value", "chance", "dead_channels"]
+    """Mean over elements: one row per measurement, layer and score, in the order of the layers."""
+    keys = [*MEASUREMENT, "index", "layer", "part", "measure"]
+    scores = ["value", "chance", "low", "high", "dead_channels"]
     return rows.groupby(keys, dropna=False, sort=False)[scores].mean().reset_index()
 
 
 def by_part(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over elements, then layers: one row per network, transformation, part and measure."""
-    keys = ["model", "trained", "seed", "transform", "part", "measure"]
+    """Mean over elements, then layers: one row per measurement, part and score."""
+    keys = [*MEASUREMENT, "part", "measure"]
     layers = rows.groupby([*keys, "index"], sort=False, dropna=False)[["value", "chance", "accuracy"]].mean()
     return layers.groupby(keys, sort=False, dropna=False).mean().reset_index()
 
@@ -79,7 +162,7 @@ def summary(rows: pd.DataFrame) -> str:
     table = pd.DataFrame(
         {
             (measure, kind): wide[kind, measure].map("{:.3f}".format)
-            for measure in ("invariance", "equivariance")
+            for measure in SCORES
             for kind in ("value", "chance")
         }
     )

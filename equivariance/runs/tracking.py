@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance import cli
+from equivariance.config import experiment
 from equivariance.errors import UserError
 from equivariance.runs.rows import by_layer
 
@@ -134,7 +134,7 @@ def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, wandb_id: st
         run = wandb.init(
             project=cfg.wandb.project,
             entity=cfg.wandb.entity,
-            group=cli.experiment(),
+            group=experiment(),
             job_type=job_type,
             name=f"{job_type} {inside}",
             id=wandb_id,

@@ -1,10 +1,12 @@
-"""Where and how fast: device, number format, memory layout. All that is there for speed sits here."""
+"""Device, number format, memory layout: everything that serves speed."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 from torch.utils._triton import has_triton
@@ -13,6 +15,7 @@ from equivariance.errors import UserError
 from equivariance.training.cuda_graph import Captured
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+NO_MEMORY = ("DefaultCPUAllocator: ", "std::bad_alloc")  # in the message of a RuntimeError
 
 
 class Hardware:
@@ -40,10 +43,16 @@ class Hardware:
         threads: int | None = None,
         graph: str | bool = "auto",
         compile: str | bool = "auto",
+        strict: bool = False,
+        exact_eager: bool = False,
     ):
+        self.strict, self.exact_eager = strict, exact_eager
+        if threads is not None and threads < 1:
+            raise UserError(f"hardware.threads={threads}: needs at least 1")
+        if threads is None and os.environ.get("SLURM_CPUS_PER_TASK", "").isdecimal():
+            # Slurm may give a job fewer cores than the operating system lets it see.
+            threads = min(torch.get_num_threads(), int(os.environ["SLURM_CPUS_PER_TASK"]))
         if threads is not None:
-            if threads < 1:
-                raise UserError(f"hardware.threads={threads}: needs at least 1")
             torch.set_num_threads(threads)
         self.threads = torch.get_num_threads()
         _keep_freed_memory()
@@ -67,7 +76,7 @@ class Hardware:
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
 
     @classmethod
-    def for_measuring(cls, **settings) -> "Hardware":
+    def for_measuring(cls, **settings: Any) -> "Hardware":
         """Always float32; channels-last, which costs no network in evaluation anything and most gain a third."""
         hardware = cls(**settings | {"precision": "float32", "compile": False})  # compiled code has no hooks
         hardware.layout = torch.channels_last
@@ -83,17 +92,17 @@ class Hardware:
             model.compile(options={"deterministic": True})  # in place: parameters keep their names
         return model.to(self.device, memory_format=self.layout)
 
-    def capture(self, work: Callable[..., None]) -> Callable[..., None]:
-        """The work, on CUDA devices as one graph."""
-        return Captured(work) if self.graph else work
+    def capture(self, step: Callable[..., None]) -> Callable[..., None]:
+        """The step itself, or where `hardware.graph` its replay as one CUDA graph."""
+        return Captured(step) if self.graph else step
 
     def autocast(self) -> torch.autocast:
         """The context in which a training step's forward pass runs."""
         return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32")
 
     @contextmanager
-    def refusals(self, key: str, value: int) -> Iterator[None]:
-        """Say what to change where the device runs out of memory, or its compiler fails.
+    def explain_failures(self, key: str, value: int) -> Iterator[None]:
+        """Say what to change where memory runs out, of the device or of the machine, or the compiler fails.
 
         Args:
             key, value: of the configuration, what decides how much memory is needed.
@@ -103,14 +112,19 @@ class Hardware:
         """
         try:
             yield
-        except torch.OutOfMemoryError as error:
-            raise UserError(f"{self.name} is out of memory: give a lower {key} than {value}") from error
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise UserError(self._out_of_memory(key, value)) from error
         except RuntimeError as error:
+            if any(words in str(error) for words in NO_MEMORY):
+                raise UserError(self._out_of_memory(key, value)) from error
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             raise UserError(
                 f"the compiler failed ({str(error).splitlines()[0]}): hardware.compile=false"
             ) from error
+
+    def _out_of_memory(self, key: str, value: int) -> str:
+        return f"{self.name} is out of memory: give a lower {key} than {value}"
 
     @property
     def name(self) -> str:
@@ -141,6 +155,8 @@ def _device(name: str) -> torch.device:
         device = torch.empty(0, device=name).device  # with its index
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"hardware.device={name}: {str(error).splitlines()[0]}") from error
+    if device.type == "meta":
+        raise UserError(f"hardware.device={name}: it computes nothing, choose auto, cpu or cuda")
     if device.type == "cuda":
         torch.cuda.set_device(device)  # streams and graphs are of the current one
     return device

@@ -1,84 +1,27 @@
-"""Training: recipe, step, evaluation, and the state from which a run goes on."""
+"""The state of a training run: network, optimiser, place in the data; and evaluation."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from equivariance.config import Recipe
 from equivariance.data.augmentation import Augmentation
 from equivariance.data.datasets import Images
 from equivariance.errors import UserError
 from equivariance.progress import progress
 from equivariance.training.hardware import Hardware
-
-SCHEDULES = ("milestones", "one_cycle")
-
-
-def check_recipe(recipe: DictConfig, images: int) -> None:
-    """Refuse what cannot be trained, naming the key.
-
-    Raises:
-        UserError: a value is out of its range.
-    """
-
-    def refuse(key: str, why: str) -> None:
-        raise UserError(f"recipe.{key}={recipe[key]}: {why}")
-
-    for key in ("epochs", "batch_size"):
-        if not isinstance(recipe[key], int) or recipe[key] < 1:
-            refuse(key, "needs a whole number from 1 on")
-    if recipe.batch_size > images:
-        refuse("batch_size", f"larger than the training set of {images} images")
-    above_0 = ("lr", "factor") if recipe.schedule == "milestones" else ("lr",)
-    for key, lowest in (*((key, 0) for key in above_0), ("weight_decay", None)):
-        value = recipe[key]
-        if not isinstance(value, int | float) or value < 0 or value == lowest:
-            refuse(key, f"needs a number {'from 0 on' if lowest is None else 'above 0'}")
-    if recipe.optimiser not in ("adam", "sgd"):
-        refuse("optimiser", "choose adam or sgd")
-    if recipe.schedule not in SCHEDULES:
-        refuse("schedule", f"choose {' or '.join(SCHEDULES)}")
-    if recipe.schedule == "one_cycle" and not 0 < recipe.warm_up < recipe.epochs:
-        refuse("warm_up", f"needs a number of epochs above 0 and below recipe.epochs={recipe.epochs}")
-    if any(not isinstance(epoch, int) or not 0 <= epoch <= recipe.epochs for epoch in recipe.keep):
-        refuse("keep", f"needs whole numbers of epochs from 0 to recipe.epochs={recipe.epochs}")
-
-
-def optimiser(recipe: DictConfig, model: nn.Module, captured: bool = False) -> torch.optim.Optimizer:
-    """Adam or SGD with momentum, weight decay as an L2 term of the gradient (coupled), on every parameter.
-
-    Args:
-        captured: the learning rate is a tensor, which a captured step reads.
-    """
-    lr = torch.tensor(recipe.lr, device=next(model.parameters()).device) if captured else recipe.lr
-    common = {"lr": lr, "weight_decay": recipe.weight_decay, "fused": True}
-    if recipe.optimiser == "adam":
-        return torch.optim.Adam(model.parameters(), capturable=captured, **common)
-    return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, **common)
-
-
-def learning_rate(recipe: DictConfig, epochs: float) -> float:
-    """The learning rate of a step.
-
-    `milestones`: lr / factor^k, k the number of milestones reached. `one_cycle`: from 0 up to lr over `warm_up`
-    epochs, then down to 0 at the end, both linearly (Smith & Topin, "Super-convergence", 2018).
-
-    Args:
-        epochs: done before this step, with the share of the epoch under way.
-    """
-    if recipe.schedule == "one_cycle":
-        return recipe.lr * min(epochs / recipe.warm_up, (recipe.epochs - epochs) / (recipe.epochs - recipe.warm_up))
-    return recipe.lr / recipe.factor ** sum(epochs >= milestone for milestone in recipe.milestones)
+from equivariance.training.recipe import learning_rate, optimiser
 
 
 @dataclass
 class Totals:
-    """Running sums of one pass over images; on the device, so that nothing waits for it."""
+    """Sums over the images of one pass, kept on the device so that nothing waits for it."""
 
     loss: Tensor
     correct: Tensor
@@ -91,12 +34,12 @@ class Totals:
         )
 
     def set(self, loss: float | Tensor = 0, correct: int | Tensor = 0, images: int | Tensor = 0) -> None:
-        """Go back to these sums, where a captured step finds them."""
+        """Set the sums in place, where a captured step reads them."""
         for place, value in ((self.loss, loss), (self.correct, correct), (self.images, images)):
             place.copy_(torch.as_tensor(value))
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch; where labels are mixed, (n, classes), that of the largest share is the right one."""
+        """Add a batch; the label of an image with shares of several classes, (n, classes), is the largest one."""
         labels = labels if labels.ndim == 1 else labels.argmax(1)
         self.loss += loss.detach() * len(labels)
         self.correct += (logits.detach().argmax(1) == labels).sum()
@@ -108,37 +51,44 @@ class Totals:
         return self.loss.item() / images, self.correct.item() / images
 
 
+Step = Callable[["Training", Tensor, Tensor], None]  # one step of gradient descent on images and labels
+
+
 class Training:
-    """A network being trained, and all that a checkpoint must hold to go on exactly where it stopped.
+    """A network in training, and all that a checkpoint must hold to go on exactly where it stopped.
 
     Attributes:
-        epoch: epochs completed.
-        start: steps completed in the epoch under way.
-        order: the order of the images in that epoch; None between epochs.
+        epoch: completed epochs.
+        step: completed steps of the current epoch.
+        order: the order of the images in the current epoch; None between epochs.
         draws: what their augmentation draws, in that order; None between epochs.
-        totals: loss and accuracy so far in that epoch.
+        totals: loss and accuracy of the current epoch so far.
         history: one dict of metrics for each completed epoch.
         generator: draws the orders and the augmentations.
     """
 
-    PROGRESS = ("epoch", "start", "order", "draws", "history")
+    PROGRESS = ("epoch", "step", "order", "draws", "history")
 
     def __init__(
         self,
         model: nn.Module,
-        recipe: DictConfig,
+        recipe: Recipe,
         hardware: Hardware,
         seed: int,
         augmentation: Augmentation | None = None,
     ):
         self.model, self.recipe, self.hardware = model, recipe, hardware
         self.augmentation = augmentation or Augmentation()
+        self.criterion = nn.CrossEntropyLoss()  # for labels with shares of classes the mean over the shares
         self.optimiser = optimiser(recipe, model, hardware.graph)
-        self.rate = None
+        self.rate: float | None = None
         self.generator = torch.Generator().manual_seed(seed)
-        self.epoch, self.start, self.order, self.draws, self.history = 0, 0, None, None, []
+        self.epoch, self.step = 0, 0
+        self.order: Tensor | None = None
+        self.draws: Tensor | None = None
+        self.history: list[dict[str, Any]] = []
         self.totals = Totals.zero(hardware.device)
-        self.descend = hardware.capture(self._descend)
+        self.captured: Callable[[Tensor, Tensor], None] | None = None
 
     def state(self) -> dict[str, Any]:
         """Everything, as tensors and plain values."""
@@ -152,79 +102,77 @@ class Training:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state()` was called."""
+        state = {"draws": None, "step": state.get("start")} | state  # absent from, and named so in, old checkpoints
         for key in self.PROGRESS:
-            setattr(self, key, state.get(key))  # there were no draws before there were augmentations
+            setattr(self, key, state[key])
         self.model.load_state_dict(state["model"])
-        here = {
-            "param_groups": self.optimiser.state_dict()["param_groups"]
-        }  # as the recipe and this device have it
-        self.optimiser.load_state_dict(state["optimiser"] | here)
+        groups = self.optimiser.state_dict()["param_groups"]  # as the recipe and this device have it
+        self.optimiser.load_state_dict(state["optimiser"] | {"param_groups": groups})
         self.rate = None
+        self.set_learning_rate(float(state["optimiser"]["param_groups"][0]["lr"]))
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_rng"])
         self.totals.set(*state["totals"])
-        self.descend = self.hardware.capture(self._descend)  # the optimiser's state lies elsewhere now
+        self.captured = None  # the optimiser's state lies elsewhere in memory now
 
     def steps(self, images: int) -> int:
-        """Steps of an epoch; what is left over for an incomplete batch, other images each time, is not used."""
+        """Steps per epoch; the incomplete last batch is dropped."""
         return images // self.recipe.batch_size
 
     def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of this epoch that are still to come: augmented, normalised images, and labels.
+        """The remaining batches of the current epoch: augmented, normalised images, and labels.
 
-        Labels are (n,), or with CutMix (n, classes), the share of each class in the pixels.
+        Labels are (n,), or with CutMix (n, classes), the share of each class in the pixels. The network is put into
+        training mode, which evaluation has changed.
         """
         size, steps, device = self.recipe.batch_size, self.steps(len(images)), self.hardware.device
+        self.model.train()
         if self.order is None:
             self.order = torch.randperm(len(images), generator=self.generator)
         if self.draws is None:
             self.draws = self.augmentation.draw(steps * size, self.generator)
-        for first in range(self.start, steps, self.hardware.chunk):
+        for first in range(self.step, steps, self.hardware.chunk):
             chunk = slice(first * size, min(first + self.hardware.chunk, steps) * size)
             chosen, draws = self.order[chunk].to(device), self.draws[chunk]
             pixels = self.augmentation.augment(images.pixels[chosen], draws)
             labels, draws = images.labels[chosen], draws.to(device)
             for batch in zip(pixels.split(size), labels.split(size), draws.split(size), strict=True):
-                self.set_learning_rate(self.epoch + self.start / steps)
+                self.set_learning_rate(learning_rate(self.recipe, self.epoch + self.step / steps))
                 mixed, targets = self.augmentation.mix(*batch, len(images.classes))
                 yield images.normalise(mixed), targets
 
-    def step(self, images: Tensor, labels: Tensor) -> None:
-        """One step of gradient descent on the cross-entropy, for mixed labels the mean over their shares."""
-        self.descend(images, labels)
-        self.start += 1
+    def take(self, step: Step, images: Tensor, labels: Tensor) -> None:
+        """Take a step; where `hardware.graph`, it is captured in a CUDA graph once and replayed from then on."""
+        if self.captured is None:
+            self.captured = self.hardware.capture(partial(step, self))
+        self.captured(images, labels)
+        self.step += 1
 
-    def _descend(self, images: Tensor, labels: Tensor) -> None:
-        """What a step does on the device; `self.descend` does it, on CUDA devices as one graph."""
-        with self.hardware.autocast():
-            logits = self.model(images.contiguous(memory_format=self.hardware.layout))
-        loss = F.cross_entropy(logits.float(), labels)
-        loss.backward()
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.totals.add(loss, logits, labels)
-
-    def begin_epoch(self) -> None:
-        """Set the mode of the network, which evaluation has changed."""
-        self.model.train()
-
-    def set_learning_rate(self, epochs: float) -> None:
-        """Set the learning rate of the next step, when so many epochs are done."""
-        rate = learning_rate(self.recipe, epochs)
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the learning rate of the next step, on CUDA devices in place, where a captured step reads it."""
         if rate == self.rate:
             return
         self.rate = rate
         for group in self.optimiser.param_groups:
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 
-    def end_epoch(self, metrics: dict[str, float]) -> None:
-        """Count the epoch, with what was measured at its end."""
-        self.epoch, self.start, self.order, self.draws = self.epoch + 1, 0, None, None
+    def end_epoch(self, loss: float, accuracy: float, seconds: float) -> dict[str, Any]:
+        """Count the epoch; returns its metrics, with those of the held-out images given here, for the history."""
+        train_loss, train_accuracy = self.totals.means()
+        self.epoch, self.step, self.order, self.draws = self.epoch + 1, 0, None, None
         self.totals.set()
+        metrics = {"epoch": self.epoch, "lr": self.rate, "train_loss": train_loss, "train_accuracy": train_accuracy}
+        metrics |= {"loss": loss, "accuracy": accuracy, "seconds": round(seconds, 2)}
         self.history.append(metrics)
+        return metrics
+
+    @property
+    def accuracy(self) -> float | None:
+        """On the held-out images, in [0, 1], after the last completed epoch."""
+        return self.history[-1]["accuracy"] if self.history else None
 
     def check_loss(self, classes: int) -> None:
-        """Refuse to go on once the network is lost: its loss or a weight is no number, or the loss exploded.
+        """Refuse to go on with a lost network: its loss or a weight is NaN or infinite, or the loss exploded.
 
         A loss above ten times that of guessing, ln(classes), counts as exploded.
 

@@ -1,43 +1,64 @@
-"""Redraw thesis Fig. 13 / paper Fig. 4 from results.csv: Spearman's rho of score and accuracy, by part."""
+"""Redraw thesis Fig. 13 / paper Fig. 4 from results.csv: accuracy against equivariance, and rho by part."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
 from equivariance.analysis.correlation import by_part
-from equivariance.layers.find import PARTS
+from equivariance.analysis.scatter import plot_accuracy
+from equivariance.names import BEFORE_POOLING, PARTS, SCORES
 from equivariance.runs import rows
 from equivariance.runs.atomic import write_whole
 
+HERE = Path(__file__).resolve().parent
+SHOWN = {"before": "equivariance before pooling", "final": "equivariance, logits"}
+
 
 def main(folder: Path = HERE) -> None:
-    found = by_part(rows.read(folder / "results.csv"))
-    write_whole(folder / "correlations.csv", found.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    """Draw figure.{png,svg}, one dot a network; and rho.{png,svg} where there are networks enough for a rho."""
+    results = rows.of_last_epoch(rows.of_one_reading(rows.read(folder / "results.csv")))
+    results = results[rows.is_trained(results) & results.accuracy.notna()]
+    networks = results.model.nunique()
+    title = f"{networks} networks trained by others, {results.images.max()} images"
+    plots.save(plot_accuracy(points(results), SHOWN, title=title), folder / "figure", ("png", "svg"))
+    drawn, found = ["figure"], by_part(results)
+    if found.rho.notna().any():
+        write_whole(
+            folder / "correlations.csv", found.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        )
+        plots.save(correlations(found, title), folder / "rho", ("png", "svg"))
+        drawn.append("rho")
+    print(f"drew {', '.join(drawn)} in {folder}")
+
+
+def points(results):
+    """Equivariance before pooling and of the logits, and accuracy, one row a network and transformation."""
+    scores = rows.by_part(results[results.measure == "equivariance"])
+    wide = scores.pivot_table(index=["model", "transform", "accuracy"], columns="part", values="value", sort=False)
+    return wide.assign(before=wide[list(BEFORE_POOLING)].mean(axis=1)).reset_index()
+
+
+def correlations(found, title: str) -> plots.Figure:
+    """Rho by part, with its interval where there is one."""
     transforms = list(dict.fromkeys(found["transform"]))
-    figure, panels = plots.plt.subplots(
-        len(transforms), 1, figsize=(plots.COLUMN, 2.1 * len(transforms)), layout="constrained", squeeze=False
+    figure, grid = plots.plt.subplots(
+        len(transforms), 1, figsize=(plots.COLUMN, 1.8 * len(transforms) + 0.5), layout="constrained", squeeze=False
     )
-    for transform, axes in zip(transforms, panels[:, 0], strict=True):
-        styles = zip(("invariance", "equivariance"), plots.COLOURS, plots.MARKERS, (-0.1, 0.1), strict=False)
-        for measure, colour, marker, aside in styles:
-            one = found[(found["transform"] == transform) & (found.measure == measure)]
-            one = one.set_index("part").reindex(PARTS)
+    for transform, axes in zip(transforms, grid[:, 0], strict=True):
+        for score, colour, marker, aside in zip(SCORES, plots.COLOURS, plots.MARKERS, (-0.1, 0.1), strict=False):
+            one = (
+                found[(found["transform"] == transform) & (found.measure == score)].set_index("part").reindex(PARTS)
+            )
             x = [place + aside for place in range(len(PARTS))]
             axes.vlines(x, one.low, one.high, color=colour, lw=1)
-            axes.plot(x, one.rho, marker, color=colour, label=measure)
-            for place, row in zip(x, one.itertuples(), strict=True):
-                text = "" if row.p != row.p else f"p {row.p:.2g}"
-                axes.annotate(text, (place, 1.08), fontsize=4.5, color=colour, rotation=60)
-        axes.axhline(0, color="0.4", lw=0.6)
+            axes.plot(x, one.rho, marker, color=colour, label=score)
+        axes.axhline(0, color=plots.GREY, lw=0.6)
         axes.set_xticks(range(len(PARTS)), PARTS)
-        axes.set_ylim(-1.15, 1.45)
+        axes.set_ylim(-1.08, 1.08)
         axes.set_ylabel("Spearman's rho")
-        axes.set_title(f"{transform}, {found.networks.max()} networks", pad=10)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), ncols=2, loc="outside lower center")
-    plots.save(figure, folder / "figure", ("png", "svg"))
-    print(f"drew {folder / 'figure.png'} and .svg")
+        axes.set_title(f"{transform}, n = {found.networks.max()}; lines: 95 % interval over networks", fontsize=7)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), ncols=2, loc="outside lower center")
+    figure.suptitle(title)
+    return figure
 
 
 if __name__ == "__main__":

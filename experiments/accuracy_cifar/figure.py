@@ -1,15 +1,13 @@
 """The figure of experiments/accuracy for the two published CIFAR networks."""
 
-import sys
+import runpy
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from experiments.accuracy import figure
 
 
-def main() -> None:
-    figure.main(HERE)
+def main(folder: Path = HERE) -> None:
+    runpy.run_path(str(HERE.parent / "accuracy/figure.py"))["main"](folder)
 
 
 if __name__ == "__main__":

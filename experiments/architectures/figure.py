@@ -1,14 +1,14 @@
 """Redraw thesis Fig. 11 and 12 / paper Fig. 7 from results.csv: both scores by part, one line a network."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
+import pandas as pd
+
 from equivariance.analysis import plots
-from equivariance.layers.find import PARTS
+from equivariance.names import BEFORE_POOLING, PARTS, SCORES
 from equivariance.runs import rows
 
+HERE = Path(__file__).resolve().parent
 NAMES = {
     "efficientnet_b6": "EfficientNet-B6",
     "efficientnet_b7": "EfficientNet-B7",
@@ -18,47 +18,54 @@ NAMES = {
     "mixer_b16": "MLP-Mixer-B/16",
 }
 FEWEST = 16  # images for a point behind pooling, where each gives a single value
-TRANSFORMS = {"translation": "translation", "relative translation": "relative transl.", "rotation": "rotation"}
+TRANSFORMS = {"translation": "shifts", "relative translation": "relative shifts", "rotation": "quarter turns"}
 
 
-def main() -> None:
-    results = rows.read(HERE / "results.csv")
+def main(folder: Path = HERE) -> None:
+    results = rows.of_one_reading(rows.read(folder / "results.csv"))
     trained = bool(results.trained.any())  # pretrained networks, as soon as there are any
     results = results[results.trained == trained]
-    pooled = results.part.isin(("pool", "final"))
+    pooled = ~results.part.isin(BEFORE_POOLING)
     scores = rows.by_part(results[~pooled | (results.images >= FEWEST)])
     there = [name for name in TRANSFORMS if name in set(scores["transform"])]
     figure, grid = plots.plt.subplots(
         len(there),
         2,
-        figsize=(plots.COLUMN, 1.7 * len(there) + 0.9),
+        figsize=(plots.COLUMN, 1.7 * len(there) + 1.2),
         layout="constrained",
         sharex=True,
         sharey=True,
         squeeze=False,
     )
     for transform, panels in zip(there, grid, strict=True):
-        for axes, measure in zip(panels, ("invariance", "equivariance"), strict=True):
-            panel = scores[(scores["transform"] == transform) & (scores.measure == measure)]
-            for (model, name), colour, marker in zip(NAMES.items(), plots.COLOURS, plots.MARKERS, strict=True):
-                if model not in set(results.model):
-                    continue
-                one = panel[panel.model == model].set_index("part").reindex(PARTS)
-                axes.plot(range(5), one.value, color=colour, marker=marker, lw=1, label=name)
-                axes.plot(range(5), one.chance, color=colour, ls=":", lw=0.7)
-            axes.set_xticks(range(5), PARTS, rotation=45, ha="right", rotation_mode="anchor")
-            axes.set_ylim(-0.02, 1.02)
-            axes.set_title(f"{TRANSFORMS[transform]}: {measure}", fontsize=7)
-        panels[0].set_ylabel("mean correlation")
-    images = results.images
-    size = f"{images.min()} to {images.max()}" if images.min() < images.max() else str(images.max())
-    kind = "pretrained" if trained else "untrained controls"
-    figure.suptitle(f"{kind}, {size} ImageNet photographs", fontsize=8)
+        images = results[results["transform"] == transform].images
+        size = f"{images.min()} to {images.max()}" if images.min() < images.max() else str(images.max())
+        for axes, score in zip(panels, SCORES, strict=True):
+            draw(axes, scores[(scores["transform"] == transform) & (scores.measure == score)])
+            axes.set_title(score if transform == there[0] else "", fontsize=7)
+        panels[0].set_ylabel(f"{TRANSFORMS[transform]}\n{size} images", fontsize=7)
+    kind = "Pretrained" if trained else "Untrained controls"
+    note = "" if trained else "\n(Mixer ends at pool: its untrained classifier is zero)"
+    figure.suptitle(f"{kind}, ImageNet photographs{note}", fontsize=7.5)
     handles, labels = grid[0][0].get_legend_handles_labels()
-    handles.append(plots.plt.Line2D([], [], color="0.4", ls=":", lw=0.7))
-    figure.legend(handles, [*labels, "chance level"], ncols=2, loc="outside lower center", fontsize=6.5)
-    plots.save(figure, HERE / "figure", ("png", "svg"))
-    print(f"drew {HERE / 'figure.png'} and .svg")
+    handles.append(plots.plt.Line2D([], [], color="0.4", ls=":", lw=1))
+    figure.legend(handles, [*labels, "chance: dotted, no marks"], ncols=2, loc="outside lower center", fontsize=6.5)
+    plots.save(figure, folder / "figure", ("png", "svg"))
+    print(f"drew figure in {folder}")
+
+
+def draw(axes: plots.Axes, panel: pd.DataFrame) -> None:
+    """One line a network, and its chance level; pool and final apart from the parts before pooling."""
+    places = {part: place + 0.4 * (part not in BEFORE_POOLING) for place, part in enumerate(PARTS)}
+    for (model, name), colour, marker in zip(NAMES.items(), plots.COLOURS, plots.MARKERS, strict=False):
+        one = panel[panel.model == model].set_index("part").reindex(PARTS)
+        for parts in (PARTS[:3], PARTS[3:]):
+            x, part = [places[each] for each in parts], one.loc[list(parts)]
+            label = name if parts == PARTS[:3] and one.value.notna().any() else None
+            axes.plot(x, part.value, color=colour, marker=marker, lw=1, label=label)
+            axes.plot(x, part.chance, color=colour, ls=":", lw=0.8)
+    axes.set_xticks(list(places.values()), PARTS, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_ylim(-0.02, 1.02)
 
 
 if __name__ == "__main__":

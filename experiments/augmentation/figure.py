@@ -1,37 +1,68 @@
-"""Redraw thesis Fig. 9 / paper Fig. 6a (scores by part) and thesis Fig. 8 (shift by shift) from results.csv."""
+"""Redraw thesis Fig. 9 / paper Fig. 6a (by part) and thesis Fig. 8 (shift by shift) from results.csv.
 
-import sys
+What an augmentation changes is small beside the scores themselves, so that both are drawn as differences from the
+network without augmentation; the scores themselves, with their dips, and the course of training are figures too.
+"""
+
 from pathlib import Path
 
+from equivariance.analysis import compare, plots
+from equivariance.analysis.parts import STRIDES
+from equivariance.runs import rows
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from equivariance.analysis import plots
-from equivariance.analysis.parts import draw_parts, draw_shifts
-from experiments.augmentation.claims import AUGMENTATIONS, rows_of
+NAMES = {
+    "none": "no augmentation",
+    "crop": "crops",
+    "flip": "flips",
+    "cutmix": "CutMix",
+    "randaugment": "RandAugment",
+}
 
-LABELS = {aug: aug for aug in AUGMENTATIONS} | {"none": "no augmentation", "randaugment": "RandAugment"}
 
-
-def main(folder: Path = HERE, network: str = "ResNet-44", group: str = "aug", labels: dict = LABELS) -> None:
-    """Draw figure.{png,svg} and shifts.{png,svg} of an experiment under shifts.
+def main(folder: Path = HERE, network: str = "ResNet-44, 200 epochs", **options) -> None:
+    """Draw the figures of an experiment under shifts.
 
     Args:
         folder: of the experiment.
         network: heads the figures.
-        group: the column that tells its networks apart.
-        labels: the values of that column and their names.
+        options: of `draw`.
     """
-    results = rows_of(folder)
-    if results.empty:
+    if not (folder / "results.csv").exists():
         print(f"no rows yet in {folder.name}: {network}")
         return
-    trained = results[results.trained]
-    title = f"{network}\nshifts of {trained.element.min()} to {trained.element.max()} pixels, "
-    fewest, most = trained.groupby(group).seed.nunique().agg(["min", "max"])
-    title += f"{fewest} to {most} seeds" if fewest < most else "one seed" if most == 1 else f"{most} seeds"
-    plots.save(draw_parts(results, group, labels, title), folder / "figure", ("png", "svg"))
-    plots.save(draw_shifts(trained, group, labels, title), folder / "shifts", ("png", "svg"))
-    print(f"drew {folder / 'figure.png'} and shifts.png, and both as .svg")
+    draw(folder, rows.read(folder / "results.csv"), network, **options)
+
+
+def draw(folder, results, network, minus=None, names=NAMES, by="part") -> None:
+    results = rows.of_one_reading(results[results["transform"] == "translation"])
+    minus = minus or {"aug": "none"}
+    seeds = results.seed.nunique()
+    spread = f"mean ± s.d. of {seeds} seeds" if seeds > 1 else "one seed; 95 % intervals over images"
+    title = f"{network}; shifts of 1 to {results.element.max()} pixels\n{spread}"
+    figures = {
+        "figure": compare.plot_compare(
+            [results], by, minus=minus if by == "part" else None, names=names, title=title
+        ),
+        "shifts": compare.plot_compare([results], "element", minus=minus, names=names, title=title),
+        "dips": dips(compare.plot_compare([results], "element", names=names, title=title, parts=tuple(STRIDES))),
+    }
+    if results[results.trained].epoch.nunique() > 1:
+        figures["epochs"] = compare.plot_compare([results], "epoch", names=names, title=title)
+    for name, figure in figures.items():
+        plots.save(figure, folder / name, ("png", "svg"))
+    print(f"drew {', '.join(figures)} in {folder}")
+
+
+def dips(figure: plots.Figure) -> plots.Figure:
+    """Lines at the multiples of each part's stride."""
+    for axes, (part, stride) in zip(figure.axes, STRIDES.items(), strict=True):
+        axes.set_ylabel(f"{part}, stride {stride}")
+        axes.set_xlabel("shift (pixels)" if part == "late" else "")
+        axes.grid(axis="x", visible=False)
+        for shift in range(stride, 17, stride) if stride > 1 else ():
+            axes.axvline(shift, color="0.6", lw=0.6, zorder=0)
+    return figure
 
 
 if __name__ == "__main__":

@@ -1,62 +1,49 @@
-"""What the papers claim about capacity (C1, C2), and what our rows say. One rule a claim, decided per seed.
-
-python experiments/capacity/claims.py
-"""
-
-import sys
-from pathlib import Path
+"""What decides the claims about capacity (C1, C2), seed by seed."""
 
 import pandas as pd
 from scipy.stats import spearmanr
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from equivariance.analysis.parts import MEASURES, by_part
-from equivariance.analysis.verdicts import Verdict, by_rules
-from experiments.augmentation.claims import main
+from equivariance.analysis.parts import by_part
+from equivariance.analysis.verdicts import Evidence, Outcome, Rule
+from equivariance.names import BEFORE_POOLING, SCORES
 
-WIDTHS = (1, 2, 4, 8)
 SAME = 0.05  # of scores in [0, 1]
 
 
-def verdicts(results: pd.DataFrame, widths: tuple[int, ...] = WIDTHS) -> list[Verdict]:
-    """C1 and C2, decided on the trained networks of these widths."""
-    trained = results[results.trained.astype(bool) & results.width.isin(widths)]
-    rules = {"C1": (widths, falls_with_width), "C2": (widths, same_at_the_end)}
-    return by_rules(rules, trained, "width")
-
-
 def scores_by_width(results: pd.DataFrame) -> pd.DataFrame:
-    """A row for each measure, part and seed, a column for each width."""
+    """A row for each score, part and seed, a column for each width."""
     return by_part(results, "width").pivot_table(index=["measure", "part", "seed"], columns="width", values="value")
 
 
-def falls_with_width(results: pd.DataFrame) -> tuple[bool, str]:
-    """C1: Spearman's rho of score and width is negative in early, middle and late, for each score and seed."""
+def falls_with_width(results: pd.DataFrame, evidence: Evidence) -> Outcome:
     scores = scores_by_width(results)
-    parts = ("early", "middle", "late")
-    rho = {key: spearmanr(row.index, row).statistic for key, row in scores.iterrows() if key[1] in parts}
-    text = []
-    for measure in MEASURES:
-        for part in parts:
-            mean = scores.loc[(measure, part)].mean()
-            below = [value < 0 for (name, where, _), value in rho.items() if (name, where) == (measure, part)]
-            values = " ".join(f"{value:.3f}" for value in mean)
-            text.append(f"{part} {measure} {values}, falls in {sum(below)} of {len(below)} seeds")
+    cases, text = {}, []
+    for score in SCORES:
+        for part in BEFORE_POOLING:
+            one = scores.loc[(score, part)]
+            falls = [spearmanr(row.index, row).statistic < 0 for _, row in one.iterrows()]
+            cases[score, part] = all(falls)
+            values = " ".join(f"{value:.3f}" for value in one.mean())
+            text.append(f"{part} {score} {values}, falls in {sum(falls)} of {len(falls)} seeds")
     names = ", ".join(f"{width:g}" for width in scores.columns)
-    return all(value < 0 for value in rho.values()), f"widths {names}: " + "; ".join(text)
+    return Outcome(cases, f"widths {names}: " + "; ".join(text))
 
 
-def same_at_the_end(results: pd.DataFrame) -> tuple[bool, str]:
-    """C2: in every seed, the final scores of all widths lie within 0.05."""
-    scores = scores_by_width(results)
-    final = scores[scores.index.get_level_values("part") == "final"]
+def same_at_the_end(results: pd.DataFrame, evidence: Evidence) -> Outcome:
+    final = scores_by_width(results).xs("final", level="part")
     span = final.max(axis=1) - final.min(axis=1)
     text = "largest minus smallest, by seed: " + "; ".join(
-        f"{measure} {' '.join(f'{value:.3f}' for value in span[measure])}" for measure in MEASURES
+        f"{score} {' '.join(f'{value:.3f}' for value in span[score])}" for score in SCORES
     )
-    return bool((span <= SAME).all()), text
+    return Outcome({(score,): (span[score] <= SAME).all() for score in SCORES}, text)
 
 
-if __name__ == "__main__":
-    main(HERE, verdicts)
+RULES = [
+    Rule(
+        "C1",
+        "Spearman's rho of score and width is negative in early, middle and late, for each score and seed",
+        falls_with_width,
+        "translation",
+    ),
+    Rule("C2", "in every seed, the final scores of all widths lie within 0.05", same_at_the_end, "translation"),
+]

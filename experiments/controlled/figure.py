@@ -1,41 +1,72 @@
 """Redraw thesis Fig. 6 / paper Fig. 3 from results.csv: networks made by hand, by depth; and their filters."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
+import numpy as np
+
 from equivariance.analysis import plots
-from equivariance.models import GaussianCNN
+from equivariance.names import SCORES
 from equivariance.runs import rows
 
+HERE = Path(__file__).resolve().parent
 NAMES = {"whole": "isotropic filters", "cut": "one corner cut, 4 turns"}
 
 
-def main() -> None:
-    scores = rows.by_layer(rows.read(HERE / "results.csv"))
-    figure = plots.plt.figure(figsize=(plots.COLUMN, 2.6), layout="constrained")
-    for half, (corner, name) in zip(figure.subfigures(1, 2), NAMES.items(), strict=True):
-        half.suptitle(name, fontsize=8)
-        grid = half.add_gridspec(2, 4, height_ratios=(1, 4))
-        filters = GaussianCNN(1, 1, corner).blocks[0][0].weight[:, 0].detach()
-        for index, weight in enumerate(filters):
-            axes = half.add_subplot(grid[0, index])
+def gaussian(deviation: float) -> np.ndarray:
+    """exp(-d^2 / 2 s^2) on 5x5 pixels, sum 1: as `models.gaussian.gaussian`."""
+    x = np.arange(5) - 2.0
+    weight = np.exp(-(x[:, None] ** 2 + x**2) / (2 * deviation**2))
+    return weight / weight.sum()
+
+
+def filters(corner: str) -> list[np.ndarray]:
+    """Of the network with this `model.corner`."""
+    if corner == "whole":
+        return [gaussian(deviation) for deviation in (0.5, 1, 2, 4)]
+    cut = gaussian(2.0)
+    cut[:2, :2] = 0
+    return [np.rot90(cut, turn) for turn in range(4)]
+
+
+def main(folder: Path = HERE) -> None:
+    scores = rows.by_layer(rows.of_one_reading(rows.read(folder / "results.csv")))
+    figure = plots.plt.figure(figsize=(plots.COLUMN, 3.1), layout="constrained")
+    grid = figure.add_gridspec(3, 2, height_ratios=(1.1, 4, 0.7))
+    for side, (corner, name) in enumerate(NAMES.items()):
+        row = grid[0, side].subgridspec(1, 4)
+        for place, weight in enumerate(filters(corner)):
+            axes = figure.add_subplot(row[place])
             axes.imshow(weight, cmap="Greys", vmin=0)
             axes.axis("off")
-        axes = half.add_subplot(grid[1, :])
+        above, below = (figure.add_subplot(grid[line, side]) for line in (1, 2))
         one = scores[scores.model == f"gaussian-{corner}"]
-        styles = zip(("invariance", "equivariance"), plots.COLOURS, plots.MARKERS, strict=False)
-        for measure, colour, marker in styles:
-            curve = one[one.measure == measure]
-            axes.plot(curve["index"], curve.value, color=colour, marker=marker, label=measure)
-        plots.depth_axis(axes, list(curve.layer))
-        axes.set_ylim(0.945, 1.003)
-        if corner == "whole":
-            axes.set_ylabel("mean correlation")
-            axes.legend(loc="lower left")
-    plots.save(figure, HERE / "figure", ("png", "svg"))
-    print(f"drew {HERE / 'figure.png'} and .svg")
+        above.set_title(name)
+        for score, colour, marker in zip(SCORES, plots.COLOURS, plots.MARKERS, strict=False):
+            curve = one[one.measure == score]
+            size = 6 if score == "invariance" else 3  # where both are 1, both are seen
+            above.plot(curve["index"], curve.value, color=colour, marker=marker, ms=size, label=score)
+        plots.depth_axis(below, list(curve.layer))
+        above.set_xticks(below.get_xticks(), [])
+        above.set_xlim(-0.3, len(curve) - 0.7)
+        below.set_xlim(above.get_xlim())
+        above.set_ylim(0.972, 1.002)
+        below.set_ylim(0, 0.006)
+        below.set_yticks([0])
+        broken(above, below)
+        if not side:
+            above.set_ylabel("mean correlation")
+            above.legend(loc="lower left")
+    plots.save(figure, folder / "figure", ("png", "svg"))
+    print(f"drew figure in {folder}")
+
+
+def broken(above: plots.Axes, below: plots.Axes) -> None:
+    """Mark that the axis jumps from the lower panel to the upper one."""
+    above.spines["bottom"].set_visible(False)
+    above.tick_params(axis="x", length=0)
+    mark = {"marker": [(-1, -0.6), (1, 0.6)], "ms": 7, "ls": "none", "color": "k", "mew": 1, "clip_on": False}
+    above.plot([0], [0], transform=above.transAxes, **mark)
+    below.plot([0], [1], transform=below.transAxes, **mark)
 
 
 if __name__ == "__main__":

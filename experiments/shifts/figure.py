@@ -1,27 +1,23 @@
 """Redraw thesis Fig. 8 for the published ResNet-44 from diagonal.csv, horizontal.csv and vertical.csv."""
 
-import sys
+import runpy
 from pathlib import Path
 
-import pandas as pd
+from equivariance.analysis import compare, plots
+from equivariance.analysis.parts import STRIDES
+from equivariance.runs import rows
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from equivariance.analysis import plots
-from equivariance.analysis.parts import draw_shifts
-from equivariance.runs import rows
-from experiments.augmentation.claims import peaks
-
-LABELS = {direction: direction for direction in ("diagonal", "horizontal", "vertical")}
+DIRECTIONS = ("diagonal", "horizontal", "vertical")
 
 
-def main() -> None:
-    files = [HERE / f"{direction}.csv" for direction in LABELS]
-    results = pd.concat(rows.read(file).assign(direction=file.stem) for file in files)
-    plots.save(draw_shifts(results, "direction", LABELS, "Published ResNet-44"), HERE / "figure", ("png", "svg"))
-    print(f"drew {HERE / 'figure.png'} and .svg; multiples of the stride above their surroundings, by:")
-    above = peaks(results, "direction").groupby(["part", "measure", "direction"])
-    print(above.agg(["min", "mean", "max"]).round(3).to_string())
+def main(folder: Path = HERE) -> None:
+    tables = {direction: rows.of_one_reading(rows.read(folder / f"{direction}.csv")) for direction in DIRECTIONS}
+    title = "Published ResNet-44; band: 95 % interval over images"
+    figure = compare.plot_compare(tables, "element", "invariance", title=title, parts=tuple(STRIDES))
+    runpy.run_path(str(HERE.parent / "augmentation/figure.py"))["dips"](figure)
+    plots.save(figure, folder / "figure", ("png", "svg"))
+    print(f"drew figure in {folder}")
 
 
 if __name__ == "__main__":

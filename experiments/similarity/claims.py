@@ -1,48 +1,47 @@
-"""M1: does the score follow the mean activation?
-
-python experiments/similarity/claims.py
-"""
-
-import sys
-from pathlib import Path
+"""What decides M1: does the score follow the mean activation?"""
 
 import numpy as np
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from equivariance.analysis.verdicts import Verdict, markdown, not_run, verdict
-from equivariance.runs import rows
+from equivariance.analysis.verdicts import Evidence, Outcome, Rule
+from equivariance.names import SCORES, SIMILARITIES
 
-MEASURES = ("invariance", "equivariance")
+FOLLOWS, FOLLOWS_NOT = 0.5, 0.3  # as reported: above the one for cosine (0.63), below the other for Pearson (0.11)
 
 
-def verdicts(results: pd.DataFrame) -> list[Verdict]:
-    """M1 on a trained ResNet-44."""
-    return not_run("M1") if results.empty else [follows_activation(results)]
+def with_activation(results: pd.DataFrame) -> pd.Series:
+    """Pearson's correlation, over residual blocks, of a score with the mean activation of the block's maps.
 
-
-def with_activation(results: pd.DataFrame, similarity: str, measure: str) -> float:
-    """Pearson's correlation, over residual blocks, of a score with the mean activation of the block's maps."""
+    By score, similarity, and network.
+    """
     blocks = results[results.layer.str.startswith("block")]
-    one = blocks[(blocks.similarity == similarity) & (blocks.measure == measure)]
-    return float(np.corrcoef(one.value, one.activation)[0, 1])
+    keys = ["measure", "similarity", "model", "seed"]
+    each = blocks.groupby([*keys, "index"])[["value", "activation"]].mean()
+    return pd.Series(
+        {key: np.corrcoef(one.value, one.activation)[0, 1] for key, one in each.groupby(level=keys)}, dtype=float
+    ).rename_axis(keys)
 
 
-def follows_activation(results: pd.DataFrame) -> Verdict:
-    """M1: as reported if cosine correlates with the mean activation above 0.5, and Pearson by less than 0.3."""
-    found = {
-        (similarity, measure): with_activation(results, similarity, measure)
-        for similarity in ("cosine", "pearson")
-        for measure in MEASURES
-    }
-    text = "; ".join(
-        f"{measure}: cosine {found['cosine', measure]:.2f}, Pearson {found['pearson', measure]:.2f}"
-        for measure in MEASURES
+def follows_activation(results: pd.DataFrame, evidence: Evidence) -> Outcome:
+    missing = sorted(set(SIMILARITIES) - set(results.similarity))
+    if missing:
+        return Outcome({}, f"no rows with similarity {', '.join(missing)}")
+    found = with_activation(results)
+    cases, text = {}, []
+    for score in SCORES:
+        cosine, pearson = found[score, "cosine"], found[score, "pearson"]
+        cases[(score,)] = (cosine > FOLLOWS).all() and (pearson.abs() < FOLLOWS_NOT).all()
+        values = [", ".join(f"{value:.2f}" for value in one) for one in (cosine, pearson)]
+        text.append(f"{score}: cosine {values[0]}; Pearson {values[1]}")
+    networks = results[["model", "seed"]].drop_duplicates()
+    return Outcome(cases, f"{'. '.join(text)} ({len(networks)} network{'s' * (len(networks) > 1)})")
+
+
+RULES = [
+    Rule(
+        "M1",
+        "in every network, cosine correlates with the mean activation above 0.5, and Pearson by less than 0.3",
+        follows_activation,
+        "rotation",
     )
-    holds = all(found["cosine", measure] > 0.5 and abs(found["pearson", measure]) < 0.3 for measure in MEASURES)
-    return verdict("M1", holds, text)
-
-
-if __name__ == "__main__":
-    print(markdown(verdicts(rows.read(HERE / "results.csv"))))
+]

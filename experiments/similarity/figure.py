@@ -1,59 +1,66 @@
-"""Redraw thesis Fig. 5 / paper Fig. 2: cosine and correlation on random maps, and by depth on ResNet-44."""
+"""Redraw thesis Fig. 5 / paper Fig. 2: cosine and correlation (a) on random maps, and (b) by depth on ResNet-44."""
 
-import sys
+import runpy
 from pathlib import Path
 
-import torch
+import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
 from equivariance.runs import rows
-from equivariance.scores.statistics import PairStatistics
 
-COLOURS = {"pearson": plots.COLOURS[0], "cosine": plots.COLOURS[1]}
+HERE = Path(__file__).resolve().parent
+NAMES = {"pearson": "correlation", "cosine": "cosine"}
 
 
 def random_maps(axes: plots.Axes) -> None:
     """Similarity of two random maps, the same number added to both, against that number."""
-    a, b = torch.randn(2, 2, 1, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    added = torch.linspace(0, 2, 21)
-    pairs = [PairStatistics.of(a + x, b + x) for x in added]
-    axes.plot(added, [p.correlation().item() for p in pairs], color=COLOURS["pearson"], label="correlation")
-    axes.plot(added, [p.cosine().item() for p in pairs], color=COLOURS["cosine"], label="cosine")
+    a, b = np.random.default_rng(0).normal(size=(2, 32 * 32))
+    added = np.linspace(0, 2, 21)
+    cosine = [(a + x) @ (b + x) / np.linalg.norm(a + x) / np.linalg.norm(b + x) for x in added]
+    curves = {"pearson": [np.corrcoef(a + x, b + x)[0, 1] for x in added], "cosine": cosine}
+    for (similarity, name), colour, marker in zip(NAMES.items(), plots.COLOURS, plots.MARKERS, strict=False):
+        axes.plot(added, curves[similarity], color=colour, marker=marker, markevery=4, label=name)
+    axes.axhline(0, color=plots.GREY, lw=0.6)
     axes.set_xlabel("added to two random maps")
     axes.set_ylabel("similarity")
-    axes.set_ylim(-0.02, 1.02)
+    axes.set_title("(a) random maps", loc="left")
     axes.legend()
 
 
 def by_depth(axes: plots.Axes, results: rows.pd.DataFrame) -> None:
     """Invariance by both similarities, and the mean activation on its own axis."""
+    claims = runpy.run_path(str(HERE / "claims.py"))
+    found = claims["with_activation"](results)["invariance"]
     one = results[(results.measure == "invariance") & results.layer.str.startswith("block")]
-    for similarity, marker in zip(COLOURS, plots.MARKERS, strict=False):
-        curve = one[one.similarity == similarity]
-        axes.plot(curve["index"], curve.value, color=COLOURS[similarity], marker=marker, ms=2.5)
+    for (similarity, name), colour, marker in zip(NAMES.items(), plots.COLOURS, plots.MARKERS, strict=False):
+        curve = one[one.similarity == similarity].groupby("index")[["value", "activation"]].mean()
+        label = f"{name}; with the activation r = {found[similarity].iloc[0]:.2f}"
+        axes.plot(curve.index, curve.value, color=colour, marker=marker, ms=2.5, label=label)
     other = axes.twinx()
-    other.plot(curve["index"], curve.activation, color="0.5", ls="--", label="mean activation")
+    other.plot(curve.index, curve.activation, color=plots.GREY, ls="--")
+    axes.plot([], [], color=plots.GREY, ls="--", label="mean activation")
     other.spines["right"].set_visible(True)
-    other.set_ylabel("mean activation", color="0.4")
+    other.set_ylabel("mean activation", color=plots.GREY)
     other.grid(False)
-    other.set_ylim(bottom=0)
-    other.legend(loc="upper right")
+    other.set_ylim(0, 1.45 * curve.activation.max())
     axes.set_xticks([1, 8, 15, 21])
     axes.set_xlabel("residual block")
-    axes.set_ylabel("invariance, rotation by 90°")
-    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel("invariance, quarter turn")
+    axes.set_ylim(-0.02, 1.45)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.legend(loc="upper right")
+    axes.set_title("(b) published ResNet-44", loc="left")
 
 
-def main() -> None:
-    figure, (left, right) = plots.plt.subplots(
-        1, 2, figsize=(2 * plots.COLUMN, 2.3), width_ratios=(1, 1.6), layout="constrained"
+def main(folder: Path = HERE) -> None:
+    results = rows.of_one_reading(rows.read(folder / "results.csv"))
+    figure, (upper, lower) = plots.plt.subplots(
+        2, 1, figsize=(plots.COLUMN, 4.2), height_ratios=(1, 1.5), layout="constrained"
     )
-    random_maps(left)
-    by_depth(right, rows.read(HERE / "results.csv"))
-    plots.save(figure, HERE / "figure", ("png", "svg"))
-    print(f"drew {HERE / 'figure.png'} and .svg")
+    random_maps(upper)
+    by_depth(lower, results)
+    plots.save(figure, folder / "figure", ("png", "svg"))
+    print(f"drew figure in {folder}")
 
 
 if __name__ == "__main__":

@@ -1,83 +1,65 @@
-"""What the papers claim about symmetry in the task (S1 to S4), and what our rows say. One rule a claim.
-
-python experiments/symmetry/claims.py
-"""
-
-import sys
-from pathlib import Path
+"""What decides the claims about symmetry in the task (S1 to S4); scores averaged over the three turns."""
 
 import pandas as pd
 from scipy.stats import spearmanr, ttest_ind
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from equivariance.analysis.verdicts import Verdict, markdown, not_run, spread, verdict
-from equivariance.runs import rows
+from equivariance.analysis.verdicts import Evidence, Outcome, Rule, spread
+from equivariance.names import BEFORE_POOLING, SCORES
+from equivariance.runs.rows import by_layer
 
 UPRIGHT, TURNED = "mnist6", ("mnist6_rot_inv", "mnist6_rot_eq")
 TASKS = (UPRIGHT, *TURNED)
-MEASURES = ("invariance", "equivariance")
-BEFORE_POOLING = ("early", "middle", "late")
+RATIO = 1.5  # from which on equivariance is "much larger" than invariance
 
 
-def verdicts(results: pd.DataFrame) -> list[Verdict]:
-    """S1 to S4, decided on the trained networks, scores averaged over the three turns."""
-    if results.empty:
-        return not_run("S1", "S2", "S3", "S4")
-    scores = rows.by_layer(results)
-    scores = scores[scores.trained]
-    return [falls_with_depth(scores), jumps_after_pooling(scores), same_until_late(scores), gap_before_late(scores)]
-
-
-def falls_with_depth(scores: pd.DataFrame) -> Verdict:
-    """S1: Spearman's rho of score and depth over the seven blocks is negative for each task, score and seed."""
+def falls_with_depth(results: pd.DataFrame, evidence: Evidence) -> Outcome:
+    scores = by_layer(results)
     blocks = scores[scores.part.isin(BEFORE_POOLING)]
-    rho = {
-        key: spearmanr(one["index"], one.value).statistic
-        for key, one in blocks.groupby(["measure", "dataset", "seed"])
-    }
-    ends = blocks.pivot_table(index="measure", columns="layer", values="value")
-    text = []
-    for measure in MEASURES:
-        of_measure = [value for (name, _, _), value in rho.items() if name == measure]
-        text.append(
-            f"{measure}: rho of score and depth {min(of_measure):.2f} to {max(of_measure):.2f}, below 0 in "
-            f"{sum(value < 0 for value in of_measure)} of {len(of_measure)} networks; "
-            f"mean {ends.block1[measure]:.2f} in block 1, {ends.block7[measure]:.2f} in block 7"
-        )
-    return verdict("S1", all(value < 0 for value in rho.values()), ". ".join(text))
-
-
-def jumps_after_pooling(scores: pd.DataFrame) -> Verdict:
-    """S2: for both turned tasks and both scores, pool is above the last block in every seed."""
-    last = scores[scores.layer.isin(("block7", "pool"))]
-    wide = last.pivot_table(index=["dataset", "measure", "seed"], columns="layer", values="value")
-    jump = wide["pool"] - wide["block7"]
-    text = "pool minus block 7: " + ", ".join(
-        f"{task} {measure} {spread(jump[task, measure])}" for task in TASKS for measure in MEASURES
+    rho = blocks.groupby(["measure", "dataset", "seed"])[["index", "value"]].apply(
+        lambda one: spearmanr(one["index"], one.value).statistic
     )
-    holds = all((jump[task, measure] > 0).all() for task in TURNED for measure in MEASURES)
-    return verdict("S2", holds, text)
+    ends = blocks.pivot_table(index="measure", columns="index", values="value")
+    cases = {(score, task): (rho[score, task] < 0).all() for score in SCORES for task in TASKS}
+    text = [
+        f"{score}: rho of score and depth {rho[score].min():.2f} to {rho[score].max():.2f}, below 0 in "
+        f"{(rho[score] < 0).sum()} of {len(rho[score])} networks; mean {ends.loc[score].iloc[0]:.2f} in the first "
+        f"block, {ends.loc[score].iloc[-1]:.2f} in the last"
+        for score in SCORES
+    ]
+    return Outcome(cases, ". ".join(text))
 
 
-def same_until_late(scores: pd.DataFrame) -> Verdict:
-    """S3: in early and middle layers, no task differs from MNIST6 (Welch's t-test over seeds, p < 0.05 / 8)."""
-    parts = scores.groupby(["part", "measure", "dataset", "seed"]).value.mean()
+def jumps_after_pooling(results: pd.DataFrame, evidence: Evidence) -> Outcome:
+    scores = by_layer(results)
+    last = scores[scores.part.isin(BEFORE_POOLING)]["index"].max()
+    keys = ["dataset", "measure", "seed"]
+    pooled, block = (
+        one.set_index(keys).value for one in (scores[scores.part == "pool"], scores[scores["index"] == last])
+    )
+    jump = (pooled - block).sort_index()
+    text = "pool minus the last block: " + ", ".join(
+        f"{task} {score} {spread(jump[task, score])}" for task in TASKS for score in SCORES
+    )
+    return Outcome({(task, score): (jump[task, score] > 0).all() for task in TURNED for score in SCORES}, text)
+
+
+def same_until_late(results: pd.DataFrame, evidence: Evidence) -> Outcome:
+    parts = by_layer(results).groupby(["part", "measure", "dataset", "seed"]).value.mean()
     p = {
-        (part, measure, task): welch(parts[part, measure, task], parts[part, measure, UPRIGHT])
+        (part, score, task): welch(parts[part, score, task], parts[part, score, UPRIGHT])
         for part in ("early", "middle")
-        for measure in MEASURES
+        for score in SCORES
         for task in TURNED
     }
     mean = parts.groupby(level=[0, 1, 2]).mean()
     text = "Rot-Inv and Rot-Eq minus MNIST6: " + "; ".join(
-        f"{part} {measure} "
-        + " and ".join(f"{mean[part, measure, task] - mean[part, measure, UPRIGHT]:+.3f}" for task in TURNED)
+        f"{part} {score} "
+        + " and ".join(f"{mean[part, score, task] - mean[part, score, UPRIGHT]:+.3f}" for task in TURNED)
         for part in BEFORE_POOLING
-        for measure in MEASURES
+        for score in SCORES
     )
-    smallest = f"; smallest of {len(p)} p-values before late {min(p.values()):.1g}"
-    return verdict("S3", min(p.values()) >= 0.05 / len(p), text + smallest)
+    cases = {(score, part): all(p[part, score, task] >= 0.05 / len(p) for task in TURNED) for part, score, _ in p}
+    return Outcome(cases, f"{text}; smallest of {len(p)} p-values before late {min(p.values()):.1g}")
 
 
 def welch(a: pd.Series, b: pd.Series) -> float:
@@ -85,16 +67,39 @@ def welch(a: pd.Series, b: pd.Series) -> float:
     return ttest_ind(a, b, equal_var=False).pvalue
 
 
-def gap_before_late(scores: pd.DataFrame) -> Verdict:
-    """S4: in early and middle layers equivariance is at least 1.5 times invariance, for each task and seed."""
-    parts = scores.pivot_table(index=["part", "dataset", "seed"], columns="measure", values="value")
+def gap_before_late(results: pd.DataFrame, evidence: Evidence) -> Outcome:
+    parts = by_layer(results).pivot_table(index=["part", "dataset", "seed"], columns="measure", values="value")
     ratio = parts.equivariance / parts.invariance
     text = "equivariance / invariance: " + "; ".join(
         f"{part} " + ", ".join(f"{task} {spread(ratio[part, task])}" for task in TASKS) for part in BEFORE_POOLING
     )
-    holds = bool((ratio[["early", "middle"]] >= 1.5).all())
-    return verdict("S4", holds, text)
+    cases = {(part, task): (ratio[part, task] >= RATIO).all() for part in ("early", "middle") for task in TASKS}
+    return Outcome(cases, text)
 
 
-if __name__ == "__main__":
-    print(markdown(verdicts(rows.read(HERE / "results.csv"))))
+RULES = [
+    Rule(
+        "S1",
+        "Spearman's rho of score and depth over the seven blocks is negative for each task, score and seed",
+        falls_with_depth,
+        "rotation",
+    ),
+    Rule(
+        "S2",
+        "for both turned tasks and both scores, pool is above the last block in every seed",
+        jumps_after_pooling,
+        "rotation",
+    ),
+    Rule(
+        "S3",
+        "in early and middle layers, no task differs from MNIST6 (Welch's t-test over seeds, p < 0.05 / 8)",
+        same_until_late,
+        "rotation",
+    ),
+    Rule(
+        "S4",
+        "in early and middle layers equivariance is at least 1.5 times invariance, for each task and seed",
+        gap_before_late,
+        "rotation",
+    ),
+]

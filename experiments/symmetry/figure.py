@@ -1,36 +1,23 @@
 """Redraw thesis Fig. 7 / paper Fig. 5 from results.csv: rotation invariance and equivariance of CNN-7 by depth."""
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from equivariance.analysis import plots
+from equivariance.analysis import compare, plots
 from equivariance.runs import rows
 
+HERE = Path(__file__).resolve().parent
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}
 
 
-def main() -> None:
-    scores = rows.by_layer(rows.read(HERE / "results.csv"))
-    figure, panels = plots.plt.subplots(
-        2, 1, figsize=(plots.COLUMN, 4.4), layout="constrained", sharex=True, sharey=True
-    )
-    for axes, measure in zip(panels, ("invariance", "equivariance"), strict=True):
-        one = scores[scores.measure == measure]
-        layers = list(one.drop_duplicates("index").sort_values("index").layer)
-        for (task, label), colour, marker in zip(TASKS.items(), plots.COLOURS, plots.MARKERS, strict=False):
-            trained = one[(one.dataset == task) & one.trained]
-            plots.mean_and_spread(axes, trained, "value", color=colour, marker=marker, label=label)
-        plots.mean_and_spread(axes, one[~one.trained], "value", color="0.45", ls="--", label="untrained")
-        plots.mean_and_spread(axes, one[one.trained], "chance", color="0.45", ls=":", label="chance")
-        plots.depth_axis(axes, layers)
-        axes.set_ylabel(measure)
-    seeds = scores[scores.trained].groupby("dataset").seed.nunique()
-    panels[0].set_title(f"CNN-7, quarter turns, {seeds.min()} seeds")
-    panels[0].legend(ncols=2)
-    plots.save(figure, HERE / "figure", ("png", "svg"))
-    print(f"drew {HERE / 'figure.png'} and .svg")
+def main(folder: Path = HERE) -> None:
+    results = rows.of_one_reading(rows.read(folder / "results.csv"))
+    title = f"CNN-7, quarter turns; mean, band: ± s.d. of {results.seed.nunique()} seeds"
+    figures = {"figure": compare.plot_compare([results], names=TASKS, title=title)}
+    if results[results.trained].epoch.nunique() > 1:
+        figures["epochs"] = compare.plot_compare([results], "epoch", names=TASKS, title=title)
+    for name, figure in figures.items():
+        plots.save(figure, folder / name, ("png", "svg"))
+    print(f"drew {', '.join(figures)} in {folder}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """The figure of experiments/zoo for all weights of the six architectures, coloured by architecture."""
 
-import sys
+import runpy
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from experiments.zoo import figure
 
 
-def main() -> None:
-    figure.main(HERE, "architecture")
+def main(folder: Path = HERE) -> None:
+    runpy.run_path(str(HERE.parent / "zoo/figure.py"))["main"](folder, "architecture")
 
 
 if __name__ == "__main__":

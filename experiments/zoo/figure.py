@@ -1,22 +1,20 @@
-"""Draw equivariance against accuracy from leaderboard.csv, one dot a network, coloured by family."""
+"""Draw the networks of leaderboard.csv: accuracy against equivariance, or, untrained, equivariance by family."""
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
 from equivariance.analysis import plots
-from equivariance.analysis.correlation import rank_correlation
+from equivariance.analysis.scatter import plot_accuracy
 from equivariance.errors import UserError
 
-SCORES = {"equivariance": "equivariance, mean before pooling", "equivariance_final": "equivariance, logits"}
+HERE = Path(__file__).resolve().parent
+SHOWN = {"equivariance": "equivariance before pooling", "equivariance_final": "equivariance, logits"}
 OTHERS = {"family": "other families", "architecture": "other architectures"}
 
 
 def main(folder: Path = HERE, colour_by: str = "family") -> None:
-    """Draw figure.{png,svg}: a row of panels a score, a column a transformation.
+    """Draw figure.{png,svg}.
 
     Args:
         folder: of the experiment.
@@ -30,42 +28,36 @@ def main(folder: Path = HERE, colour_by: str = "family") -> None:
         raise UserError(f"no {file}: python scripts/leaderboard.py {folder.name} writes it")
     board = pd.read_csv(file)
     board = board.assign(architecture=board.model.str.partition(".")[0])
-    if not {*SCORES, "top1"} <= {*board}:
+    if not {*SHOWN, "top1"} <= {*board}:
         raise UserError(f"{file} has no network with scores and an accuracy")
-    board = board[board.equivariance.notna() & board.top1.notna()]
-    most = board.drop_duplicates("model")[colour_by].value_counts()
-    named = [name for name in most.index if most[name] > 1][: len(plots.COLOURS)]
-    transforms = sorted(board["transform"].unique())
-    figure, panels = plots.plt.subplots(
-        len(SCORES),
-        len(transforms),
-        figsize=(plots.COLUMN, 2.3 * len(SCORES) + 0.6),
-        layout="constrained",
-        sharex="row" if len(transforms) > 1 else False,
-        sharey=len(transforms) > 1,
-        squeeze=False,
-    )
-    for row, (column, label) in zip(panels, SCORES.items(), strict=True):
-        for axes, transform in zip(row, transforms, strict=True):
-            one = board[board["transform"] == transform]
-            groups = [(name, one[one[colour_by] == name]) for name in named]
-            groups.append((OTHERS[colour_by], one[~one[colour_by].isin(named)]))
-            for (name, group), colour in zip(groups, [*plots.COLOURS[: len(named)], "0.55"], strict=True):
-                if len(group):
-                    axes.plot(group[column], 100 * group.top1, "o", color=colour, alpha=0.8, mew=0, label=name)
-            found = str(rank_correlation(one[column], one.top1))
-            if len(transforms) > 1:  # panels of half the width
-                found, label = f"{transform}\n" + found.replace("], ", "]\n"), label.replace(", ", ",\n")
-            axes.set_title(found, fontsize=7)
-            axes.set_xlabel(label)
-        row[0].set_ylabel("top-1 accuracy (%)")
-    kind = "pretrained" if board.trained.all() else "untrained: accuracy is chance, 0.1 %"
-    size = f"{', '.join(transforms)}, {int(board.images.min())} images"
-    figure.suptitle(f"{board.model.nunique()} networks of timm, {size}\n{kind}", fontsize=8)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=2, loc="outside lower center", fontsize=6)
+    board = board[board.equivariance.notna()]
+    size = f"{', '.join(sorted(board['transform'].unique()))}, {int(board.images.min())} images"
+    if board.trained.astype(bool).all():
+        board = board[board.top1.notna()].rename(columns={"top1": "accuracy"})
+        title = f"{board.model.nunique()} networks of timm, {size}\npretrained"
+        figure = plot_accuracy(board, SHOWN, colour_by, OTHERS[colour_by], title)
+    else:
+        title = f"{board.model.nunique()} untrained networks of timm\n{size}"
+        figure = by_family(board, colour_by, title)
     plots.save(figure, folder / "figure", ("png", "svg"))
-    print(f"drew {folder / 'figure.png'} and .svg")
+    print(f"drew figure in {folder}")
+
+
+def by_family(board: pd.DataFrame, colour_by: str, title: str) -> plots.Figure:
+    """A line for each family, a dot for each network: their accuracies are chance, and say nothing."""
+    order = board.groupby(colour_by).equivariance.mean().sort_values().index
+    place = {name: index for index, name in enumerate(order)}
+    figure, axes = plots.plt.subplots(figsize=(plots.COLUMN, 0.17 * len(order) + 1.2), layout="constrained")
+    y = board[colour_by].map(place)
+    axes.plot(board.equivariance_chance, y, "|", color=plots.GREY, ms=5, label="chance before pooling")
+    axes.plot(board.equivariance, y, "o", color=plots.COLOURS[0], alpha=0.8, mew=0, label="before pooling")
+    axes.plot(board.equivariance_final, y, "D", color=plots.COLOURS[1], mfc="none", ms=3, label="logits")
+    axes.set_yticks(range(len(order)), order, fontsize=6)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("equivariance")
+    figure.legend(*axes.get_legend_handles_labels(), ncols=3, loc="outside lower center", fontsize=6)
+    figure.suptitle(title)
+    return figure
 
 
 if __name__ == "__main__":

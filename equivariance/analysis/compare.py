@@ -1,0 +1,378 @@
+"""Any measurements in one figure and one table: by depth, part of the network, element, epoch or width.
+
+Curves are named by whatever differs between them. Seeds become mean and standard deviation; one seed alone has its
+95 % interval over images. Chance levels and untrained networks are references where there are rows of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+
+from equivariance.analysis import plots
+from equivariance.errors import UserError
+from equivariance.names import BEFORE_POOLING, PARTS, SCORES
+from equivariance.runs.rows import MEASUREMENT, is_trained, of_last_epoch
+
+BY = ("depth", "part", "element", "epoch", "width")
+BY_PANEL = ("element", "epoch")  # with a panel for each part of the network
+VARIES = ("source", "dataset", "model", "aug", "width", "trained", "transform", "similarity", "over", "epoch")
+WORDS = {"width": "width {:g}", "epoch": "epoch {:g}", "over": "over {}", "similarity": "{}", "trained": "{}"}
+GAP = 0.6  # of layers, between the last one before pooling and those behind it
+Tables = Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame]
+
+
+def plot_compare(
+    tables: Tables,
+    by: str = "depth",
+    score: str | None = None,
+    minus: Mapping[str, object] | None = None,
+    names: Mapping[str, str] | None = None,
+    title: str = "",
+    parts: Sequence[str] = PARTS,
+) -> plots.Figure:
+    """Draw measurements in one figure of a column's width.
+
+    By depth, part and width, a panel for each score; by element and epoch, a panel for each part of the network. By
+    width, a curve for each part.
+
+    Args:
+        tables: rows of measurements, see `runs.rows.COLUMNS`; a mapping names each table's source, which is used
+            where nothing else tells two of them apart.
+        by: "depth" (relative depth where the networks' layers differ), "part", "element", "epoch" or "width".
+        score: one of `names.SCORES`; None: both, but equivariance alone by element and epoch.
+        minus: the network whose scores are subtracted from those of the others, seed by seed, such as
+            {"aug": "none"}.
+        names: other names in the legend, by label; also gives the order of the curves.
+        title: of the figure.
+        parts: those that get a panel or a place.
+
+    Returns:
+        The figure.
+
+    Raises:
+        UserError: there is nothing to compare, or `by`, `score` or `minus` name nothing that there is.
+    """
+    table, panels = values(tables, by, score, minus, parts), []
+    keys = ["score", "part"] if by in BY_PANEL else ["score"]
+    for key in table[keys].drop_duplicates().itertuples(index=False):
+        panels.append((key, table[(table[keys] == list(key)).all(axis=1)]))
+    panels.sort(key=lambda panel: PARTS.index(panel[0].part) if "part" in keys else 0)
+    names = names or {}
+    styles = cycle(zip(plots.COLOURS, plots.MARKERS, strict=True))
+    named = {label: next(styles) for label in dict.fromkeys([*names, *table[table.kind == "score"].label])}
+    colours = {label: style for label, style in named.items() if label in set(table.label)}
+    height = {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
+    legend_lines = -(-(len(colours) + 2) // 2)
+    figure, grid = plots.plt.subplots(
+        len(panels),
+        1,
+        figsize=(plots.COLUMN, height * len(panels) + 0.55 + 0.16 * legend_lines),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, (key, panel) in zip(grid[:, 0], panels, strict=True):
+        _draw(axes, panel, by, colours, names, dodge=by == "part")
+        axes.set_ylabel(key.part if "part" in keys else key.score)
+        if minus:
+            axes.axhline(0, color=plots.GREY, lw=0.8, zorder=0)
+        else:
+            axes.set_ylim(-0.02, 1.02)
+    _x_axis(grid[-1, 0], table, by)
+    what = " and ".join(dict.fromkeys(table.score)) if "part" in keys else ""
+    if minus:
+        label = _label_of(minus)
+        what = f"{what or 'difference'}: minus {names.get(label, label)}"
+    figure.suptitle("\n".join(filter(None, [title, what])), fontsize=7.5)
+    handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))
+    handles = {label: handles[label] for label in sorted(handles, key=("untrained", "chance").__contains__)}
+    if len(handles) > 1 or by == "part":
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def values(
+    tables: Tables,
+    by: str = "depth",
+    score: str | None = None,
+    minus: Mapping[str, object] | None = None,
+    parts: Sequence[str] = PARTS,
+) -> pd.DataFrame:
+    """The numbers of `plot_compare`.
+
+    Returns:
+        Rows of label, kind ("score", "untrained" or "chance"), score, part, x (the layer's place, the part,
+        element, epoch or width), name (of the layer), mean, low and high (mean plus-minus a standard deviation over
+        seeds; of one seed the 95 % interval over images), deviation (over seeds) and seeds.
+    """
+    if by not in BY:
+        raise UserError(f"--by {by}: choose {', '.join(BY)}")
+    if score is not None and score not in SCORES:
+        raise UserError(f"--score {score}: choose {', '.join(SCORES)}")
+    table = _gathered(tables)
+    wanted = [score] if score else ["equivariance"] if by in BY_PANEL else list(SCORES)
+    table = table[table.measure.isin(wanted) & table.part.isin(parts)]
+    trained = is_trained(table)
+    shown = table if by == "epoch" or not trained.any() else of_last_epoch(table[trained])
+    if by == "epoch":
+        shown = shown[shown.epoch.notna() & shown.trained.astype(bool)]
+    if shown.empty:
+        raise UserError(f"no rows to compare by {by}")
+    untrained = table[~trained] if by != "epoch" and trained.any() else table[:0]
+    columns = _what_differs(shown, by)
+    shown = shown.assign(label=_labels(shown, columns))
+    if by == "width":
+        more = ", " + shown.label if columns else ""
+        shown, untrained = shown.assign(label=shown.part + more), untrained[:0]
+    untrained = untrained.assign(label="untrained").drop_duplicates([*MEASUREMENT, "layer", "element", "measure"])
+    if by == "depth":
+        shared = len({tuple(one.drop_duplicates("index").layer) for _, one in shown.groupby("label")}) == 1
+        shown, untrained = (_with_depth(one, shared) for one in (shown, untrained))
+        if not shared:  # one untrained twin cannot stand for networks with other layers
+            twins = _labels(untrained, [column for column in columns if column not in ("aug", "trained", "epoch")])
+            untrained = untrained.assign(label="untrained " + twins)
+    else:
+        shown, untrained = (one.assign(x=one[by], name=one.layer) for one in (shown, untrained))
+    found = [_over_seeds(shown, "value", "score", by, minus)]
+    if minus is None:
+        found.append(_over_seeds(shown.assign(label="chance"), "chance", "chance", by))
+        if len(untrained):
+            found.append(_over_seeds(untrained, "value", "untrained", by))
+    return pd.concat(found, ignore_index=True)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The numbers as a table of Markdown: a row for each place, a column for each curve."""
+    wide = _wide(table)
+    rows = [["", *wide.columns], ["---"] * (wide.shape[1] + 1), *wide.reset_index().to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def latex(table: pd.DataFrame) -> str:
+    """The numbers as a LaTeX table (booktabs)."""
+
+    def escaped(text: str) -> str:
+        for sign in "&%$#_":
+            text = text.replace(sign, "\\" + sign)
+        return text.replace("±", r"$\pm$")
+
+    wide = _wide(table)
+    head, *body = [
+        " & ".join(map(escaped, row)) + r" \\" for row in [["", *wide.columns], *wide.reset_index().to_numpy()]
+    ]
+    begin, end = rf"\begin{{tabular}}{{l{'r' * wide.shape[1]}}}", r"\end{tabular}"
+    return "\n".join([begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", end])
+
+
+def _wide(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and, over several seeds, deviation as text: a row for each score and place, a column for each curve."""
+    mean, deviation = (table[column].map("{:.3f}".format) for column in ("mean", "deviation"))
+    text = (mean + " ± " + deviation).where(table.seeds > 1, mean)
+    x = table.name.where(table.name != "", table.x.map(lambda each: each if isinstance(each, str) else f"{each:g}"))
+    words = zip(table.score, table.part, x, strict=True)
+    table = table.assign(text=text, place=[" ".join(dict.fromkeys(filter(None, each))) for each in words])
+    order = table.sort_values("score", key=lambda scores: scores.map(SCORES.index), kind="stable").place.unique()
+    wide = table.drop_duplicates(["place", "label"]).pivot(index="place", columns="label", values="text")
+    return wide.reindex(order)[list(dict.fromkeys(table.label))].fillna("")
+
+
+def _gathered(tables: Tables) -> pd.DataFrame:
+    """All rows with their source, each once."""
+    named = tables if isinstance(tables, Mapping) else {str(place): each for place, each in enumerate(tables)}
+    if not named:
+        raise UserError("nothing to compare: give folders of runs, or files of rows")
+    table = pd.concat([each.assign(source=name) for name, each in named.items()], ignore_index=True)
+    key = [*MEASUREMENT, "layer", "element", "measure"]
+    table = table.drop_duplicates([*key, "value"])
+    return (
+        table if table.duplicated(key).any() else table.assign(source="")
+    )  # sources that nothing else tells apart
+
+
+def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:
+    """The columns, seeds aside, in which the networks differ; none that follows from an earlier one."""
+    several = [c for c in VARIES if shown[c].nunique(dropna=False) > 1 and c != by]
+    if by == "width" and "model" in several:
+        several.remove("model")  # whose name says its width
+    kept: list[str] = []
+    for column in several:
+        if not kept or shown[[*kept, column]].drop_duplicates().shape[0] > shown[kept].drop_duplicates().shape[0]:
+            kept.append(column)
+    for column in list(kept):  # a model's name may say all of its width
+        others = [other for other in kept if other != column]
+        if others and shown[others].drop_duplicates().shape[0] == shown[kept].drop_duplicates().shape[0]:
+            kept = others
+    return kept
+
+
+def _labels(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """A name for each row's network from these columns; the one column that there is, or the model's name."""
+    if not columns:
+        return table.model.astype(str)
+    words = [table[column].map(lambda value, column=column: _word(column, value)) for column in columns]
+    joined = words[0]
+    for more in words[1:]:
+        joined = joined + ", " + more
+    return joined
+
+
+def _word(column: str, value: object) -> str:
+    if pd.isna(value):
+        return f"{column} not known"
+    if column == "trained":
+        return "trained" if value else "untrained"
+    return WORDS.get(column, "{}").format(value)
+
+
+def _label_of(chosen: Mapping[str, object]) -> str:
+    return ", ".join(_word(column, value) for column, value in chosen.items())
+
+
+def _with_depth(table: pd.DataFrame, shared: bool) -> pd.DataFrame:
+    """Each layer's place along x: its index, or relative depth in [0, 1]; those behind pooling aside."""
+    body = table.part.isin(BEFORE_POOLING)
+    network = table.groupby(["dataset", "model", "width", "label"], dropna=False, sort=False)
+    last = table["index"].where(body).groupby(network.ngroup()).transform("max")
+    if shared:
+        return table.assign(x=table["index"] + GAP * ~body, name=table.layer)
+    ends = table.part.map({"pool": 1.12, "final": 1.26}).astype(float)
+    return table.assign(x=(table["index"] / last.clip(lower=1)).where(body, ends), name=table.layer)
+
+
+def _over_seeds(
+    table: pd.DataFrame, column: str, kind: str, by: str, minus: Mapping[str, object] | None = None
+) -> pd.DataFrame:
+    """Mean over elements and layers as `by` asks, then mean and deviation over seeds."""
+    panel = ["part"] if by in BY_PANEL else []
+    place = ["measure", *panel, "x"]
+    networks = [*MEASUREMENT, "source", "label", *place]
+    bounds = {"low": "low", "high": "high"} if column == "value" else {"low": column, "high": column}
+    each = table.groupby(networks, dropna=False, sort=False).agg(
+        value=(column, "mean"),
+        low=(bounds["low"], "mean"),
+        high=(bounds["high"], "mean"),
+        name=("name", "first"),
+        part=("part", "first"),
+    )
+    each = each.rename(columns={"part": "of_part"}).reset_index()
+    if minus is not None:
+        each = _minus(each, minus, place)
+    groups = each.groupby(["label", *place], dropna=False, sort=False)
+    found = groups.agg(
+        mean=("value", "mean"),
+        deviation=("value", "std"),
+        seeds=("value", "size"),
+        low=("low", "mean"),
+        high=("high", "mean"),
+        name=("name", "first"),
+        of_part=("of_part", "first"),
+    ).reset_index()
+    several = found.seeds > 1
+    found = found.assign(
+        low=found.low.where(~several, found["mean"] - found.deviation),
+        high=found.high.where(~several, found["mean"] + found.deviation),
+        part=found.of_part if by != "width" else "",
+        kind=kind,
+        name=found.name if by == "depth" else "",
+    ).rename(columns={"measure": "score"})
+    return found[["label", "kind", "score", "part", "x", "name", "mean", "low", "high", "deviation", "seeds"]]
+
+
+def _minus(each: pd.DataFrame, minus: Mapping[str, object], place: list[str]) -> pd.DataFrame:
+    """Differences from the chosen network's scores, seed by seed; half widths add in quadrature."""
+    chosen = np.logical_and.reduce([each[column] == value for column, value in minus.items()])
+    if not chosen.any() or chosen.all():
+        raise UserError(f"--minus {_label_of(minus)}: there is no such network, or no other")
+    pair = [*(c for c in MEASUREMENT if c not in (*minus, "model" if "width" in minus else "")), *place]
+    base = each[chosen][[*pair, "value", "low", "high"]]
+    both = each[~chosen].merge(base, on=pair, suffixes=("", "_base"))
+    if both.empty:
+        raise UserError(f"--minus {_label_of(minus)}: no other network has its seeds, layers and transformation")
+    half = np.hypot((both.high - both.low) / 2, (both.high_base - both.low_base) / 2)
+    difference = both.value - both.value_base
+    return both.assign(value=difference, low=difference - half, high=difference + half)
+
+
+def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[str, str], dodge: bool) -> None:
+    """The curves of a panel, and the references in grey."""
+    places = _places(panel, by)
+    for position, (label, (colour, marker)) in enumerate(colours.items()):
+        one = panel[(panel.kind == "score") & (panel.label == label)]
+        if one.empty:
+            continue
+        x = np.array([places[each] for each in one.x])
+        shown = names.get(label, label)
+        if dodge:
+            x = x + 0.7 / len(colours) * (position - (len(colours) - 1) / 2)
+            error = [one["mean"] - one.low, one.high - one["mean"]]
+            axes.errorbar(x, one["mean"], error, color=colour, marker=marker, ls="", elinewidth=1, label=shown)
+        else:
+            _curve(axes, x, one, by, color=colour, marker=marker, label=shown)
+    for kind, style in (("untrained", "--"), ("chance", ":")):
+        for place, (_, one) in enumerate(panel[panel.kind == kind].groupby("label", sort=False)):
+            x = np.array([places[each] for each in one.x])
+            label = kind if not place else None
+            if dodge:
+                axes.hlines(one["mean"], x - 0.42, x + 0.42, color=plots.GREY, ls=style, lw=1, label=label)
+            else:
+                _curve(axes, x, one, by, color=plots.GREY, ls=style, lw=1, label=label, band=kind == "untrained")
+
+
+def _curve(axes, x: np.ndarray, one: pd.DataFrame, by: str, band: bool = True, **style) -> None:
+    """A line with its band; by depth, layers behind pooling stand apart from the line."""
+    order = np.argsort(x, kind="stable")
+    x, one = x[order], one.iloc[order]
+    body = one.part.isin(BEFORE_POOLING).to_numpy() if by == "depth" else np.ones(len(one), bool)
+    axes.plot(x[body], one["mean"][body], **style)
+    if band:
+        axes.fill_between(x[body], one.low[body], one.high[body], color=style["color"], alpha=plots.SPREAD, lw=0)
+    if not body.all():
+        ends = one[~body]
+        error = [ends["mean"] - ends.low, ends.high - ends["mean"]] if band else None
+        marker = style.get("marker", "_")
+        size = {"ms": 9} if marker == "_" else {}
+        axes.errorbar(
+            x[~body], ends["mean"], error, color=style["color"], marker=marker, ls="", elinewidth=1, **size
+        )
+
+
+def _places(table: pd.DataFrame, by: str) -> dict:
+    """Where each value of x stands: numbers for themselves, parts and epochs one after the other."""
+    if by == "part":
+        return {part: place for place, part in enumerate(part for part in PARTS if part in set(table.x))}
+    ordered = sorted(table.x.unique(), key=lambda each: (isinstance(each, str), each))
+    if by in ("epoch", "width") or any(isinstance(each, str) for each in ordered):
+        return {each: place for place, each in enumerate(ordered)}
+    return {each: each for each in ordered}
+
+
+def _x_axis(axes, table: pd.DataFrame, by: str) -> None:
+    places = _places(table, by)
+    if by == "depth":
+        ends = table[~table.part.isin(BEFORE_POOLING)].drop_duplicates("x")
+        body = table[table.part.isin(BEFORE_POOLING)].sort_values("x")
+        relative = (body.x.max() <= 1 and body.groupby("x").name.nunique().max() > 1) or (body.x % 1 != 0).any()
+        if relative:
+            ticks = {0: "0", 0.25: "¼", 0.5: "½", 0.75: "¾", 1: "1"} | dict(zip(ends.x, ends.part, strict=True))
+            axes.set_xlabel("relative depth")
+            axes.set_xticks(list(ticks), list(ticks.values()))
+            return
+        layers = body.drop_duplicates("x")
+        step = max(1, -(-len(layers) // 9))
+        layers = layers.iloc[::step]
+        axes.set_xticks(
+            [*layers.x, *ends.x], [*layers.name, *ends.name], rotation=45, ha="right", rotation_mode="anchor"
+        )
+        return
+    if by == "element" and all(each is place for each, place in places.items()):
+        ordered = list(places)
+        step = max(1, round(len(ordered) / 8))
+        axes.set_xticks([ordered[0], *[each for each in ordered[step - 1 :: step] if each != ordered[0]]])
+        axes.set_xlabel("element of the transformation")
+        return
+    names = [f"{each:g}" if not isinstance(each, str) else each for each in places]
+    axes.set_xticks(list(places.values()), names)
+    if by != "part":
+        axes.set_xlabel(by)

@@ -1,0 +1,71 @@
+"""What a network computes: a digest of its recorded operations, so that an edited network is another one."""
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+def computation_digest(model: nn.Module, shape: tuple[int, int, int]) -> str:
+    """Identifies what a network computes in evaluation mode, apart from its weights.
+
+    One grey image passes through the network. The digest covers every operation with its operands (by their place
+    in the order of computation, or the weight's name), numbers, shapes and types, and the content of constants that
+    are no weights. Comments and names in the code do not matter. The operations may differ between devices and
+    versions of PyTorch: call it on the CPU.
+
+    Args:
+        shape: (c, h, w) of an image.
+    """
+    parameter = next(model.parameters(), None)
+    like = {} if parameter is None else {"device": parameter.device, "dtype": parameter.dtype}
+    image = torch.full((1, *shape), 0.5, **like)
+    names = [*model.named_parameters(), *model.named_buffers()]
+    recorded = _Operations({id(tensor): name for name, tensor in [*names, ("image", image)]})
+    was_training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad(), recorded:
+            model(image)
+    finally:
+        for module in was_training:
+            module.training = True
+    return recorded.content.hexdigest()
+
+
+class _Operations(TorchDispatchMode):
+    """Adds every operation to `content`; tensors are numbered as they are computed."""
+
+    def __init__(self, names: dict[int, str]):
+        super().__init__()
+        self.names, self.count, self.content = names, 0, hashlib.blake2b(digest_size=8)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        operands = self._text((args, kwargs or {}))  # before the operation, which may write into them
+        out = func(*args, **(kwargs or {}))
+        self.content.update(f"{func}{operands}{self._numbered(out)}".encode())
+        return out
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, Tensor):
+            name = self.names.get(id(value)) or getattr(value, "_number", None)
+            if name is None:
+                name = hashlib.blake2b(
+                    value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+                ).hexdigest()
+            return f"{name}{tuple(value.shape)}{value.dtype}"
+        if isinstance(value, list | tuple):
+            return f"[{','.join(map(self._text, value))}]"
+        if isinstance(value, dict):
+            return f"{{{','.join(f'{key}:{self._text(each)}' for key, each in value.items())}}}"
+        return "" if isinstance(value, torch.device) else repr(value)
+
+    def _numbered(self, value: Any) -> str:
+        """Number the tensors of an output; their shapes and types as text."""
+        if isinstance(value, Tensor):
+            self.count += 1
+            value._number = f"#{self.count}"  # type: ignore[attr-defined]
+            return f"{tuple(value.shape)}{value.dtype}"
+        return ",".join(map(self._numbered, value)) if isinstance(value, list | tuple) else ""

@@ -1,0 +1,107 @@
+"""Networks that others trained and published: a table of files, and how each is built and fed."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from equivariance.classes import CIFAR10, imagenet_classes
+from equivariance.errors import UserError
+from equivariance.models import library, weights
+from equivariance.models.library import Preprocessing
+
+TABLE = Path(__file__).with_suffix(".yaml")
+TARGET = f"{__name__}.network"
+
+
+def network(network: str, weights_dir: str, pretrained: bool = True) -> nn.Module:
+    """A network of the table, with its published weights.
+
+    Args:
+        network: its name in the table.
+        weights_dir: the folder that holds the table's files.
+        pretrained: False builds it untrained; no file is needed.
+
+    Raises:
+        UserError: the table has no such network, its file is missing, or holds something else.
+    """
+    row = entry(network)
+    file = checked_file(row, Path(weights_dir).expanduser()) if pretrained else None
+    if row["model"]["_target_"].endswith("torchvision_network"):
+        return instantiate(row["model"], weights=file and str(file))
+    model = instantiate(row["model"])
+    if file:
+        weights.load(model, file)
+    return model
+
+
+def entry(network: str) -> dict[str, Any]:
+    """A network of the table, with what all networks of its source share.
+
+    Raises:
+        UserError: the table has no such network.
+    """
+    if network not in table():
+        raise UserError(f"model.name={network}: the table of published networks has {', '.join(table())}")
+    return table()[network]
+
+
+@cache
+def table() -> dict[str, dict[str, Any]]:
+    """All networks by name."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(TABLE))
+    return {name: content["sources"][row["source"]] | row for name, row in content["networks"].items()}
+
+
+def published(network: str) -> dict[str, Any] | None:
+    """The accuracy that the authors state, as `model.published`; None where they state none."""
+    row = entry(network)
+    return {"top1": row["top1"], "source": row["repository"]} if row.get("top1") else None
+
+
+def classes(network: str) -> list[str]:
+    """The classes of its logits, in their order."""
+    return list(CIFAR10) if entry(network)["dataset"] == "cifar10" else imagenet_classes()
+
+
+def preprocessing(network: str, size: tuple[int, int] | None = None) -> Preprocessing:
+    """What the network was made for.
+
+    Args:
+        size: (height, width) of the images, if not the network's own.
+    """
+    row = entry(network)
+    if row["model"]["_target_"].startswith(f"{library.__name__}."):
+        cfg = OmegaConf.create({"weights": None, **row["model"]})
+        return library.preprocessing(cfg, size)  # type: ignore[return-value]
+    return Preprocessing(size or (row["size"],) * 2, tuple(row["mean"]), tuple(row["std"]), None)
+
+
+def checked_file(row: dict[str, Any], folder: Path) -> Path:
+    """The file of a network, its content checked by the table's digest (SHA-256).
+
+    Raises:
+        UserError: it is missing or another one.
+    """
+    file = folder / row["file"]
+    if not file.is_file():
+        raise UserError(
+            f"{file} is not there: it is {origin(row)}; weights_dir=FOLDER names another place, and "
+            f"python scripts/public.py FOLDER lists all files"
+        )
+    with open(file, "rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != row["sha256"]:
+        raise UserError(f"{file} is not the table's file: its SHA-256 is {found}, not {row['sha256']}")
+    return file
+
+
+def origin(row: dict[str, Any]) -> str:
+    """Where a file comes from, as text."""
+    place = f"{row['path']} of {row['repository']}" + (f" at commit {row['commit']}" if row.get("commit") else "")
+    change = f", {row['conversion']}" if row.get("conversion") else ""
+    return f"{place} (licence: {row['licence']}){change}"

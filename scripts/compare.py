@@ -1,0 +1,72 @@
+"""Draw any measurements in one figure, and print their values as a table.
+
+    python scripts/compare.py RUN [RUN ...] [--by depth|part|element|epoch|width] [--score invariance|equivariance]
+        [--minus aug=none] [--out compare.png] [--latex]
+
+RUN is a folder, all of whose measurements are taken, or a file of rows (results.csv). Curves are named by whatever
+differs between them. --by element and epoch draw a panel for each part of the network. --minus subtracts one
+network's scores, seed by seed. --out ends in .png, .svg or .pdf; the values are written beside it as .csv, and
+printed as a table of Markdown, or with --latex of LaTeX.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from equivariance.analysis import compare, plots
+from equivariance.cli import command_line
+from equivariance.errors import UserError
+from equivariance.runs import rows
+from equivariance.runs.atomic import write_whole
+
+FORMATS = ("png", "svg", "pdf")
+
+
+def main(*words: str) -> None:
+    parser = argparse.ArgumentParser(prog="compare.py", description=__doc__, add_help=False, usage=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--by", default="depth")
+    parser.add_argument("--score", default=None)
+    parser.add_argument("--minus", default=None)
+    parser.add_argument("--out", type=Path, default=Path("compare.png"))
+    parser.add_argument("--latex", action="store_true")
+    given = parser.parse_args(words)
+    if given.out.suffix.removeprefix(".") not in FORMATS:
+        raise UserError(f"--out {given.out}: needs the ending {', '.join('.' + each for each in FORMATS)}")
+    tables, minus = tables_of(given.runs), baseline(given.minus)
+    figure = compare.plot_compare(tables, given.by, given.score, minus)
+    plots.save(figure, given.out, (given.out.suffix.removeprefix("."),))
+    table = compare.values(tables, given.by, given.score, minus)
+    write_whole(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    print(compare.latex(table) if given.latex else compare.markdown(table))
+    print(f"\nfigure: {given.out}; values: {given.out.with_suffix('.csv')}")
+
+
+def tables_of(runs: list[Path]) -> dict[str, pd.DataFrame]:
+    """The rows of each file or folder, by their place."""
+    files: dict[str, Path] = {}
+    for run in runs:
+        found = sorted(run.rglob("results.csv")) if run.is_dir() else [run]
+        if not found:
+            raise UserError(
+                f"{run} has no measurement: python measure.py with the arguments of its training makes one"
+            )
+        files |= {str(file.parent if file.name == "results.csv" else file): file for file in found}
+    return {name: rows.read(file) for name, file in files.items()}
+
+
+def baseline(text: str | None) -> dict[str, object] | None:
+    """Such as "aug=none"; numbers are numbers."""
+    if text is None:
+        return None
+    column, equals, value = text.partition("=")
+    if not equals or column not in compare.VARIES:
+        raise UserError(f"--minus {text}: give one of {', '.join(compare.VARIES[1:])}, such as aug=none")
+    if column == "trained":
+        return {column: value.lower() == "true"}
+    return {column: float(value) if column in ("width", "epoch") else value}
+
+
+if __name__ == "__main__":
+    command_line(main)

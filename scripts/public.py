@@ -1,0 +1,24 @@
+"""Which files of published networks are there, and where the others come from.
+
+python scripts/public.py FOLDER
+"""
+
+from pathlib import Path
+
+from equivariance.cli import command_line
+from equivariance.errors import UserError
+from equivariance.models.public import checked_file, origin, table
+
+
+def main(folder: str) -> None:
+    for name, row in table().items():
+        try:
+            checked_file(row, Path(folder).expanduser())
+            state = "there"
+        except UserError as error:
+            state = "missing" if "is not there" in str(error) else "another file"
+        print(f"{name:24} {state:13} {row['file']}: {origin(row)}")
+
+
+if __name__ == "__main__":
+    command_line(main)
