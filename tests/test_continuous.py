@@ -1,5 +1,6 @@
 """Interpolated transformations: they agree with the exact ones, and measure the network instead of themselves."""
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,6 @@ from torch import nn
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
 from equivariance.models.gaussian import GaussianCNN, gaussian
-from equivariance.runs import rows
 from equivariance.scores.continuous import BORDERS, disc, rotations, scalings, subpixel_shifts, turns
 from equivariance.scores.metric import Equivariance
 from equivariance.scores.transforms import QuarterTurn, Shift
@@ -301,7 +301,7 @@ def test_the_command_measures_them(run, folder, tmp_path, choice, name, elements
     result = run("measure.py", *given, "measure.trained=false", *choice)
     assert result.code == 0, result.error
     (file,) = (tmp_path / "runs").rglob("results.csv")
-    table = rows.read(file)
+    table = pd.read_csv(file)
     assert set(table["transform"]) == {name} and sorted(set(table.element)) == elements
     assert table[table.layer == table.layer.iloc[0]].value.between(0.01, 1).all()
 

@@ -24,8 +24,11 @@ class Transformation(Protocol):
     of images (n, c, h, w) that the originals and, before `act`, the copies go through; see `preparation`.
     """
 
-    name: str
-    element: float | str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def element(self) -> float | str: ...
 
     def check(self, height: int, width: int) -> None:
         """Refuse images on which g is not defined.
@@ -59,10 +62,10 @@ def preparation(transforms: Sequence[Transformation]) -> Callable[[Tensor], Tens
     Raises:
         UserError: the transformations do not agree on it.
     """
-    found = {getattr(g, "prepare", None) for g in transforms}
+    found: set[Callable[[Tensor], Tensor] | None] = {getattr(g, "prepare", None) for g in transforms}
     if len(found) > 1:
         raise UserError("these transformations need different images (a disc of them, or all): measure them apart")
-    return found.pop() if found and None not in found else lambda images: images
+    return (found.pop() if found else None) or (lambda images: images)
 
 
 @dataclass(frozen=True)
