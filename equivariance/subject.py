@@ -105,6 +105,12 @@ class Subject:
         )
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of the images."""
+        channels, height, width = self.images.pixels.shape[1:]
+        return channels, height, width
+
+    @property
     def example(self) -> Tensor:
         """One normalised image, (1, c, h, w)."""
         return self.images.normalise(self.images.pixels[:1].to(self.hardware.device))
@@ -115,7 +121,7 @@ class Subject:
             "normalisation": {key: list(self.cfg.dataset[key]) for key in ("mean", "std")},
             "images": self.images.digest(self.chosen),
             "weights": weights.digest(self.model),
-            "computation": computation_digest(self.model, tuple(self.images.pixels.shape[1:])),
+            "computation": computation_digest(self.model, self.shape),
         }
 
     def announce(self, metric: Equivariance) -> None:
@@ -232,7 +238,8 @@ def layer_table(cfg: DictConfig, hardware: Hardware, patterns: list[str] | None)
     shape, classes = models.input_shape(cfg.dataset, cfg.model), 1000
     if shape is None:
         images = datasets.load(cfg.dataset, "held_out", decode=False)
-        shape, classes = tuple(images.pixels.shape[1:]), images.num_classes
+        channels, height, width = images.pixels.shape[1:]
+        shape, classes = (channels, height, width), images.num_classes
     model = hardware.place(models.build(models.untrained(cfg.model), shape, classes)).eval()
     return str(find_layers(model, torch.zeros(shape, device=hardware.device), patterns))
 

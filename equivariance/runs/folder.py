@@ -187,7 +187,7 @@ def measurement_config(cfg: DictConfig, network: DictConfig, **identity: Any) ->
         network: the configuration group `model`, as the network was built.
         identity: of the images, the weights and what the network computes.
     """
-    model, measure = (OmegaConf.to_container(node, resolve=True) for node in (network, cfg.measure))
+    model, measure = plain(network), plain(cfg.measure)
     given = {key: value for key, value in model.items() if key not in ORIGINS}
     return {"model": given, "measure": {key: measure[key] for key in SCORING}} | identity
 

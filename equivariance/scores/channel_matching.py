@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 THRESHOLD = 0.5  # of the correlation, from which on two maps count as the same
 
 
-def partners(layer: str, index: int, element: int | str, r: Tensor) -> pd.DataFrame:
+def partners(layer: str, index: int, element: float | str, r: Tensor) -> pd.DataFrame:
     """One row per live channel: its partner, their correlation, and the channel's correlation with itself.
 
     Args:
@@ -68,7 +68,7 @@ def composition(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFra
         One row per layer with at least one such pair: `pairs`, how many, and `agree`, the share that compose.
     """
     rows = []
-    degrees = sorted(element for element in table.element.unique() if isinstance(element, Integral))
+    degrees = sorted(int(element) for element in table.element.unique() if isinstance(element, Integral))
     for (index, layer), one in table[table.r >= threshold].groupby(["index", "layer"]):
         p = {g: dict(zip(of.channel, of.partner, strict=True)) for g, of in one.groupby("element")}
         p[0] = {channel: channel for channel in one.channel}

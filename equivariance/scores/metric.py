@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
-from equivariance.layers.find import Layer, find_layers, tap
+from equivariance.layers.find import Layer, Layers, find_layers, tap
 from equivariance.names import OVER, SCORES, SIMILARITIES
 from equivariance.progress import progress as progress_bar
 from equivariance.scores.channel_matching import partners
@@ -161,12 +161,11 @@ class Equivariance:
         image = self._images(example if example.ndim == 4 else example[None])[0]
         for transform in self.transforms:
             transform.check(*image.shape[-2:])
-        if layers is not None and all(isinstance(layer, Layer) for layer in layers):
-            found, self.left_out = list(layers), {}
-        else:
-            found = find_layers(model, image, layers)
-            self.left_out = dict(found.left_out)
-        found, too_wide = affordable_layers(found, len(self.transforms) * len(readings))
+        chosen = [layer for layer in layers or () if isinstance(layer, Layer)]
+        patterns = [layer for layer in layers or () if isinstance(layer, str)] or None
+        there = Layers(chosen) if chosen else find_layers(model, image, patterns)
+        self.left_out = dict(there.left_out)
+        found, too_wide = affordable_layers(there, len(self.transforms) * len(readings))
         self.left_out |= too_wide
         self.layers = {layer.name: layer for layer in found}
         self.blocks_at_most = affordable_blocks(found, len(self.transforms) * len(readings), blocks)
@@ -584,10 +583,10 @@ def _check(
     readings: Sequence[str], similarity: str, transforms: Sequence, blocks: int, batch_size: int, first_image: int
 ) -> None:
     """Raises: UserError, where an argument of `Equivariance` is not as said."""
-    words = [("over", each, OVER) for each in readings or [None]] + [("similarity", similarity, SIMILARITIES)]
-    for key, value, known in words:
-        if value not in known:
-            raise UserError(f"{key}={value}: choose {', '.join(known)}")
+    words = [("over", each, OVER) for each in readings or ("",)] + [("similarity", similarity, SIMILARITIES)]
+    for key, word, known in words:
+        if word not in known:
+            raise UserError(f"{key}={word}: choose {', '.join(known)}")
     if not transforms:
         raise UserError("transforms is empty: give at least one, such as equivariance.rotations()")
     elements = [transform.element for transform in transforms]

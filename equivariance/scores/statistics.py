@@ -76,15 +76,11 @@ class Side:
     Attributes:
         values: (n, p, c), centred or standardised.
         total: (c,), the sum over images of each channel's mean.
-        origin, sums, squares: (c,), what was subtracted, and sums of the values; over the data set only.
         live: (n, c), 1 where a channel has variance within the image, else 0; None where all have.
     """
 
     values: Tensor
     total: Tensor
-    origin: Tensor | None = None
-    sums: Tensor | None = None
-    squares: Tensor | None = None
     live: Tensor | None = None
 
     @cached_property
@@ -95,6 +91,20 @@ class Side:
             (reordered(self.values, order), None if self.live is None else reordered(self.live, order), weight)
             for order, weight in orders
         ]
+
+
+@dataclass(kw_only=True)
+class DatasetSide(Side):
+    """A side over the data set.
+
+    Attributes:
+        origin: (c,), what was subtracted from the values.
+        sums, squares: (c,), of the values.
+    """
+
+    origin: Tensor
+    sums: Tensor
+    squares: Tensor
 
 
 class PairStatistics:
@@ -388,9 +398,11 @@ class DatasetStatistics(PairStatistics):
         values = subtracted(x, origin, maps, owned)
         flat = values.flatten(0, 1)
         sums, squares = flat.sum(0), (flat * flat).sum(0)
-        return Side(values, sums / x.shape[1] + len(x) * origin, origin, sums, squares)
+        total = sums / x.shape[1] + len(x) * origin
+        return DatasetSide(values, total, origin=origin, sums=sums, squares=squares)
 
     def add(self, a: Side, b: Side) -> None:
+        assert isinstance(a, DatasetSide) and isinstance(b, DatasetSide)
         super().add(a, b)
         if not self.count:
             self.origin = torch.stack([a.origin, b.origin])

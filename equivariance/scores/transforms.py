@@ -200,7 +200,7 @@ class RelativeShift(Shift):
         side: pixels of the image's shorter side.
     """
 
-    element: str
+    element: str  # type: ignore[assignment]  # a share where `Shift` has pixels
     side: int = 0
     name: ClassVar[str] = "relative translation"
 
@@ -230,7 +230,9 @@ def dihedral(elements: Sequence[int | str]) -> list[Transformation]:
     return [group[element] for element in elements]
 
 
-def shifts(elements: Sequence[int], direction: str, border: str, rounding: str) -> list[Transformation]:
+def shifts(
+    elements: Sequence[int], direction: str = "diagonal", border: str = "overlap", rounding: str = "floor"
+) -> list[Transformation]:
     """Shifts by these numbers of pixels."""
     return [Shift(pixels, direction, border, rounding) for pixels in elements]
 
@@ -243,3 +245,18 @@ def relative_shifts(
         raise UserError("measure=relative_translation needs images of a dataset.size: image_folder or imagenet")
     side = size if isinstance(size, int) else min(size)
     return [RelativeShift(str(share), direction, border, rounding, side) for share in elements]
+
+
+def rotations(elements: Sequence[float] = (90, 180, 270)) -> list[Transformation]:
+    """Rotations by these degrees, counter-clockwise: exact quarter turns, or any angles, interpolated on a disc.
+
+    See `continuous.turns`.
+    """
+    from equivariance.scores import continuous  # which builds on this module
+
+    return continuous.turns(elements)
+
+
+def mirrors() -> list[Transformation]:
+    """The mirror image, left to right."""
+    return dihedral(["mirror"])
