@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> None:
     from equivariance.training.trainer import Training, evaluate
 
     if cfg.model.get("weights"):
-        raise UserError(f"model.weights={cfg.model.weights} are already trained: give them to measure.py")
+        raise UserError(f"model.weights={cfg.model.weights} is already trained: give it to measure.py")
     recipe, run, hardware = recipe_of(cfg), Run(Path(cfg.run_dir)), Hardware(**cfg.hardware)
     cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=print)
     train, held_out = (images.to(hardware.device) for images in datasets.load_splits(cfg.dataset))

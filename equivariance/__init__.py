@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from equivariance.analysis.plots import plot_depth
     from equivariance.errors import UserError
-    from equivariance.layers.find import find_layers, layer_table
+    from equivariance.layers.find import find_layers
     from equivariance.scores.metric import Equivariance, measure
     from equivariance.scores.transforms import dihedral, mirrors, rotations, shifts
 
@@ -25,7 +25,6 @@ __all__ = [
     "UserError",
     "dihedral",
     "find_layers",
-    "layer_table",
     "measure",
     "mirrors",
     "plot_depth",
@@ -38,7 +37,6 @@ _HOME = {  # of each public name; the imports above tell type checkers the same
     "UserError": "errors",
     "dihedral": "scores.transforms",
     "find_layers": "layers.find",
-    "layer_table": "layers.find",
     "measure": "scores.metric",
     "mirrors": "scores.transforms",
     "plot_depth": "analysis.plots",

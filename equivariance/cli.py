@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,7 +30,7 @@ from equivariance import progress
 from equivariance.checkout import CONF
 from equivariance.config import SCHEMA, experiment, needs
 from equivariance.errors import UserError
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 
 __all__ = ["FAILED", "command_line", "entrypoint", "experiment", "one_line", "recorded", "stoppable"]
 
@@ -202,7 +203,7 @@ def _keys_beside(full_key: str) -> list[str]:
     keys: dict[str, None] = {}
     for file in files:
         inner = groups if file.parent == CONF else groups[1:]
-        node = OmegaConf.load(file)
+        node: Any = OmegaConf.load(file)
         for group in inner:
             node = node.get(group, {}) if OmegaConf.is_dict(node) else {}
         keys |= dict.fromkeys(str(key) for key in node if key not in ("defaults", "hydra"))
@@ -222,12 +223,12 @@ class Stop:
     @property
     def exit_code(self) -> int:
         """130 after Ctrl-C, 143 after SIGTERM."""
-        return 128 + self.number
+        return 128 + (self.number or 0)
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """While inside, Ctrl-C and SIGTERM only set the flag that is handed out; unheeded, they stop at the end."""
+    """Inside, Ctrl-C and SIGTERM only set the flag that is yielded; at the end a flag that is set exits."""
     stop = Stop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -249,7 +250,7 @@ def stoppable() -> Iterator[Stop]:
 
 @contextmanager
 def recorded(folder: Path) -> Iterator[None]:
-    """Whatever fails inside leaves its reason in the folder, in one line, and does not stop the sweep.
+    """Write the reason of a failure inside, in one line, to the folder's failed.txt, and let the sweep go on.
 
     The next sweep tries again.
     """
@@ -257,7 +258,7 @@ def recorded(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:  # whatever a network raises
         reason = one_line(error) if str(error).strip() else type(error).__name__
-        write_whole(folder / FAILED, reason + "\n")
+        write_atomic(folder / FAILED, reason + "\n")
         print(f"failed: {reason}")
     else:
         (folder / FAILED).unlink(missing_ok=True)

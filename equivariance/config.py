@@ -6,7 +6,7 @@ used. Importing this module also registers the resolvers of conf/.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union, get_type_hints
+from typing import Any, Union, cast, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -52,7 +52,7 @@ class MeasureConfig:
     name: str = MISSING
     transform: Any = MISSING
     similarity: str = MISSING
-    over: str = "image"
+    over: Any = "image"  # one of names.OVER, or a list of them
     images: int = MISSING
     image_seed: int = MISSING
     batch_size: int = MISSING
@@ -75,7 +75,7 @@ class WandbConfig:
 
 
 SCHEMA = {"recipe": Recipe, "hardware": HardwareConfig, "measure": MeasureConfig, "wandb": WandbConfig}
-NEEDS = {
+NEEDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
@@ -92,16 +92,19 @@ def recipe_of(cfg: DictConfig) -> Recipe:
     return recipe
 
 
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A node as plain dictionaries and lists, its interpolations resolved."""
+    return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+
+
 def needs(key: str) -> str | None:
     """What the schema wants as the value of a key such as `recipe.epochs`, in words; None for keys not in it."""
     node, _, name = key.partition(".")
-    hint = get_type_hints(SCHEMA[node]).get(name) if node in SCHEMA else None
-    for kind, words in NEEDS.items():
-        if hint == kind:
-            return words
-        if hint == kind | None:
-            return f"{words}, or null"
-    return None
+    hint: Any = get_type_hints(SCHEMA[node]).get(name) if node in SCHEMA else None
+    if hint in NEEDS:
+        return NEEDS[hint]
+    required = [kind for kind in get_args(hint) if kind is not type(None)]
+    return f"{NEEDS[required[0]]}, or null" if required else None
 
 
 def experiment() -> str:

@@ -1,7 +1,7 @@
 """Time the work that costs most, against the plain way, in one run.
 
     python scripts/bench.py train [--models cnn7 resnet44] [--threads 2] [--batch 128] [--rounds 12]
-    python scripts/bench.py measure [--models resnet44 resnet50 ...] [--batch 128]
+    python scripts/bench.py measure [--models resnet44 resnet50 ...] [--over image dataset]
 
 `train`: one step of each network (forward, backward, update) on batches drawn from a uint8 tensor, as train.py runs
 it, against the plain step of the same network: eager, contiguous (NCHW), float32, unfused optimiser. Both run in
@@ -9,10 +9,11 @@ turn, so that a busy machine slows both; the best round of each counts. Then the
 augmentation: choosing, augmenting, mixing and normalising the images.
 
 `measure`: a batch and its three quarter turns through each network, bare and measured (statistics of every layer
-inside the hooks), in turn; the ratio, and the peak memory of both.
+inside the hooks, chance level included), in turn; the ratio to the bare pass, and the peak memory.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +28,8 @@ from equivariance.data.augmentation import Augmentation, Crop, CutMix, Flip, Ran
 from equivariance.data.datasets import Images
 from equivariance.layers.find import find_layers
 from equivariance.models import CNN7, ResNet
-from equivariance.scores.metric import Measurement
+from equivariance.names import OVER
+from equivariance.scores.metric import Equivariance
 from equivariance.scores.transforms import quarter_turns
 from equivariance.training.hardware import Hardware
 from equivariance.training.trainer import Training
@@ -119,12 +121,11 @@ def _draw(training: Training, images: Images, augment: Augmentation) -> None:
         pass
 
 
-def measure(threads: int, batch: int, rounds: int, names: list[str]) -> None:
-    """Print, for each network, time and peak memory of the bare pass and of the measurement, and their ratio."""
+def measure(threads: int, batch: int, rounds: int, names: list[str], readings: list[str]) -> None:
+    """Print time, ratio to the bare pass and peak memory of each network's bare pass and of its measurement."""
     hardware = Hardware.for_measuring(threads=threads)
     turns = quarter_turns([90, 180, 270])
     print(f"{hardware.name}, images and 3 turns of each, float32")
-    print(f"{'network':22s} images {'bare':>9s} {'measured':>9s} {'ratio':>6s}   peak MiB, bare and measured")
     for name in names:
         build, shape = NETWORKS.get(name) or (partial(timm.create_model, name), (3, 224, 224))
         images = batch if name in NETWORKS else max(2, batch // 8)  # photographs are larger
@@ -133,27 +134,31 @@ def measure(threads: int, batch: int, rounds: int, names: list[str]) -> None:
         orbit = torch.cat([inputs, *(turn.act(inputs) for turn in turns)])
         layers = find_layers(model, inputs[0])
 
+        held_back = torch.cat([inputs, inputs[:2]])  # so that all of them are measured in one pass
+
         @torch.inference_mode()
         def bare(model: torch.nn.Module = model, orbit: torch.Tensor = orbit) -> None:
             model(orbit)
 
-        def measured(model: torch.nn.Module = model, layers=layers, inputs: torch.Tensor = inputs) -> None:
-            Measurement(model, layers, turns, len(inputs), blocks=1).add(inputs)
+        def measured(over: str, model=model, layers=layers, inputs=held_back) -> None:
+            metric = Equivariance(model, inputs[0], turns, layers, over=over, blocks=1, batch_size=len(inputs))
+            metric.update(inputs)
 
+        kinds = {"bare": bare} | {over: partial(measured, over) for over in readings}
         best, peak = {}, {}
-        for kind in (bare, measured):
-            kind()
-            peak[kind] = _peak(kind, hardware.device)
+        for kind, work in kinds.items():
+            work()
+            peak[kind] = _peak(work, hardware.device)
             best[kind] = float("inf")
         for _ in range(rounds):
-            for kind in (bare, measured):
-                best[kind] = min(best[kind], _time(kind, hardware.device, steps=1))
-        ratio = best[measured] / best[bare]
-        milliseconds = (1e3 * best[bare], 1e3 * best[measured])
-        print(
-            f"{name:22s} {images:6d} {milliseconds[0]:6.0f} ms {milliseconds[1]:6.0f} ms {ratio:5.2f}x", end="   "
-        )
-        print(f"{peak[bare]:.0f} {peak[measured]:.0f}", flush=True)
+            for kind, work in kinds.items():
+                best[kind] = min(best[kind], _time(work, hardware.device, steps=1))
+        for kind in kinds:
+            ratio = best[kind] / best["bare"]
+            print(
+                f"{name:22s} {images:6d} {kind:10s} {1e3 * best[kind]:6.0f} ms {ratio:5.2f}x {peak[kind]:6.0f} MiB"
+            )
+        sys.stdout.flush()
 
 
 def _peak(work: Callable[[], None], device: torch.device) -> float:
@@ -200,8 +205,9 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--models", nargs="+", help=f"{', '.join(NETWORKS)}; to measure, any of timm besides")
+    parser.add_argument("--over", nargs="+", choices=OVER, default=["image", "dataset"], help="readings to measure")
     given = parser.parse_args()
     if given.what == "train":
         train(given.threads, given.batch, given.rounds, given.models or list(NETWORKS))
     else:
-        measure(given.threads, given.batch, given.rounds, given.models or [*NETWORKS, *PHOTOGRAPHS])
+        measure(given.threads, given.batch, given.rounds, given.models or [*NETWORKS, *PHOTOGRAPHS], given.over)

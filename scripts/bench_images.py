@@ -30,8 +30,7 @@ from equivariance.data import datasets as data
 from equivariance.data.datasets import Images
 from equivariance.data.image_files import Photographs, Stream
 from equivariance.errors import UserError
-from equivariance.layers.find import find_layers
-from equivariance.scores.metric import Measurement, affordable_images, affordable_layers, feed
+from equivariance.scores.metric import Equivariance, affordable_images
 from equivariance.scores.transforms import quarter_turns
 from equivariance.training.hardware import Hardware
 from scripts import samples
@@ -96,10 +95,11 @@ def decoded(source: Stream, batch: int) -> Iterator[int]:
 
 def measured(source: Stream, images: Images, model: nn.Module, batch: int) -> Iterator[int]:
     """Measure images, batch by batch."""
-    layers = find_layers(model, images.normalise(source[0:1])[0])
-    layers, _ = affordable_layers(layers, len(TURNS))
-    measurement = Measurement(model, layers, TURNS, MANY, blocks=1)
-    return feed(measurement, lambda part: images.normalise(source[part]), MANY, batch)
+    metric = Equivariance(model, images.normalise(source[0:1]), TURNS, blocks=1, batch_size=batch)
+    for start in range(0, MANY, batch):
+        pixels = source[start : start + batch]
+        metric.update(images.normalise(pixels))
+        yield len(pixels)
 
 
 def pace(counts: Iterator[int], source: Stream, seconds: float) -> tuple[float, float]:

@@ -7,14 +7,13 @@ import copy
 import re
 from collections.abc import Sequence
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from equivariance.layers.find import Layer, survey
-from equivariance.scores.metric import Measurement, affordable_layers, feed
+from equivariance.layers.find import Layer, find_layers
+from equivariance.scores.metric import Equivariance, affordable_layers
 from equivariance.scores.transforms import Shift, Transformation
 
 EXACT = 0.9999  # what counts as 1
@@ -27,11 +26,9 @@ def scores(
     model: nn.Module, layers: Sequence[Layer], transforms: Sequence[Transformation], pixels: Tensor
 ) -> dict[tuple[str, str], float]:
     """{(layer, measure): mean over the transformations}."""
-    measurement = Measurement(model, layers, transforms, len(pixels), blocks=1)
-    for _ in feed(measurement, pixels.__getitem__, len(pixels), size=2):
-        pass
-    rows = pd.DataFrame([(s.layer.name, s.measure, s.value) for s in measurement.scores()])
-    return rows.groupby([0, 1])[2].mean().to_dict()
+    metric = Equivariance(model, pixels, transforms, layers, over="dataset", blocks=1, batch_size=2)
+    metric.update(pixels)
+    return metric.compute().groupby(["layer", "measure"]).value.mean().to_dict()
 
 
 def circular(model: nn.Module, layers: Sequence[Layer], pixels: Tensor) -> dict[str, float | str]:
@@ -65,7 +62,7 @@ def shifted(model: nn.Module, layers: Sequence[Layer], pixels: Tensor, step: int
     shift = Shift(step, direction="horizontal", border="circular")
     try:
         with Circular("replicate"):  # padding that is known to keep axes what they are
-            found, _ = affordable_layers(survey(twin, pixels[0])[0], TURNS)
+            found, _ = affordable_layers(find_layers(twin, pixels), TURNS)
         if [layer.name for layer in found] != [layer.name for layer in layers]:
             return {"circular": float("nan"), "circular_why": "other layers with circular borders"}
         for dtype in (torch.float32, torch.float64):

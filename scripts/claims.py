@@ -35,7 +35,7 @@ from equivariance.analysis.verdicts import (
 from equivariance.checkout import EXPERIMENTS, REPOSITORY
 from equivariance.cli import command_line
 from equivariance.errors import UserError
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 from equivariance.runs.rows import of_last_epoch
 
 HEAD = """# Claims and verdicts
@@ -61,7 +61,7 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS, readme: Path = REP
     deciding = by_experiment(decided)
     if name is not None and name not in deciding:
         raise UserError(f"NAME={name}: no claim is decided by its rows; choose {', '.join(deciding)}")
-    write_whole(folder / "README.md", page(decided, folder))
+    write_atomic(folder / "README.md", page(decided, folder))
     for each, verdicts in deciding.items():
         renew_table(folder / each / "README.md", markdown(verdicts))
         renew_table(folder / each / "README.md", accuracies(results(each, folder)))
@@ -218,7 +218,7 @@ def renew_table(path: Path, table: str) -> None:
     text, head = path.read_text(), table.splitlines()[0]
     new = re.sub(rf"^{re.escape(head)}\n(?:\|.*\n?)*", lambda _: table + "\n", text, count=1, flags=re.M)
     if new != text:
-        write_whole(path, new)
+        write_atomic(path, new)
 
 
 if __name__ == "__main__":

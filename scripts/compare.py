@@ -19,7 +19,7 @@ from equivariance.analysis import compare, plots
 from equivariance.cli import command_line
 from equivariance.errors import UserError
 from equivariance.runs import rows
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -40,7 +40,7 @@ def main(*words: str) -> None:
     figure = compare.plot_compare(tables, given.by, given.score, minus)
     plots.save(figure, given.out, (given.out.suffix.removeprefix("."),))
     table = compare.values(tables, given.by, given.score, minus)
-    write_whole(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    write_atomic(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     print(compare.latex(table) if given.latex else compare.markdown(table))
     print(f"\nfigure: {given.out}; values: {given.out.with_suffix('.csv')}")
 

@@ -18,7 +18,7 @@ from equivariance.analysis.verdicts import described, markdown, verdicts_of
 from equivariance.checkout import CONF
 from equivariance.cli import command_line
 from equivariance.names import PARTS, SCORES
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 from equivariance.runs.tracking import mode_of
 
 # mean and deviation over the runs that differ in nothing but their seed, see equivariance/runs/tracking.py
@@ -31,7 +31,7 @@ def main(*overrides: str) -> None:
     mode, project = mode_of(cfg), cfg.wandb.project
     if mode != "online":
         target = Path(cfg.runs_dir) / "dashboard.json"
-        write_whole(target, specification(cfg.wandb.entity or "ENTITY", project))
+        write_atomic(target, specification(cfg.wandb.entity or "ENTITY", project))
         print(f"W&B is {mode}: nothing is sent; what would be is in {target}")
         return
     import wandb

@@ -16,7 +16,7 @@ from equivariance.errors import UserError
 from equivariance.models import library
 from equivariance.names import BEFORE_POOLING, SCORES
 from equivariance.runs import rows
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 from equivariance.runs.folder import measurement_folder
 
 ENTRIES = ["model", "family", "trained", "transform", "images"]
@@ -44,7 +44,7 @@ def main(name: str, *overrides: str) -> None:
         board = board.sort_values("equivariance", ascending=False, kind="stable", na_position="last")
     target = experiments.FOLDER / name / "leaderboard.csv"
     text = board.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    write_whole(target, text)
+    write_atomic(target, text)
     failed = int(board.failed.notna().sum()) if "failed" in board else 0
     print(f"{len(board) - failed} measurements and {failed} failed ones in {target}")
 

@@ -22,7 +22,7 @@ from equivariance.analysis import jobs as experiments
 from equivariance.analysis import plots, verdicts
 from equivariance.checkout import REPOSITORY
 from equivariance.cli import command_line
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 from equivariance.runs.folder import git_commit
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -60,7 +60,7 @@ def main(target: str = str(REPOSITORY / "report.html")) -> None:
         there=listed,
         commit=git_commit(),
     )
-    write_whole(Path(target), page)
+    write_atomic(Path(target), page)
     print(f"{Path(target)}: {len(page) / 2**20:.1f} MB, {len(listed)} experiments")
 
 

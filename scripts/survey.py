@@ -35,8 +35,8 @@ from equivariance import models
 from equivariance.checkout import CONF
 from equivariance.data import datasets as data
 from equivariance.errors import UserError
-from equivariance.layers.find import Layer, survey
-from equivariance.runs.atomic import write_whole
+from equivariance.layers.find import Layer, find_layers
+from equivariance.runs.atomic import write_atomic
 from equivariance.scores.metric import affordable_layers
 from equivariance.scores.transforms import Shift, quarter_turns
 from scripts import samples
@@ -164,9 +164,9 @@ def measured(cfg: DictConfig) -> dict:
     height, width = pixels.shape[2:]
     torch.manual_seed(cfg.seed)
     model = models.build(models.untrained(cfg.model), pixels.shape[1:], images.num_classes).eval()
-    layers, left_out = survey(model, pixels[0])
-    layers, too_wide = affordable_layers(layers, TURNS)
-    left_out |= too_wide
+    found_layers = find_layers(model, pixels)
+    layers, too_wide = affordable_layers(found_layers, TURNS)
+    left_out = found_layers.left_out | too_wide
     maps = [layer for layer in layers if layer.part not in ("pool", "final")]
     row = {
         "size": f"{height}x{width}",
@@ -229,7 +229,7 @@ def main(names: Sequence[str], root: Path | None, out: Path | None) -> pd.DataFr
             print(line(row), flush=True)
             table = pd.concat([table, pd.DataFrame([row])])
             if out:
-                write_whole(out / "survey.csv", table.to_csv(index=False, float_format="%.6f"))
+                write_atomic(out / "survey.csv", table.to_csv(index=False, float_format="%.6f"))
     return table
 
 
@@ -322,4 +322,4 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     survey_table = main(arguments.models, arguments.root, arguments.out)
     if arguments.out:
-        write_whole(arguments.out / "README.md", page(survey_table))
+        write_atomic(arguments.out / "README.md", page(survey_table))

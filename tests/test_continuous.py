@@ -1,5 +1,6 @@
 """Interpolated transformations: they agree with the exact ones, and measure the network instead of themselves."""
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,9 +9,8 @@ from torch import nn
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
 from equivariance.models.gaussian import GaussianCNN, gaussian
-from equivariance.runs import rows
 from equivariance.scores.continuous import BORDERS, disc, rotations, scalings, subpixel_shifts, turns
-from equivariance.scores.metric import Measurement, feed
+from equivariance.scores.metric import Equivariance
 from equivariance.scores.transforms import QuarterTurn, Shift
 
 IDENTITY = nn.Identity()
@@ -273,16 +273,18 @@ def test_the_measurement_prepares_originals_and_copies(images):
     layers = find_layers(network, images[0], ["stem"])
     for transforms in (angles, [g.control for g in angles]):
         seen.clear()
-        measurement = Measurement(network, layers, transforms, len(images), blocks=1)
-        list(feed(measurement, images.__getitem__, len(images), 8))
-        for part, copies in zip(images.split(8), seen, strict=True):
-            torch.testing.assert_close(copies[:8], disc(part))
-        found = {s.transform.element: s.value for s in measurement.scores() if s.measure == "invariance"}
+        metric = Equivariance(network, images, transforms, layers, over="dataset", blocks=1)
+        metric.update(images)
+        metric.finish()
+        originals = torch.cat([copies[: len(copies) // (1 + len(transforms))] for copies in seen])
+        torch.testing.assert_close(originals, disc(images))
+        table = metric.compute()
+        found = table[table.measure == "invariance"].set_index("element").value
         for g in transforms:
             expected = correlation(*sides(network.stem, g, images)).relu().mean().item()
             assert found[g.element] == pytest.approx(expected, abs=1e-9)
     with pytest.raises(UserError, match="measure them apart"):
-        Measurement(network, layers, [*angles, QuarterTurn(1)], len(images))
+        Equivariance(network, images, [*angles, QuarterTurn(1)], layers)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +301,7 @@ def test_the_command_measures_them(run, folder, tmp_path, choice, name, elements
     result = run("measure.py", *given, "measure.trained=false", *choice)
     assert result.code == 0, result.error
     (file,) = (tmp_path / "runs").rglob("results.csv")
-    table = rows.read(file)
+    table = pd.read_csv(file)
     assert set(table["transform"]) == {name} and sorted(set(table.element)) == elements
     assert table[table.layer == table.layer.iloc[0]].value.between(0.01, 1).all()
 

@@ -1,5 +1,7 @@
 """The layers of any network: which they are, their layout, stride and part, checked on the network itself."""
 
+import re
+
 import pytest
 import timm
 import torch
@@ -8,7 +10,7 @@ import torchvision
 from torch import nn
 
 from equivariance.errors import UserError
-from equivariance.layers.find import find_layers, survey, tap
+from equivariance.layers.find import find_layers, tap
 from equivariance.layers.record import trunk
 from equivariance.models import CNN7, ResNet
 
@@ -227,9 +229,9 @@ class Branches(nn.Module):
 def test_tuples_dicts_shared_modules_and_branches():
     model = Mixed().eval()
     images = torch.rand(2, 3, 16, 16)
-    layers, left_out = survey(model, images[0])
+    layers = find_layers(model, images[0])
     assert [layer.name for layer in layers] == ["relu", "relu#2", "pair", "named", "pool", "final"]
-    assert "aside" in left_out
+    assert "aside" in layers.left_out
     found = maps(model, layers, images)
     torch.testing.assert_close(found["relu#2"], model.second(found["relu"]).relu())
     torch.testing.assert_close(found["pair"], model.pair(found["relu#2"])[1])
@@ -264,9 +266,9 @@ def test_patterns_name_layers():
 
 
 def test_two_streams_are_left_out_with_the_reason():
-    layers, left_out = survey(network("crossvit_tiny_240"), torch.zeros(3, 240, 240))
+    layers = find_layers(network("crossvit_tiny_240"), torch.zeros(3, 240, 240))
     assert [layer.part for layer in layers] == ["pool", "final"]
-    assert left_out["blocks.0"] == "not all data pass through its output"
+    assert layers.left_out["blocks.0"] == "not all data pass through its output"
 
 
 def test_the_trunk_is_what_no_edge_jumps_over():
@@ -292,10 +294,31 @@ class Functional(nn.Module):
 def test_maps_are_taken_behind_functions_that_no_module_holds():
     model = Functional().eval()
     images = torch.rand(2, 3, 16, 16)
-    layers, left_out = survey(model, images[0])
+    layers = find_layers(model, images[0])
     assert [layer.name for layer in layers] == ["norm", "conv2", "conv3", "pool", "final"]
     found = maps(model, layers, images)
     torch.testing.assert_close(found["norm"], model.norm(model.conv1(images)).relu())
     torch.testing.assert_close(found["conv2"], F.silu(model.conv2(found["norm"])))
     torch.testing.assert_close(found["conv3"], model.conv3(found["conv2"]))
-    assert "conv3 is measured before it" in left_out["non-linearity of conv3"]
+    assert "conv3 is measured before it" in layers.left_out["non-linearity of conv3"]
+
+
+def test_the_layers_are_printed_as_a_table_with_what_is_left_out():
+    layers = find_layers(Functional().eval(), torch.rand(3, 16, 16))
+    assert str(layers).splitlines()[0].split() == ["layer", "kind", "channels", *"hxw", "stride", "part"]
+    assert re.search(r"^norm +n c h w +6 +14 x 14 +1 +early$", str(layers), re.M)
+    assert re.search(r"^pool +n c +6 +1 x 1 +- +pool$", str(layers), re.M)
+    assert "left out: non-linearity of conv3: conv3 is measured before it" in repr(layers)
+
+
+def test_an_image_or_a_batch_is_looked_at_in_evaluation_mode_and_all_is_put_back():
+    model, image = Functional().train(), torch.rand(3, 16, 16)
+    model.norm.eval()  # frozen, as in fine-tuning
+    statistics = model.norm.running_mean.clone()
+    assert str(find_layers(model, image)) == str(find_layers(model, torch.rand(5, 3, 16, 16)))
+    assert model.training and model.conv1.training and not model.norm.training
+    assert torch.equal(model.norm.running_mean, statistics)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    for wrong in (torch.rand(16, 16), torch.rand(0, 3, 16, 16)):
+        with pytest.raises(UserError, match=r"example: needs an image \(c, h, w\) or a batch"):
+            find_layers(model, wrong)

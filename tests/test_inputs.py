@@ -102,7 +102,7 @@ def test_classes_of_the_held_out_images_are_those_of_training(run, folder):
             ("measure.trained=false", "measure.similarity=cos"),
             r"similarity=cos: choose pearson, cosine, per_image",
         ),
-        (("measure.trained=false", "measure.transform.elements=[45]"), r"45 degrees; choose from 90, 180"),
+        (("measure.trained=false", "measure.transform.elements=[up]"), r"up; needs numbers \(degrees\)"),
         (("measure=translation", "measure.transform.elements=[28]"), r"leaves nothing of images of 28x28"),
     ],
 )

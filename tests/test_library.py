@@ -1,5 +1,6 @@
 """Networks of timm and torchvision by name, and a user's own: one command, and errors of one line."""
 
+import json
 import pickle
 import re
 from pathlib import Path
@@ -17,6 +18,7 @@ from equivariance import models
 from equivariance.analysis import jobs as experiments
 from equivariance.checkout import CONF
 from equivariance.errors import UserError
+from equivariance.models import library
 from equivariance.models.weights import digest
 from equivariance.runs.rows import read
 
@@ -251,3 +253,92 @@ def test_the_six_architectures_name_their_weights():
         prepared = models.prepare(job.dataset, job.model)
         expected = {"efficientnet_b6": 528, "efficientnet_b7": 600, "inception_v3": 299}
         assert prepared.size == expected.get(job.model.name, 224)
+
+
+@pytest.mark.parametrize("group", ["timm", "torchvision"])
+def test_what_the_user_gives_for_the_images_wins(group):
+    model, said = model_config(group, name="resnet18"), []
+    own = models.prepare(data_set(), model, said.append)
+    given = {"mean": [0.1, 0.2, 0.3], "transform": {"_target_": "mine"}}
+    found = models.prepare(data_set(**given), model, said.append)
+    assert found.mean == given["mean"] and found.transform == given["transform"]
+    assert (found.std, found.size) == (own.std, own.size) and own.mean != found.mean and own.transform
+    assert "dataset.mean=[0.1, 0.2, 0.3] (as given)" in said[1] and "dataset.size=224 (its own)" in said[1]
+    plain = models.prepare(data_set(), model_config("cnn7"), said.append)
+    assert plain.mean == data_set().statistics.mean and len(said) == 2  # the data set's own: nothing to say
+    assert "transform" not in plain and "statistics" not in plain  # as in checkpoints of before
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("dataset.size=big", r"dataset.size=big: needs pixels"),
+        ("dataset.size=-5", r"dataset.size=-5: needs pixels"),
+        ("dataset.size=[28]", r"dataset.size=\[28\]: needs pixels"),
+        ("dataset.std=[-1,1,1]", r"dataset.std=\[-1, 1, 1\]: needs numbers above 0"),
+        ("dataset.std=[0,1,1]", r"dataset.std=\[0, 1, 1\]: needs numbers above 0"),
+        ("dataset.std=[1]", r"dataset.std=\[1\]: needs 3 numbers"),
+        ("dataset.mean=[a,1,1]", r"dataset.mean=\['a', 1, 1\]: needs 3 numbers"),
+        ("dataset.mean=[nan,1,1]", r"dataset.mean=.*: needs 3 numbers"),
+        ("model.weights=[a]", r"model.weights=\['a'\]: needs the name of a file"),
+        ("model.weights=5", r"model.weights=5: needs the name of a file"),
+    ],
+)
+def test_wrong_values_of_images_and_weights_are_named(run, folder, given, line):
+    arguments = ("dataset=image_folder", folder, "model=resnet44", "measure.trained=false", given)
+    result = run("measure.py", *arguments)
+    assert result.code == 1 and re.search(line, result.error), result.error
+    assert result.error.strip().count("\n") == 0
+
+
+def test_a_network_of_the_hub_is_built_as_its_description_says(tmp_path, monkeypatch):
+    """From the cache of the hub's client, as after a download."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(library.constants, "HF_HUB_CACHE", str(tmp_path))
+    theirs = timm.create_model("test_vit", num_classes=7)
+    snapshot = tmp_path / "models--me--net/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    save_file(theirs.state_dict(), snapshot / "model.safetensors")
+    fixed = {
+        "input_size": [3, 160, 160],
+        "mean": [0.4] * 3,
+        "std": [0.3] * 3,
+        "num_classes": 7,
+        "fixed_input_size": True,
+    }
+    description = {"architecture": "test_vit", "num_classes": 7, "pretrained_cfg": fixed}
+    (snapshot / "config.json").write_text(json.dumps(description))
+    (tmp_path / "models--me--net/refs").mkdir()
+    (tmp_path / "models--me--net/refs/main").write_text("abc")
+    for given in ({"name": "hf-hub:me/net"}, {"name": "mine", "architecture": "hf-hub:me/net"}):
+        cfg = model_config("timm", pretrained=True, **given)
+        assert models.prepare(data_set(), cfg).mean == [0.4] * 3
+        assert digest(built(cfg)) == digest(theirs)
+    with pytest.raises(UserError, match=r"cannot get the weights of hf-hub:me/other .* not in .*models--me--other"):
+        built(model_config("timm", name="mine", architecture="hf-hub:me/other"))
+
+
+class Edited(nn.Module):
+    """A network whose code can be changed without its weights."""
+
+    def __init__(self, scale=1.0, shift=(0.0,), activation=torch.relu):
+        super().__init__()
+        self.convolution, self.scale, self.shift = nn.Conv2d(1, 2, 3), scale, shift
+        self.activation = activation
+
+    def forward(self, x):
+        return self.scale * self.activation(self.convolution(x)).mean((2, 3)) + torch.tensor(self.shift)
+
+
+def test_what_a_network_computes_is_part_of_its_identity():
+    def computes(*given, seed=0):
+        torch.manual_seed(seed)
+        return models.computation_digest(Edited(*given), (1, 8, 8))
+
+    assert computes() == computes(seed=1)  # the weights have a digest of their own
+    changed = [computes(2.0), computes(1.0, (0.5,)), computes(1.0, (0.0,), torch.tanh), computes()]
+    assert len({*changed}) == 4
+    model = Edited().train()
+    models.computation_digest(model, (1, 8, 8))
+    assert model.training and model.convolution.training

@@ -1,5 +1,6 @@
 """The measure on networks whose symmetry is built in, where the right answer is known."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,7 +11,9 @@ from torch import nn
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
 from equivariance.models import CNN7
-from equivariance.scores.metric import Measurement, affordable_blocks, affordable_layers, chunks, feed, half_width
+from equivariance.names import OVER, SIMILARITIES
+from equivariance.runs.rows import COLUMNS
+from equivariance.scores.metric import Equivariance, affordable_blocks, affordable_layers, chunks, measure, memory
 from equivariance.scores.transforms import QuarterTurn, Shift, dihedral, quarter_turns, shifts
 
 
@@ -35,14 +38,11 @@ class Plain(nn.Module):
         return {f"block{i}": block for i, block in enumerate(self.blocks)} | {"pool": self.pool}
 
 
-def scores(model, transforms, images):
+def scores(model, transforms, images, over="dataset"):
     """{(layer, element, measure): value}, and chance levels apart."""
-    model.eval()
-    measurement = Measurement(model, find_layers(model, images[0]), list(transforms), len(images))
-    assert sum(feed(measurement, images.__getitem__, len(images), size=20)) == len(images)
-    found = list(measurement.scores())
-    keys = [(score.layer.name, score.transform.element, score.measure) for score in found]
-    return (dict(zip(keys, (getattr(s, kind) for s in found), strict=True)) for kind in ("value", "chance"))
+    table = measure(model, images, list(transforms), over=over, batch_size=20)
+    table = table.set_index(["layer", "element", "measure"])
+    return table.value.to_dict(), table.chance.to_dict()
 
 
 @pytest.fixture
@@ -142,12 +142,12 @@ def test_roundings_of_shifts_between_two_strides():
     assert Shift(8, rounding="exact").align(x, x, 4)[0].shape[-1] == 10
 
 
-@pytest.mark.parametrize("similarity", ["cosine", "per_image"])
-def test_symmetric_filters_are_invariant_by_every_similarity(images, similarity):
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("over", OVER)
+def test_symmetric_filters_are_invariant_by_every_similarity(images, similarity, over):
     network = Plain(symmetrised(random_filters(3, 1, 3, 3))).eval()
-    measurement = Measurement(network, find_layers(network, images[0]), quarter_turns([90]), 50, similarity)
-    list(feed(measurement, images.__getitem__, 50, size=50))
-    assert all(score.value == pytest.approx(1, abs=1e-12) for score in measurement.scores())
+    table = measure(network, images, quarter_turns([90]), similarity=similarity, over=over)
+    assert table.value.tolist() == pytest.approx([1] * len(table), abs=1e-12)
 
 
 def test_shifts_line_up_by_the_floor_of_shift_over_stride():
@@ -187,23 +187,28 @@ def test_cnn7_has_the_published_form():
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def measured(images, size, stop=None, before=None, blocks=5, model=None):
-    """A measurement of a fixed untrained CNN-7, up to `stop`, going on from the state `before`."""
+NUMBERS = ["value", "cross_fitted", "chance", "low", "high", "activation", "live"]
+TURNS = quarter_turns([90, 180])
+
+
+def metric_of(images, over="image", model=None, **arguments):
+    """The metric of a fixed untrained CNN-7."""
     torch.manual_seed(0)
-    model = model or CNN7(1, 6).double().eval()
-    measurement = Measurement(
-        model, find_layers(model, images[0]), quarter_turns([90, 180]), len(images), blocks=blocks
-    )
-    if before:
-        measurement.restore(before)
-    list(feed(measurement, images.__getitem__, stop or len(images), size))
-    return measurement
+    model = model or CNN7(1, 6).double()
+    return Equivariance(model, images[:1], TURNS, over=over, **arguments)
+
+
+def filled(images, sizes, **arguments):
+    metric = metric_of(images, **arguments)
+    for batch in images.split(sizes):
+        metric.update(batch)
+    return metric
 
 
 def close(a, b):
-    fields = ("value", "chance", "low", "high", "activation")
-    pairs = [[[getattr(score, field) for field in fields] for score in m.scores()] for m in (a, b)]
-    torch.testing.assert_close(*map(torch.tensor, pairs), atol=1e-10, rtol=0, equal_nan=True)
+    torch.testing.assert_close(
+        *(torch.tensor(table[NUMBERS].to_numpy(float)) for table in (a, b)), atol=1e-10, rtol=0, equal_nan=True
+    )
 
 
 @pytest.fixture
@@ -211,24 +216,60 @@ def digits():
     return torch.rand(41, 1, 28, 28, generator=torch.Generator().manual_seed(0)).double()
 
 
-@pytest.mark.parametrize("size", [2, 7, 16, 41])
-def test_batch_size_has_no_influence_on_scores_and_intervals(digits, size):
-    close(measured(digits, size), measured(digits, 1000))
+@pytest.mark.parametrize("over", OVER)
+@pytest.mark.parametrize("count", [21, 40, 41])
+def test_no_cut_into_batches_changes_scores_or_intervals(digits, over, count):
+    images = digits[:count]
+    whole = filled(images, count, over=over).compute()
+    assert whole.low.notna().all() and whole.images.unique() == [count]
+    for sizes in (1, 7, 8):
+        close(filled(images, sizes, over=over, batch_size=6).compute(), whole)
+
+
+def test_several_readings_are_measured_in_one_pass(digits):
+    both = filled(digits, 41, over=["image", "dataset"]).compute()
+    for over in ("image", "dataset"):
+        alone = filled(digits, 41, over=over).compute()
+        order = ["index", "element", "measure"]
+        close(both[both.over == over].sort_values(order), alone.sort_values(order))
+
+
+def test_computing_in_between_changes_nothing(digits):
+    metric = metric_of(digits)
+    for batch in digits.split(9):
+        metric.update(batch)
+        metric.compute()
+    close(metric.compute(), filled(digits, 41).compute())
+    close(metric.compute(), metric.compute())
+    metric.reset()
+    metric.update(digits)
+    close(metric.compute(), filled(digits, 41).compute())
+
+
+@pytest.mark.parametrize("cut", [2, 12, 30])
+def test_two_halves_merge_into_the_whole(digits, cut):
+    first, second = filled(digits[:cut], 5), filled(digits[cut:], 9, first_image=cut)
+    first.merge_state(second)
+    close(first.compute(), filled(digits, 41).compute())
+
+
+def test_any_iterable_of_batches_is_measured(digits):
+    torch.manual_seed(0)
+    model = CNN7(1, 6).double()
+    whole = measure(model, digits, TURNS)
+    pairs = ((batch, torch.zeros(len(batch)).long()) for batch in digits.split(5))
+    close(measure(model, pairs, TURNS), whole)
+    close(measure(model, digits.numpy(), TURNS, batch_size=10), whole)
+    assert list(whole.columns) == COLUMNS and whole.model.unique() == ["CNN7"]
 
 
 def test_an_interrupted_measurement_goes_on_exactly(digits):
-    half = measured(digits, 6, stop=12).state()
-    assert half["done"] < 41
-    close(measured(digits, 6, before=half), measured(digits, 6))
-
-
-def test_parts_of_the_images_measured_apart_merge_exactly(digits):
-    whole, first, rest = measured(digits, 8), measured(digits, 8, stop=16), measured(digits, 8, stop=1)
-    cut = first.done
-    rest.restore({**rest.state(), "statistics": [{} for _ in rest.blocks], "done": cut})
-    list(feed(rest, digits.__getitem__, 41, 8))
-    first.merge(rest.state())
-    close(first, whole)
+    half = filled(digits[:14], 5).state_dict()
+    assert half["images"] == 12  # two are held back
+    metric = metric_of(digits)
+    metric.load_state_dict(half)
+    metric.update(digits[12:])
+    close(metric.compute(), filled(digits, 41).compute())
 
 
 def test_out_of_memory_halves_the_batch_and_changes_nothing(digits, capsys):
@@ -242,39 +283,86 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(digits, capsys):
             return super().forward(x)
 
     torch.manual_seed(0)
-    small = Small(1, 6).double().eval()
-    close(measured(digits, 41, model=small, blocks=1), measured(digits, 41, blocks=1))
-    assert "out of memory: batches of 20 images from here on" in capsys.readouterr().out
-    stopped = measured(digits, 41, stop=1, model=small, blocks=1)  # before the other batches
-    assert stopped.done == 4 and max(stopped.reached.values()) == 41
-    close(measured(digits, 41, before=stopped.state(), blocks=1), measured(digits, 41, blocks=1))
-    small.forward = lambda x: (_ for _ in ()).throw(torch.OutOfMemoryError())
+    small = Small(1, 6).double()
+    close(filled(digits, 41, model=small).compute(), filled(digits, 41).compute())
+    assert "out of memory: batches of 18 images from here on" in capsys.readouterr().out
+    metric = filled(digits, 41)
+    metric.model.forward = lambda x: (_ for _ in ()).throw(torch.OutOfMemoryError())
     with pytest.raises(UserError, match="out of memory with 2 images and 2 copies"):
-        list(feed(Measurement(small, [], quarter_turns([90, 180]), 41), digits.__getitem__, 41, 8))
+        metric.update(digits)
 
 
-def test_jackknife_is_the_standard_error_of_a_mean():
-    """For a mean of blocks the jackknife's standard error is that of the mean itself; t(0.975, 4) = 2.776."""
-    blocks = torch.tensor([1.0, 4.0, 2.0, 8.0, 5.0])
-    without = [(blocks.sum() - x) / 4 for x in blocks]
-    assert half_width([x.item() for x in without]) == pytest.approx(2.7764 * blocks.std().item() / 5**0.5, rel=1e-4)
+def test_the_model_is_left_as_it_was(digits):
+    torch.manual_seed(0)
+    model = CNN7(1, 6).double()
+    model.blocks[2].eval()
+    modes = [module.training for module in model.modules()]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    table = measure(model, digits[:8], TURNS)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    close(table, measure(model.eval(), digits[:8], TURNS))
+
+    metric = metric_of(digits, model=model)
+    model.blocks[3].forward = lambda x: (_ for _ in ()).throw(ValueError("no"))
+    with pytest.raises(ValueError, match="no"):
+        metric.update(digits)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_nan_is_an_error_that_names_the_first_layer(digits):
+    for value in (float("nan"), float("inf")):
+        metric = metric_of(digits)
+        metric.model.blocks[3][0].weight.data[0] = value
+        with pytest.raises(UserError, match="layer block4 hold NaN or infinity"):
+            metric.update(digits)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"over": "picture"}, "over=picture: choose image, image_relu, image_max, dataset"),
+        ({"similarity": "dot"}, "similarity=dot: choose pearson, cosine"),
+        ({"transforms": []}, "transforms is empty"),
+        ({"transforms": quarter_turns([90, 90])}, "90 is there twice"),
+        ({"blocks": 0}, "blocks=0: needs a whole number from 1 on"),
+        ({"first_image": 3}, "first_image=3: needs an even number"),
+        ({"layers": ["nothing*"]}, "no module's name matches nothing"),
+    ],
+)
+def test_wrong_arguments_are_named(digits, wrong, message):
+    given = {"transforms": TURNS} | wrong
+    with pytest.raises(UserError, match=message):
+        Equivariance(CNN7(1, 6).double(), digits, **given)
+
+
+def test_images_that_cannot_be_measured_are_refused(digits):
+    model = CNN7(1, 6).double()
+    for images, message in (([], "no images"), (digits[:1], "one image alone"), (digits[0], "give .n, c, h, w.")):
+        with pytest.raises(UserError, match=message):
+            measure(model, images, TURNS)
+
+
+def test_another_type_is_measured_in_float32(digits):
+    """A network in bfloat16 gets its images in that type; its statistics are exact sums of what it puts out."""
+    torch.manual_seed(0)
+    model = CNN7(1, 6)
+    whole, half = (measure(each, digits.float(), TURNS) for each in (model, model.bfloat16()))
+    assert (whole.value - half.value).abs().max() < 0.05 and half.value.notna().all()
 
 
 def test_the_interval_covers_what_more_images_give():
     """Of scores from 40 images, most intervals hold the score of 800; that of a single block is not defined."""
     images = torch.rand(840, 1, 14, 14, generator=torch.Generator().manual_seed(0)).double()
     network = Plain(random_filters(4, 1, 3, 3)).eval()
-    layers = find_layers(network, images[0])[:1]
 
-    def score(part, blocks=10):
-        measurement = Measurement(network, layers, quarter_turns([90]), len(part), blocks=blocks)
-        list(feed(measurement, part.__getitem__, len(part), 1000))
-        return next(measurement.scores())
+    def score(part, **arguments):
+        return measure(network, part, quarter_turns([90]), ["blocks.0"], batch_size=1000, **arguments).iloc[0]
 
     truth = score(images[40:]).value
     covered = [s.low <= truth <= s.high for s in (score(images[i : i + 40]) for i in range(0, 400, 40))]
     assert sum(covered) >= 7
-    assert score(images[:40], blocks=1).low != score(images[:40], blocks=1).low
+    assert math.isnan(score(images[:40], blocks=1).low)
 
 
 @pytest.mark.parametrize(
@@ -290,8 +378,8 @@ def test_chunks_keep_partners_together(images, channels, size):
 def test_wide_layers_get_fewer_blocks():
     layer = find_layers(CNN7(1, 10), torch.zeros(1, 28, 28))[0]
     assert affordable_blocks([layer], 3, 10) == 10
-    wide = [replace(layer, channels=2048)] * 10  # 8 x 2048 x (2048 + 64) bytes each, for each of three turns
-    assert affordable_blocks(wide, 3, 10) == 4
+    wide = [replace(layer, channels=2048)] * 10  # 12 x 2048 x (2048 + 64) bytes each, for each of three turns
+    assert affordable_blocks(wide, 3, 10) == 2
     assert affordable_blocks(wide, 32, 10) == 1
 
 
@@ -299,4 +387,19 @@ def test_layers_too_wide_for_any_memory_are_left_out():
     layer = find_layers(CNN7(1, 10), torch.zeros(1, 28, 28))[0]
     widest = replace(layer, name="final", channels=21841)  # the classes of ImageNet-22k
     kept, left_out = affordable_layers([layer, widest], 3)
-    assert kept == [layer] and left_out == {"final": "the sums of all pairs of its channels need 11 GiB"}
+    assert kept == [layer] and left_out == {"final": "the sums of all pairs of its channels need 34 GiB"}
+
+
+def test_statistics_take_no_more_memory_than_counted():
+    """All that is alive at once while a wide layer is measured, against what decides whether it is affordable."""
+    network = nn.Sequential(nn.Conv2d(3, 1500, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    metric = Equivariance(network, torch.rand(2, 3, 4, 4), TURNS, ["0"], blocks=2)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        metric.update(torch.rand(20, 3, 4, 4))
+        metric.compute()
+    now = most = 0
+    for event in profile.profiler.kineto_results.events():
+        now += event.nbytes() if event.name() == "[memory]" else 0
+        most = max(most, now)
+    counted = memory(list(metric.layers.values()), 2, 2)
+    assert 0.5 * counted < most < 1.1 * counted

@@ -1,6 +1,13 @@
 """Images in files: decoded ahead, in order, as their library evaluates the network; labelled as in ImageNet."""
 
+import contextlib
+import io
+import os
+import re
 import runpy
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +23,7 @@ from equivariance import models
 from equivariance.checkout import CONF
 from equivariance.classes import imagenet_classes
 from equivariance.data import datasets as data
+from equivariance.data.file_hashes import file_hashes
 from equivariance.data.image_files import Cover, Photographs, Stream, class_folders, list_files
 from equivariance.errors import UserError
 from scripts import samples
@@ -145,3 +153,131 @@ def test_a_librarys_classifier_has_an_accuracy_on_imagenet_classes_alone():
 def test_decoded_pixels_are_the_files(folder):
     pixels = Photographs([folder / "val/cat/0.png"], Cover((40, 60)), (40, 60))
     np.testing.assert_array_equal(pixels[0].permute(1, 2, 0), np.array(Image.open(pixels.files[0])))
+
+
+def test_the_digest_follows_the_contents_not_the_size(photographs):
+    """Uncompressed images of one size have files of one size."""
+    file = photographs.files[0].with_suffix(".bmp")
+    same = Photographs([file], Cover((16, 16)), (16, 16))
+    digests = []
+    for value in (10, 10, 200):
+        Image.new("RGB", (20, 20), (value,) * 3).save(file)
+        digests.append(same.digest(torch.tensor([0])))
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_hashes_are_remembered_where_hashing_is_slow(photographs, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    hashes = file_hashes(photographs.files)
+    assert not (tmp_path / "cache").exists()
+    assert file_hashes(photographs.files, slow=-1) == hashes
+    (cache,) = (tmp_path / "cache/equivariance").iterdir()
+    cache.write_text(cache.read_text().replace(hashes[0], "remembered"))
+    assert file_hashes(photographs.files) == ["remembered", *hashes[1:]]
+    photographs.files[0].write_bytes(photographs.files[0].read_bytes())  # another time of change
+    assert file_hashes(photographs.files) == hashes
+    for damaged in ("", "[1]", "{"):
+        cache.write_text(damaged)
+        assert file_hashes(photographs.files) == hashes
+
+
+def one_image(tmp_path, name, image, size=(4, 4)):
+    image.save(tmp_path / name)
+    return Photographs([tmp_path / name], Cover(size), size)[0]
+
+
+def test_images_of_sixteen_bits_keep_their_greys(tmp_path):
+    values = np.arange(16, dtype=np.uint16).reshape(4, 4) * 4369
+    expected = torch.from_numpy((values / 257).astype(np.uint8)).expand(3, 4, 4)
+    for ending in ("png", "tif"):
+        assert torch.equal(one_image(tmp_path, f"deep.{ending}", Image.fromarray(values)), expected)
+    for kind, image in (("floating-point", values / 65535), ("32-bit", values.astype(np.int32))):
+        mode = np.float32 if kind == "floating-point" else np.int32
+        with pytest.raises(UserError, match=rf"unknown.tif: its pixels are {kind} numbers, whose range is unknown"):
+            one_image(tmp_path, "unknown.tif", Image.fromarray(image.astype(mode)))
+
+
+def test_what_is_no_readable_image_is_named_in_a_line(run, folder, tmp_path):
+    """In the digest as in the decoding; a pipe, which nobody fills, is not waited for."""
+    generator, bad = np.random.default_rng(0), folder / "val/cat/0.png"
+    good = (folder / "val/cat/1.png").read_bytes()
+    given = ("dataset=image_folder", f"dataset.root={folder}", "dataset.size=32", "model=resnet44", "model.depth=8")
+    given += ("measure.trained=false", "measure.images=8", "measure.blocks=1")
+    huge = io.BytesIO()
+    Image.new("1", (20000, 20000)).save(huge, "png")
+
+    def refuse(line):
+        result = run("measure.py", *given)
+        assert result.code == 1 and result.error.strip().count("\n") == 0, result.error
+        assert re.search(f"cannot read the image {bad}: {line}", result.error), result.error
+
+    bad.unlink()
+    bad.symlink_to(tmp_path / "nowhere.png")
+    refuse("it is a link to nothing")
+    bad.unlink()
+    os.mkfifo(bad)
+    refuse("it is no regular file")
+    bad.unlink()
+    bad.mkdir()
+    refuse("it is no regular file")
+    bad.rmdir()
+    bad.write_bytes(huge.getvalue())
+    refuse(r"Image size \(400000000 pixels\) exceeds limit")
+    photographs = Photographs([bad], Cover((32, 32)), (32, 32))
+    for _ in range(300):
+        damaged = bytearray(good)
+        for place in generator.integers(len(good), size=3):
+            damaged[place] = generator.integers(256)
+        bad.write_bytes(bytes(damaged[: generator.integers(len(good))]))
+        with contextlib.suppress(UserError):
+            photographs[0]
+
+
+def test_the_last_slice_may_ask_for_more_than_there_is(photographs):
+    for pixels in (photographs, photographs.decode()):
+        stream = Stream(pixels, torch.arange(8), 0, 3, CPU)
+        assert [len(stream[start : start + 3]) for start in (0, 3, 6)] == [3, 3, 2]
+
+
+def test_the_accuracy_on_all_images_in_files(run, folder, tmp_path):
+    """With a batch that does not divide the number of images."""
+    torch.save(models.ResNet(3, 2, 8).state_dict(), tmp_path / "net.pt")
+    given = ("dataset=image_folder", f"dataset.root={folder}", "dataset.size=32", "model=resnet44", "model.depth=8")
+    given += (
+        f"model.weights={tmp_path / 'net.pt'}",
+        "measure.images=4",
+        "measure.batch_size=3",
+        "measure.blocks=1",
+    )
+    result = run("measure.py", *given, "measure.whole_accuracy=true")
+    assert result.code == 0 and re.search(r"\d% on all held-out images", result.out), result.error + result.out
+
+
+DECODING = """
+import os, signal, sys, torch
+from pathlib import Path
+from equivariance.data.image_files import Cover, Photographs, Stream
+files = sorted(Path(sys.argv[1]).rglob("*.png")) * 20
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+stream = Stream(Photographs(files, Cover((16, 16)), (16, 16)), torch.arange(len(files)), 0, 4, torch.device("cpu"))
+seen = len(stream[0:4])
+print("ready", flush=True)
+while not stopped:
+    signal.pause()
+print("stopped", sum(len(stream[start : start + 4]) for start in range(4, len(files), 4)), flush=True)
+raise SystemExit(f"held by {stream}")
+"""
+
+
+def test_a_stop_of_the_whole_group_leaves_the_decoding_to_the_first_process(folder):
+    command = [sys.executable, "-c", DECODING, str(folder)]
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGTERM)
+    out, error = process.communicate(timeout=60)
+    assert out == "stopped 316\n" and "Traceback" not in error and process.returncode == 1, error
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # no worker is left

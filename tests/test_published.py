@@ -1,19 +1,26 @@
 """Published weights: names, errors, a measurement, and the accuracy on the real images where they are."""
 
+import argparse
 import os
 import re
+from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import REPOSITORY
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
+from equivariance import models
+from equivariance.checkout import CONF
 from equivariance.data import datasets as data
 from equivariance.data.datasets import Images
 from equivariance.errors import UserError
-from equivariance.models import ResNet
-from equivariance.models.weights import load
+from equivariance.models import ResNet, WideResNet, public
+from equivariance.models.weights import digest, load
 from equivariance.training.hardware import Hardware
 from equivariance.training.trainer import evaluate
 
@@ -85,7 +92,8 @@ def test_published_weights_are_measured_as_trained_without_a_run(run, tmp_path, 
     result = run("measure.py", *given, f"model.weights={weights}")
     assert result.code == 0, result.error
     assert "given weights" in result.out and "epochs" not in result.out
-    rows = pd.read_csv(tmp_path / "runs/digits6/resnet14/none/seed0/measure/translation-resnet14-12ab/results.csv")
+    (folder,) = (tmp_path / "runs/digits6/resnet14/none/seed0/measure").glob("translation-resnet14-12ab-????????")
+    rows = pd.read_csv(folder / "results.csv")
     assert rows.trained.all() and rows.epochs.isna().all() and rows.aug.isna().all()
     assert rows.accuracy.nunique() == 1 and rows.accuracy.between(0, 1).all()
     assert "is complete" in run("measure.py", *given, f"model.weights={weights}").out
@@ -109,3 +117,111 @@ def test_published_accuracy_on_cifar10(depth, file, percent):
     load(model, WEIGHTS / file)
     _, accuracy = evaluate(model, images, hardware)
     assert len(images) == 10000 and 100 * accuracy == pytest.approx(percent, abs=0.011)
+
+
+@pytest.fixture
+def small():
+    torch.manual_seed(3)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+
+
+def loaded(small, file, key=None):
+    other = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    load(other, file, key)
+    return digest(other) == digest(small)
+
+
+def prefixed(state, prefix):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def test_checkpoints_of_other_programs_load(small, tmp_path):
+    """torchvision's reference scripts, Lightning, torch.compile, averaged weights."""
+    state, file = small.state_dict(), tmp_path / "net.pth"
+    ema = {"n_averaged": torch.tensor(3), **prefixed(state, "module.")}
+    optimizer = {"state": {0: {"momentum_buffer": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]}
+    options = argparse.Namespace(lr=0.1, path=Path("x"), shape=np.zeros(2))
+    other = {name: torch.zeros_like(value) for name, value in state.items()}
+    for content in (
+        {"model": state, "optimizer": optimizer, "args": options, "epoch": 3, "best": np.float64(0.5)},
+        {"state_dict": prefixed(state, "model."), "hyper_parameters": defaultdict(list, a=[1]), "callbacks": {}},
+        {"state_dict": prefixed(state, "model.") | {"loss.weight": torch.zeros(2)}},
+        {"ema": prefixed(state, "module._orig_mod.")},
+        {"model_ema": ema},
+        {"model": state, "ema": other},
+    ):
+        for zip_file in (True, False):
+            torch.save(content, file, _use_new_zipfile_serialization=zip_file)
+            assert loaded(small, file), content
+    torch.save({"ema": {"model": state}, "model": other}, file)
+    assert loaded(small, file, "ema.model") and not loaded(small, file)
+    torch.save({"state_dict": prefixed(state, "teacher.") | prefixed(other, "student.")}, file)
+    with pytest.raises(UserError, match=r"several times; choose by model.weights_key one of teacher, student"):
+        loaded(small, file)
+    torch.save({**prefixed(state, "teacher."), **prefixed(other, "student.")}, file)
+    assert loaded(small, file, "teacher") and not loaded(small, file, "student")
+
+
+def test_a_checkpoint_that_does_not_fit_names_its_keys(small, tmp_path):
+    file = tmp_path / "net.pth"
+    torch.save({"a": small.state_dict(), "b": small.state_dict()}, file)
+    with pytest.raises(UserError, match=r"holds several state dicts \(its keys are a, b\); choose .* one of a, b"):
+        loaded(small, file)
+    with pytest.raises(UserError, match=r"holds no c \(its keys are a, b\)"):
+        loaded(small, file, "c")
+    torch.save({"epoch": 3, "loss": 0.1}, file)
+    with pytest.raises(UserError, match=r"holds no state dict \(its keys are epoch, loss\)"):
+        loaded(small, file)
+    torch.save({"features.weight": torch.zeros(2)}, file)
+    with pytest.raises(UserError, match=r"0.weight is missing; .*; the file has features.weight$"):
+        loaded(small, file)
+
+
+def test_weights_for_wide_resnets_are_given_as_for_resnets(run, tmp_path):
+    save_file(WideResNet(1, 6, 10).state_dict(), tmp_path / "wrn.safetensors")
+    given = ("model=wrn40", "model.depth=10", "dataset=digits6", "measure.images=20", "measure.blocks=1")
+    result = run("measure.py", *given, f"model.weights={tmp_path / 'wrn.safetensors'}")
+    assert result.code == 0 and "given weights" in result.out, result.error
+
+
+PUBLIC = Path(os.environ.get("EQUIVARIANCE_PUBLIC", DATA / "public"))
+
+
+def test_the_presets_are_the_table_of_published_networks():
+    presets = [OmegaConf.load(CONF / f"experiment/public_{name}.yaml") for name in ("cifar", "imagenet")]
+    named = ",".join(preset.hydra.sweeper.params["model.name"] for preset in presets).replace(" ", "").split(",")
+    assert sorted(named) == sorted(public.table())
+    for name, row in public.table().items():
+        assert row["licence"] and row["repository"] and len(row["sha256"]) == 64 and row["path"]
+        wanted = public.preprocessing(name)
+        assert len(public.classes(name)) == (10 if row["dataset"] == "cifar10" else 1000) and len(wanted.mean) == 3
+    for name in ("akamaster_resnet20", "zskt_wrn_16_2", "mobilenet_v1_0.25_128", "squeezenet1_1"):
+        given = {"name": name, "network": name, "weights_dir": "nowhere", "published": None}
+        cfg = OmegaConf.merge(OmegaConf.load(CONF / "model/public.yaml"), given)
+        assert models.brings_weights(cfg) and not models.brings_weights(models.untrained(cfg))
+        shape = (3, *public.preprocessing(name).size)
+        model = models.build(models.untrained(cfg), shape, 0).eval()
+        assert model(torch.zeros(1, *shape)).shape[1] == len(public.classes(name))
+
+
+def test_a_missing_or_other_file_says_where_the_right_one_comes_from(run, tmp_path):
+    given = ("model=public", "dataset=digits6", "model.name=zskt_wrn_16_1", f"model.weights_dir={tmp_path}")
+    missing = run("measure.py", *given)
+    assert missing.code == 1 and re.search(
+        r"zskt_wrn_16_1.safetensors is not there: it is PreTrainedModels/.* of COMP6248.* at commit 4b3d489 "
+        r"\(licence: none\), its tensors under the names of this project's network; weights_dir=FOLDER",
+        missing.error,
+    )
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "cifar10/zskt_wrn_16_1.safetensors").write_bytes(b"other")
+    assert "is not the table's file: its SHA-256 is" in run("measure.py", *given).error
+    unknown = run("measure.py", *given, "model.name=resnet")
+    assert unknown.code == 1 and "the table of published networks has akamaster_resnet20, " in unknown.error
+
+
+@pytest.mark.parametrize("name", public.table())
+def test_published_networks_load(name):
+    if not (PUBLIC / public.entry(name)["file"]).is_file():
+        pytest.skip(f"no {public.entry(name)['file']} in {PUBLIC}: EQUIVARIANCE_PUBLIC=FOLDER names another place")
+    trained, untrained = (public.network(name, str(PUBLIC), trained) for trained in (True, False))
+    assert digest(trained) != digest(untrained)

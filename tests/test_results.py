@@ -20,7 +20,7 @@ from equivariance.errors import UserError
 from equivariance.models import CNN7
 from equivariance.models.weights import digest
 from equivariance.runs import rows
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1")
 
@@ -115,14 +115,14 @@ def test_the_same_rows_draw_the_same_bytes(measured, tmp_path):
 
 def test_a_full_disk_keeps_the_previous_file(monkeypatch, tmp_path):
     target = tmp_path / "rows.csv"
-    write_whole(target, "before")
+    write_atomic(target, "before")
 
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"cannot write .*rows.csv: No space left on device"):
-        write_whole(target, "after")
+        write_atomic(target, "after")
     assert target.read_text() == "before" and list(tmp_path.iterdir()) == [target]
 
 
@@ -146,7 +146,7 @@ def test_an_interrupted_measurement_goes_on_to_the_same_rows(run, measured, tmp_
     assert stopped.code == 130 and "goes on from there" in stopped.out
     assert not (folder.parent / "again/results.csv").exists()
     finished = run("measure.py", *given)
-    assert finished.code == 0 and "going on after 20 images" in finished.out, finished.out
+    assert finished.code == 0 and "going on after 38 images" in finished.out, finished.out
     a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "again"))
     scores = ["value", "chance", "low", "high", "activation"]
     np.testing.assert_allclose(a[scores], b[scores], atol=2e-6)

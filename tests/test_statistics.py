@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from equivariance.scores.per_image import PerImageStatistics
+from equivariance.scores.intervals import half_width
 from equivariance.scores.statistics import (
-    PairStatistics,
+    READINGS,
+    DatasetStatistics,
+    ImageStatistics,
+    MaximumImageStatistics,
+    ReluImageStatistics,
     chance_channels,
+    cross_fitted,
     equivariance,
     invariance,
-    leave_one_out,
-    merged,
-    neighbours,
+    mismatches,
+    reordered,
 )
 
 
@@ -30,8 +34,8 @@ def batches(count, size):
     return [slice(*cut) for cut in pairwise(cuts)]
 
 
-def stream(a, b, size):
-    statistics = PairStatistics(a.shape[1])
+def stream(a, b, size, kind=DatasetStatistics, similarity="pearson"):
+    statistics = kind(a.shape[1], similarity=similarity)
     for part in batches(len(a), size):
         statistics.update(a[part], b[part])
     return statistics
@@ -48,14 +52,14 @@ def numpy_correlation(a, b):
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
 def test_pooled_correlation_is_numpys_in_float64(mean, dtype, digits):
     a, b = maps(images=200, mean=mean, dtype=dtype)
-    r = stream(a, b, size=32).correlation().numpy()
+    r = stream(a, b, size=32).similarities().numpy()
     np.testing.assert_allclose(r, numpy_correlation(a, b), atol=digits)
 
 
 def test_scores_follow_their_equations():
     a, b = maps()
     r = numpy_correlation(a, b)
-    ours = stream(a, b, 4).correlation()
+    ours = stream(a, b, 4).similarities()
     assert invariance(ours) == pytest.approx(np.maximum(np.diag(r), 0).mean(), abs=1e-12)
     assert equivariance(ours) == pytest.approx(np.maximum(r, 0).max(1).mean(), abs=1e-12)
 
@@ -63,7 +67,7 @@ def test_scores_follow_their_equations():
 def test_equivariance_takes_the_maximum_over_channels_of_the_original():
     b = torch.randn(50, 2, 3, 3, dtype=torch.float64)
     a = b[:, [0, 0]]  # both channels of the copy match channel 0 of the original; none matches channel 1
-    r = stream(a, b, 10).correlation()
+    r = stream(a, b, 10).similarities()
     assert equivariance(r) == pytest.approx(1, abs=1e-12)
     assert equivariance(r.T) < 0.6
 
@@ -75,15 +79,15 @@ def test_batch_size_has_no_influence(images, size):
     whole, parts = stream(a, b, 1000), stream(a, b, size)
     assert parts.count == whole.count == images * 16
     for chance in (False, True):
-        torch.testing.assert_close(parts.correlation(chance), whole.correlation(chance), atol=1e-12, rtol=0)
+        torch.testing.assert_close(parts.similarities(chance), whole.similarities(chance), atol=1e-12, rtol=0)
 
 
 def test_merging_two_halves_is_the_whole():
     a, b = maps(20, mean=50.0)
     first, second = stream(a[:8], b[:8], 4), stream(a[8:], b[8:], 4)
     first.merge(second)
-    first.merge(PairStatistics(a.shape[1]))  # an empty part changes nothing
-    torch.testing.assert_close(first.correlation(), stream(a, b, 20).correlation(), atol=1e-12, rtol=0)
+    first.merge(DatasetStatistics(a.shape[1]))  # an empty part changes nothing
+    torch.testing.assert_close(first.similarities(), stream(a, b, 20).similarities(), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("images", [8, 7])
@@ -93,7 +97,7 @@ def test_chance_pairs_every_image_with_another_one(images):
     first, second = [1, 0, 3, 2, 5, 6, 4], [1, 0, 3, 2, 6, 4, 5]
     order = [first, second] if images == 7 else [[1, 0, 3, 2, 5, 4, 7, 6]]
     expected = numpy_correlation(torch.cat([a for _ in order]), torch.cat([b[partner] for partner in order]))
-    np.testing.assert_allclose(stream(a, b, 4).correlation(chance=True), expected, atol=1e-12)
+    np.testing.assert_allclose(stream(a, b, 4).similarities(chance=True), expected, atol=1e-12)
 
 
 def test_chance_of_a_wide_layer_is_that_of_evenly_spaced_channels():
@@ -102,34 +106,41 @@ def test_chance_of_a_wide_layer_is_that_of_evenly_spaced_channels():
     assert len(rows) == 64 and rows[0] == 0 and set(rows.diff().tolist()) == {2, 3}
     expected = numpy_correlation(a, b[torch.arange(40) ^ 1])[rows]
     statistics = stream(a, b, 16)
-    np.testing.assert_allclose(statistics.correlation(chance=True), expected, atol=1e-12)
-    scores = statistics.scores("pearson")
+    np.testing.assert_allclose(statistics.similarities(chance=True), expected, atol=1e-12)
+    scores = statistics.scores()
     assert scores["invariance"][1] == pytest.approx(np.maximum(expected[range(64), rows], 0).mean(), abs=1e-12)
     assert scores["equivariance"][1] == pytest.approx(np.maximum(expected, 0).max(1).mean(), abs=1e-12)
 
 
-def test_leaving_out_one_part_is_merging_all_others():
+@pytest.mark.parametrize("kind", READINGS.values())
+def test_leaving_out_one_part_is_merging_all_others(kind):
     a, b = maps(14)
-    parts = []
-    for part in batches(14, 4):
-        parts.append(PairStatistics(a.shape[1]))
-        parts[-1].update(a[part], b[part])
-    left_out = list(leave_one_out(parts))
-    assert len(left_out) == len(parts) and list(leave_one_out(parts[:1])) == []
-    for index, others in enumerate(left_out):
-        expected = merged(parts[:index] + parts[index + 1 :])
-        assert others.count == expected.count
-        torch.testing.assert_close(others.correlation(), expected.correlation(), atol=1e-12, rtol=0)
+    a[:, 3], a[0, 3] = 0.5, b[0, 3]  # alive in the first part only
+    parts = [stream(a[part], b[part], 100, kind) for part in batches(14, 4)]
+    whole = kind(5)
+    for part in parts:
+        whole.merge(part)
+    for index, part in enumerate(parts):
+        expected = kind(5)
+        for other in parts[:index] + parts[index + 1 :]:
+            expected.merge(other)
+        others = whole.without(part)
+        assert others.images == expected.images
+        for chance in (False, True):
+            torch.testing.assert_close(
+                others.similarities(chance), expected.similarities(chance), atol=1e-10, rtol=0, equal_nan=True
+            )
 
 
 def test_each_image_counts_once_and_never_beside_itself():
-    for images in range(2, 20):
+    for images in (2, 4, 10, 3):
         counts = torch.zeros(images)
-        for part, weight in neighbours(slice(0, images)):
-            chosen = torch.arange(images)[part]
-            assert (chosen[::2] != chosen[1::2]).all()
-            counts.index_add_(0, chosen, torch.full([len(chosen)], weight))
+        for order, weight in mismatches(images):
+            partners = reordered(torch.arange(images), order)
+            assert (partners != torch.arange(images)).all()
+            counts.index_add_(0, partners, torch.full([images], weight))
         assert (counts == 1).all()
+    assert reordered(torch.arange(6), None).tolist() == [1, 0, 3, 2, 5, 4]
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1000.1])
@@ -140,65 +151,160 @@ def test_dead_channels_are_left_out_and_counted(value):
     with_dead = stream(a, b, 4)
     assert with_dead.dead().tolist() == [False] * 4 + [True]
     for score in (invariance, equivariance):
-        assert score(with_dead.correlation()) == pytest.approx(score(alive.correlation()), abs=1e-12)
+        assert score(with_dead.similarities()) == pytest.approx(score(alive.similarities()), abs=1e-12)
 
 
 def test_a_layer_of_dead_channels_has_no_score():
     zeros = torch.zeros(4, 3, 2, 2)
-    r = stream(zeros, zeros, 4).correlation()
+    r = stream(zeros, zeros, 4).similarities()
     assert np.isnan(invariance(r)) and np.isnan(equivariance(r))
 
 
 def test_equivariance_is_never_smaller_than_invariance():
     for seed in range(20):
-        r = stream(*maps(4, seed=seed), 4).correlation()
+        r = stream(*maps(4, seed=seed), 4).similarities()
         assert equivariance(r) >= invariance(r)
 
 
 def test_identical_maps_reach_exactly_one():
     a, _ = maps()
-    r = stream(a, a, 4).correlation()
+    r = stream(a, a, 4).similarities()
     assert invariance(r) == pytest.approx(1, abs=1e-12) and r.max() <= 1
 
 
 @pytest.mark.parametrize("mean", [0.0, 3.0])
-def test_cosine_is_numpys(mean):
+def test_cosine_over_the_data_set_is_numpys(mean):
     a, b = maps(mean=mean)
     flat = [x.numpy().swapaxes(0, 1).reshape(x.shape[1], -1) for x in (a, b)]
     norms = [np.linalg.norm(x, axis=1) for x in flat]
     expected = flat[0] @ flat[1].T / np.outer(*norms)
-    np.testing.assert_allclose(stream(a, b, 4).cosine(), expected, atol=1e-12)
+    np.testing.assert_allclose(stream(a, b, 4, similarity="cosine").similarities(), expected, atol=1e-12)
 
 
 def test_a_shift_of_the_values_changes_cosine_and_not_correlation():
     """M2 of the papers: two random maps, one pair with 0.5 added."""
     a, b = maps()
-    before, after = stream(a, b, 4), stream(a + 0.5, b + 0.5, 4)
-    torch.testing.assert_close(after.correlation(), before.correlation(), atol=1e-12, rtol=0)
-    assert (after.cosine() - before.cosine()).abs().min() > 0.01
+    for kind in (ImageStatistics, DatasetStatistics):
+        for similarity in ("pearson", "cosine"):
+            before = stream(a, b, 4, kind, similarity).similarities()
+            after = stream(a + 0.5, b + 0.5, 4, kind, similarity).similarities()
+            if similarity == "pearson":
+                torch.testing.assert_close(after, before, atol=1e-12, rtol=0)
+            else:
+                assert (after - before).abs().median() > 0.01
+
+
+def numpy_by_image(a, b):
+    """r (images, c, c) within each image, in float64; NaN where a channel is constant."""
+    with np.errstate(all="ignore"):
+        both = [
+            np.corrcoef(*(x.double().numpy().reshape(len(x), -1) for x in pair)) for pair in zip(a, b, strict=True)
+        ]
+    channels = a.shape[1]
+    return np.stack([r[:channels, channels:] for r in both])
+
+
+def some_constant(images, mean=0.0, dtype=torch.float64):
+    """Maps with channels that are constant within some images, on one side or on both."""
+    a, b = maps(images, mean=mean, dtype=dtype)
+    a[3, 2], b[5, 1], a[6, 4], b[6, 4] = 7.0, 0.0, mean, 2.0
+    return a, b
 
 
 @pytest.mark.parametrize("size", [2, 5, 100])
-def test_per_image_is_the_mean_of_numpys_image_by_image(size):
-    a, b = maps(9)
-    a[3, 2] = 7.0  # constant in one image: does not count there
-    statistics = PerImageStatistics(5)
-    for part in batches(9, size):
-        statistics.update(a[part], b[part])
-    own, best = [], []
-    for x, y in zip(a.numpy(), b.numpy(), strict=True):
-        with np.errstate(all="ignore"):
-            r = np.corrcoef(x.reshape(5, -1), y.reshape(5, -1))[:5, 5:]
-        own += [max(r[c, c], 0) for c in range(5) if not np.isnan(r[c, c])]
-        best += [max(np.nanmax(r[c]), 0) for c in range(5) if not np.isnan(r[c]).all()]
-    scores = statistics.scores("per_image")
-    assert scores["invariance"][0] == pytest.approx(np.mean(own), abs=1e-12)
+@pytest.mark.parametrize("mean", [0.0, 1000.0])
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.float32, 1e-5), (torch.float64, 1e-11)])
+def test_image_readings_are_numpys_image_by_image(size, mean, dtype, digits):
+    a, b = some_constant(13, mean, dtype)
+    r = numpy_by_image(a, b)
+    ours = stream(a, b, size, ImageStatistics)
+    np.testing.assert_allclose(ours.similarities(), np.nanmean(r, 0), atol=digits)
+    relu_first = stream(a, b, size, ReluImageStatistics).similarities()
+    np.testing.assert_allclose(relu_first, np.nanmean(np.maximum(r, 0), 0), atol=digits)
+    assert ours.live_share() == pytest.approx(1 - 3 / (13 * 5))
+    order = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8]  # then the last three, each with both others
+    true = np.concatenate(
+        [numpy_by_image(a[:10], b[order])] * 2 + [numpy_by_image(a[10:], b[10:][o]) for o in ORDERS]
+    )
+    np.testing.assert_allclose(ours.similarities(chance=True), np.nanmean(true, 0), atol=digits)
+
+
+ORDERS = ([1, 2, 0], [2, 0, 1])
+
+
+@pytest.mark.parametrize("size", [2, 5, 100])
+def test_the_maximum_within_each_image_is_numpys(size):
+    a, b = some_constant(9)
+    r = np.maximum(numpy_by_image(a, b), 0)
+    own = r[:, range(5), range(5)]
+    best = [np.nanmax(row) for image in r for row in image if not np.isnan(row).all()]
+    scores = stream(a, b, size, MaximumImageStatistics).scores()
+    assert scores["invariance"][0] == pytest.approx(np.nanmean(own), abs=1e-12)
     assert scores["equivariance"][0] == pytest.approx(np.mean(best), abs=1e-12)
-    halves = [PerImageStatistics(5), PerImageStatistics(5)]
-    halves[0].update(a[:4], b[:4])
-    halves[1].update(a[4:], b[4:])
-    halves[0].merge(halves[1])
-    assert halves[0].scores("per_image")["equivariance"][0] == pytest.approx(np.mean(best), abs=1e-12)
+
+
+def test_cosine_within_each_image_is_numpys():
+    a, b = maps(8, mean=2.0)
+    x, y = (each.numpy().reshape(8, 5, -1) for each in (a, b))
+    norms = np.linalg.norm(x, axis=2)[:, :, None] * np.linalg.norm(y, axis=2)[:, None]
+    expected = (x @ y.swapaxes(1, 2) / norms).mean(0)
+    np.testing.assert_allclose(stream(a, b, 3, ImageStatistics, "cosine").similarities(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", READINGS.values())
+def test_a_network_s_own_maps_stay_as_they_are(kind):
+    a, b = maps(6, dtype=torch.float32)
+    for maps_ in (a, b.contiguous(memory_format=torch.channels_last)):
+        before = maps_.clone()
+        for similarity in ("pearson", "cosine"):
+            sums = kind.start(maps_, similarity)
+            sums.add(sums.side(maps_, False), sums.side(maps_, True))
+        assert torch.equal(maps_, before)
+
+
+@pytest.mark.parametrize("kind", [ImageStatistics, DatasetStatistics])
+def test_cross_fitting_chooses_partners_on_other_images(kind):
+    """Against the same in NumPy: for each part the partners of the others, and its own products with them."""
+    a, b = maps(12)
+    parts = [stream(a[cut], b[cut], 100, kind) for cut in (slice(0, 4), slice(4, 8), slice(8, 12))]
+    whole = stream(a, b, 100, kind)
+    held_out = [part.held_out(whole.without(part).similarities().nan_to_num(-2).argmax(1), whole) for part in parts]
+    found = cross_fitted(whole, held_out)
+    total = np.zeros(5)
+    for cut in (slice(0, 4), slice(4, 8), slice(8, 12)):
+        rest = [i for i in range(12) if not cut.start <= i < cut.stop]
+        if kind is ImageStatistics:
+            choice, own = numpy_by_image(a[rest], b[rest]).mean(0), numpy_by_image(a[cut], b[cut]).sum(0)
+        else:
+            choice = numpy_correlation(a[rest], b[rest])
+            x, y = (each.numpy().swapaxes(0, 1).reshape(5, 12, -1) for each in (a, b))
+            x, y = ((each - each.mean((1, 2), keepdims=True)) / each.std((1, 2), keepdims=True) for each in (x, y))
+            own = x[:, cut].reshape(5, -1) @ y[:, cut].reshape(5, -1).T / 16
+        total += own[range(5), choice.argmax(1)]
+    assert found["equivariance"] == pytest.approx(np.maximum(total / 12, 0).mean(), abs=1e-12)
+    assert found["invariance"] == whole.scores()["invariance"][0]
+    assert np.isnan(cross_fitted(whole, held_out[:1])["equivariance"])
+
+
+def test_jackknife_is_the_standard_error_of_a_mean():
+    """For a mean of blocks the jackknife's standard error is that of the mean itself; t(0.975, 4) = 2.776."""
+    blocks = torch.tensor([1.0, 4.0, 2.0, 8.0, 5.0]).double()
+    without = [((blocks.sum() - x) / 4).item() for x in blocks]
+    expected = 2.7764451 * blocks.std().item() / 5**0.5
+    assert half_width(blocks.mean().item(), without, [7] * 5) == pytest.approx(expected, rel=1e-6)
+    assert np.isnan(half_width(0.5, [0.4], [7]))
+
+
+def test_the_interval_of_unequal_blocks_covers_the_mean():
+    """A mean over blocks of 8, 8, 8, 8, 8, 8 and 2 images of which each block has an effect of its own."""
+    generator = np.random.default_rng(0)
+    sizes, covered = np.array([8, 8, 8, 8, 8, 8, 2]), 0
+    for _ in range(400):
+        means = generator.normal(size=7) / np.sqrt(sizes)
+        whole = (means * sizes).sum() / 50
+        without = [(whole * 50 - m * n) / (50 - n) for m, n in zip(means, sizes, strict=True)]
+        covered += abs(whole) <= half_width(whole, without, sizes.tolist())
+    assert 0.92 <= covered / 400 <= 0.98
 
 
 def test_activation_is_the_mean_of_the_original_maps():

@@ -10,18 +10,17 @@ from scipy.stats import norm
 from timm.layers import BlurPool2d
 from torch import nn
 
-from equivariance.layers.find import find_layers
 from equivariance.models import CNN7
-from equivariance.scores.metric import Measurement, feed
+from equivariance.names import OVER
+from equivariance.scores.metric import Equivariance
 from equivariance.scores.transforms import Shift, quarter_turns
 
 
-def scores(model, transforms, images, layers=None, kind=lambda score: score.value):
-    """{(layer, element, measure): value}, or what else `kind` reads of a score."""
-    layers = find_layers(model.eval(), images[0], layers)
-    measurement = Measurement(model, layers, list(transforms), len(images))
-    list(feed(measurement, images.__getitem__, len(images), size=25))
-    return {(s.layer.name, s.transform.element, s.measure): kind(s) for s in measurement.scores()}
+def scores(model, transforms, images, layers=None, kind="value", over="dataset"):
+    """{(layer, element, measure): value}, or another column of the table."""
+    metric = Equivariance(model, images, list(transforms), layers, over=over, batch_size=25)
+    metric.update(images)
+    return metric.compute().set_index(["layer", "element", "measure"])[kind].to_dict()
 
 
 @pytest.fixture
@@ -57,7 +56,8 @@ class OrientationPooling(nn.Module):
         return x.unflatten(1, (-1, 4)).amax(2)
 
 
-def test_a_p4_network_is_equivariant_and_behind_orientation_pooling_invariant():
+@pytest.mark.parametrize("over", OVER)
+def test_a_p4_network_is_equivariant_and_behind_orientation_pooling_invariant(over):
     network = nn.Sequential(
         P4Convolution(2, 3, orientations=1),
         P4Convolution(3, 4, stride=2),  # from 21 positions to 10: the same from both ends
@@ -71,7 +71,7 @@ def test_a_p4_network_is_equivariant_and_behind_orientation_pooling_invariant():
     ).double()
     before, behind = ("0", "1", "2"), ("3", "5", "pool", "final")
     images = torch.rand(50, 2, 23, 23).double()
-    values = scores(network, quarter_turns([90, 180, 270]), images, [*before, *behind])
+    values = scores(network, quarter_turns([90, 180, 270]), images, [*before, *behind], over=over)
     for degrees in (90, 180, 270):
         for layer in before:
             assert values[layer, degrees, "equivariance"] == pytest.approx(1, abs=1e-9)
@@ -126,14 +126,15 @@ def test_white_noise_gives_the_chance_level(channels):
     network = nn.Sequential(nn.Conv2d(1, channels, 1), Noise())
     images, samples = torch.rand(50, 1, 6, 6), 50 * 6 * 6
     turns = quarter_turns([90, 180, 270])
-    found = scores(network, turns, images, ["1"], kind=lambda score: (score.value, score.chance))
+    found, chance = (scores(network, turns, images, ["1"], kind=kind) for kind in ("value", "chance"))
     for measure, among in (("invariance", 1), ("equivariance", channels)):
         mean = quad(lambda t, among=among: 1 - norm.cdf(t) ** among, 0, 10)[0]
         square = quad(lambda t, among=among: 2 * t * (1 - norm.cdf(t) ** among), 0, 10)[0]
         error = math.sqrt((square - mean**2) / channels / samples)
         expected = mean / math.sqrt(samples)
         for degrees in (90, 180, 270):
-            assert found["1", degrees, measure] == pytest.approx((expected, expected), abs=4 * error)
+            key = "1", degrees, measure
+            assert (found[key], chance[key]) == pytest.approx((expected, expected), abs=4 * error)
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])

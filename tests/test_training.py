@@ -1,6 +1,7 @@
 """Training: the recipe, exact repetition, exact resumption, and runs that are never lost."""
 
 import copy
+import hashlib
 import os
 import signal
 import subprocess
@@ -20,8 +21,8 @@ from equivariance.data import augmentation
 from equivariance.data import datasets as data
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, RandAugment
 from equivariance.errors import UserError
-from equivariance.models import CNN7
-from equivariance.runs.folder import Run, _comparable
+from equivariance.models import CNN7, prepare
+from equivariance.runs.folder import Run, _comparable, measurement_folder
 from equivariance.training import trainer as training
 from equivariance.training.hardware import Hardware
 from equivariance.training.recipe import learning_rate
@@ -160,7 +161,7 @@ def start_training(augment, seed=0, recipe=(), hardware=None):
     hardware = hardware or Hardware("cpu", "float32", threads=1)
     torch.manual_seed(seed)
     model = hardware.place(CNN7(1, 6, width=8))
-    images = data.load(cfg.dataset, "train").to(hardware.device)
+    images = data.load(prepare(cfg.dataset, cfg.model), "train").to(hardware.device)
     return Training(model, cfg.recipe, hardware, seed, augment), images
 
 
@@ -349,3 +350,18 @@ def test_kept_weights_are_measured_and_equal_a_shorter_run(run, tmp_path):
     assert list(at_0.epoch.unique()) == [0] and at_0.value.equals(untrained.value)
     missing = run("measure.py", *small, "measure.epoch=7")
     assert missing.code == 1 and "has the weights of epoch 0, 1, 2; recipe.keep=[7]" in missing.error
+
+
+def test_weights_of_one_name_are_measured_in_folders_of_their_own(tmp_path):
+    """And a file named after its digest, as torch.hub does, is not named twice."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "net.pt").write_text(name)
+    digest = hashlib.sha256(b"a").hexdigest()[:8]
+    (tmp_path / f"net-{digest}.pt").write_text("a")
+    files = ("a/net.pt", "b/net.pt", f"net-{digest}.pt")
+    given = [config("model=own", "model._target_=x.Y", f"model.weights={tmp_path / file}") for file in files]
+    one, other, hub = (measurement_folder(cfg).name for cfg in given)
+    assert one == hub == f"rotation-net-{digest}" and other.startswith("rotation-net-") and one != other
+    with pytest.raises(UserError, match="needs the name of a file"):
+        measurement_folder(config("model=own", "model._target_=x.Y", "model.weights=[a]"))

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from equivariance.errors import UserError
 from equivariance.names import SCORES
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 from equivariance.runs.rows import by_layer, is_trained, of_last_epoch
 
 COLUMN = 8.5 / 2.54  # inches, the width of one column of a paper
@@ -175,5 +175,5 @@ def save(figure: Figure, path: Path, formats: tuple[str, ...] = ("png",)) -> Non
         buffer = io.BytesIO()
         metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[ending]
         figure.savefig(buffer, format=ending, metadata=metadata)
-        write_whole(path.with_suffix(f".{ending}"), buffer.getvalue())
+        write_atomic(path.with_suffix(f".{ending}"), buffer.getvalue())
     plt.close(figure)

@@ -74,9 +74,9 @@ def build(cfg: DictConfig) -> Augmentation:
         except InstantiationException as error:
             if isinstance(error.__cause__, UserError):
                 raise error.__cause__ from None
-            raise UserError(f"aug.{key}: {str(error.__cause__ or error).splitlines()[0]}") from error
+            raise UserError(f"aug.{key!s}: {str(error.__cause__ or error).splitlines()[0]}") from error
         if not hasattr(built[-1], "numbers"):
-            raise UserError(f"aug.{key}={node} is no augmentation; conf/aug/crop.yaml shows one")
+            raise UserError(f"aug.{key!s}={node} is no augmentation; conf/aug/crop.yaml shows one")
     mixes = [augmentation for augmentation in built if isinstance(augmentation, CutMix)]
     return Augmentation([one for one in built if one not in mixes], mixes[0] if mixes else None)
 
@@ -146,7 +146,7 @@ class CutMix:
         both = torch.stack([labels, labels.roll(1)], 1)
         return mixed, weights.scatter_add_(1, both, torch.stack([1 - taken, taken], 1))
 
-    def boxes(self, size: tuple[int, int], draws: Tensor) -> Tensor:
+    def boxes(self, size: Sequence[int], draws: Tensor) -> Tensor:
         """Where the other image shows: bool (n, 1, h, w), on the device of the draws."""
         use, stay, *centre = draws.unbind(1)
 

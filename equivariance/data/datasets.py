@@ -55,8 +55,10 @@ class Images:
         return len(self.classes)
 
     def to(self, device: torch.device) -> "Images":
-        values = {name: getattr(self, name) for name in ("pixels", "labels", "mean", "std")}
-        return replace(self, **{name: x.to(device) for name, x in values.items() if isinstance(x, Tensor)})
+        """The same with its tensors on a device; images in files stay where they are."""
+        pixels = self.pixels.to(device) if isinstance(self.pixels, Tensor) else self.pixels
+        tensors = {"labels": self.labels.to(device), "mean": self.mean.to(device), "std": self.std.to(device)}
+        return replace(self, pixels=pixels, **tensors)  # type: ignore[arg-type]
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 (n, c, h, w) to float32 of zero mean and unit deviation over the training set."""
@@ -152,9 +154,8 @@ def digits6(task: str, split: str) -> Split:
 
     bundle = load_digits()
     small = torch.from_numpy(bundle.images).float()[:, None] * (255 / 16)
-    pixels = F.pad(F.interpolate(small, size=20, mode="bilinear"), [4] * 4).round().byte()
-    labels = torch.from_numpy(bundle.target).long()
-    pixels, labels, classes = _digit_task(pixels, labels, task)
+    framed = F.pad(F.interpolate(small, size=20, mode="bilinear"), [4] * 4).round().byte()
+    pixels, labels, classes = _digit_task(framed, torch.from_numpy(bundle.target).long(), task)
     cut = len(labels) * 3 // 4
     part = slice(cut) if split == "train" else slice(cut, None)
     return pixels[part], labels[part], classes
@@ -245,7 +246,7 @@ def _split_folder(root: str, split: str) -> Path:
     return folder
 
 
-def _digit_task(pixels: Tensor, digits: Tensor, task: str) -> Split:
+def _digit_task(pixels: Tensor, digits: Tensor, task: str) -> tuple[Tensor, Tensor, list[str]]:
     """Leave the symmetric digits out; for the rotated tasks, turn each image once, by a fixed random choice."""
     keep = torch.isin(digits, torch.tensor(SYMMETRIC_DIGITS), invert=True)
     pixels, digits = pixels[keep], digits[keep]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from equivariance.errors import UserError
 from equivariance.progress import progress
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 
 SLOW = 10  # seconds; longer hashing is remembered
 
@@ -48,7 +48,7 @@ def file_hashes(files: Sequence[Path], slow: float = SLOW) -> list[str]:
     if time.monotonic() - began > slow:
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(cache, json.dumps(known | dict(entries)))
+            write_atomic(cache, json.dumps(known | dict(entries)))
         except OSError:  # a cache that cannot be written costs time alone
             pass
     return [value for _, value in entries]

@@ -215,7 +215,8 @@ class Stream:
         self.pixels, self.chosen, self.device, self.waited = pixels, chosen, device, 0.0
         if isinstance(pixels, Photographs):
             workers = max(1, min(16, cpu_count() // processes))
-            self._first, self._decoded = start, []
+            self._first = start
+            self._decoded: list[Tensor] = []
             loader = DataLoader(
                 _Files(pixels, chosen[start:].tolist()),
                 batch_size=None,

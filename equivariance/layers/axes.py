@@ -1,6 +1,6 @@
-"""Which axis of a tensor is which: image number, channels, rows and columns.
+"""Which axis of a tensor is which: images of a batch, channels, rows and columns.
 
-An axis is written as the atoms that it is made of, the slowest first. 14x14 positions in a row behind one class
+An axis consists of atoms, the slowest first. 14x14 positions in a row behind one class
 token are `Axis((Atom("h", 16, 14), Atom("w", 16, 14)), before=1)`; a split into windows of 7 has its rows as
 `Atom("h", 7 * 4, 8)` and `Atom("h", 4, 7)`.
 """
@@ -39,8 +39,12 @@ class Axis:
         return not self.names.isdisjoint("hw")
 
     @property
+    def inner(self) -> int:
+        return math.prod(atom.size for atom in self.atoms)
+
+    @property
     def size(self) -> int:
-        return self.before + math.prod(atom.size for atom in self.atoms) + self.after
+        return self.before + self.inner + self.after
 
 
 Axes = tuple[Axis, ...]
@@ -63,26 +67,22 @@ def merge(atoms: Sequence[Atom]) -> tuple[Atom, ...]:
 
 
 def regroup(axes: Axes, shape: Sequence[int]) -> Axes | None:
-    """The axes after `view(shape)`: row-major, so that the way of splitting and merging is unique."""
+    """The axes after `view(shape)`, row-major; None where an entry of the result is no part of one axis."""
     if [axis.size for axis in axes] == list(shape):
         return axes
-    queue: list[Atom | Axis] = []
+    queue: list[Atom | Axis] = []  # what the axes of the result are taken from, in order
     for axis in axes:
         if axis.before or axis.after:
             queue.append(axis)
         else:
             queue += [atom for atom in axis.atoms if atom.size > 1]
-    result = []
-    for size in shape:
-        taken = _take(queue, size)
-        if taken is None:
-            return None
-        result.append(taken)
-    return tuple(result)
+    found = [_take(queue, size) for size in shape]
+    taken = tuple(axis for axis in found if axis is not None)
+    return taken if len(taken) == len(found) else None
 
 
-def _take(queue: list, size: int) -> Axis | None:
-    """Take as much from the front of the queue of atoms as fills an axis of this size."""
+def _take(queue: list[Atom | Axis], size: int) -> Axis | None:
+    """Take from the front of the queue what fills an axis of this size; None if nothing does."""
     taken: list[Atom] = []
     while size > 1:
         if not queue:
@@ -98,8 +98,8 @@ def _take(queue: list, size: int) -> Axis | None:
             taken.append(Atom(front.name, front.step * (inner if front.name != "c" else 1), size))
             queue.insert(0, front._replace(size=inner))
             size = 1
-        elif front.name == "c" and queue and isinstance(queue[0], Atom) and queue[0].name == "c":
-            queue[0] = queue[0]._replace(size=queue[0].size * front.size)
+        elif front.name == "c" and queue and isinstance(second := queue[0], Atom) and second.name == "c":
+            queue[0] = second._replace(size=second.size * front.size)
         else:
             return None
     return Axis(merge(taken))

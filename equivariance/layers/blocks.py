@@ -1,14 +1,15 @@
-"""Which modules of a network are its blocks, found in the record of one forward pass.
+"""The blocks of a network, found in the record of one forward pass.
 
-All data pass through the trunk; a layer is a module whose output lies on it. Of nested modules the block is the
-outermost one that does more than run its parts in series: inside it, data also flow beside the trunk (a
-shortcut, branches, attention). Modules of the same class, or in the same place of their stage (`blocks.#.#`),
-are blocks too, so that a block without a shortcut counts like its neighbours. What runs its parts in series is
-opened: networks, stages, `nn.Sequential`. What is left are convolutions and linear maps in series; each, with
-the normalisation and non-linearity behind it, is one layer: the stem, or every layer of a plain network.
+The trunk is what all data pass through; a layer is a module whose output lies on it. A block is the outermost
+module that does more than run its parts in series: inside it, data also flow beside the trunk (a shortcut,
+branches, attention). Modules of the same class, or in the same place of their stage (`blocks.#.#`), are blocks too,
+so that a block without a shortcut counts like its neighbours. Modules that run their parts in series are opened:
+networks, stages, `nn.Sequential`. There remain convolutions and linear maps in series. Each of them, with the
+normalisation and non-linearity behind it, is one layer: the stem, or every layer of a plain network.
 """
 
 import re
+from collections.abc import Iterator
 
 from torch import nn
 
@@ -16,7 +17,7 @@ from equivariance.layers.record import Call, Record, Value
 
 
 def find_blocks(record: Record) -> tuple[list[Call], dict[str, str]]:
-    """The calls whose outputs are measured, in order, and what is left out: its name and the reason."""
+    """The calls whose outputs are measured, in order; and the names of those left out, with the reason."""
     tree = _Tree(record)
     units, left_out = tree.units()
     blocks = [i for i, unit in enumerate(units) if len(unit) == 1 and tree.is_block(unit[0])]
@@ -34,7 +35,7 @@ def find_blocks(record: Record) -> tuple[list[Call], dict[str, str]]:
 
 
 def classifier(record: Record) -> Call | None:
-    """The last linear map: its output are the logits (of one head, where a network averages several)."""
+    """The last linear map, whose output is the logits (of one head, where a network averages several)."""
     per_image = record.logits.shape[1:]
     found = None
     for call in record.root.walk():
@@ -46,12 +47,12 @@ def classifier(record: Record) -> Call | None:
 
 
 def mixes(module: nn.Module) -> bool:
-    """Whether the module itself, not a part of it, holds a matrix or a filter: it begins a layer."""
+    """Whether the module itself, not a part of it, holds a matrix or a filter, so that it begins a layer."""
     return any(sum(size > 1 for size in p.shape) > 1 or p.ndim > 3 for p in module.parameters(recurse=False))
 
 
 class _Tree:
-    """The calls of a record, asked for blocks."""
+    """The tree of calls of a record."""
 
     def __init__(self, record: Record):
         self.record = record
@@ -64,12 +65,12 @@ class _Tree:
         self.places = {_place(call) for call in blocks}
 
     def value(self, call: Call) -> Value | None:
-        """The call's output on the trunk; None if all of them are beside it, or only handed on."""
+        """The call's output on the trunk; None if it has none that it computed itself."""
         computed = (value for value in call.outputs if value.node >= call.start)
         return next((value for value in computed if value.node in self.record.trunk), None)
 
     def has_map(self, call: Call) -> bool:
-        """Whether the output on the trunk still has positions; yes where its axes could not be told."""
+        """Whether the output on the trunk has positions; also where its axes are unknown."""
         value = self.value(call)
         return value is not None and (value.axes is None or any(axis.positions for axis in value.axes))
 
@@ -81,7 +82,7 @@ class _Tree:
         return bool(alike and call.children and inner <= 1 and self.has_map(call) and _mixing(call))
 
     def units(self) -> tuple[list[list[Call]], dict[str, str]]:
-        """Blocks, each a list of its own, and lists of the calls of one plain layer, in order."""
+        """The layers in order, each as its calls (a block is one call); and what is left out, with reasons."""
         units: list[list[Call]] = []
         left_out: dict[str, str] = {}
         open_layer = False
@@ -105,7 +106,7 @@ class _Tree:
         return units, left_out
 
     def whole(self, unit: list[Call]) -> Call:
-        """The outermost module that holds this layer and no other, by whose name it is known."""
+        """The outermost module that holds only this layer names it."""
         call = unit[-1]
         if self.is_block(call):
             return call
@@ -117,11 +118,11 @@ class _Tree:
             call = parent
         return call
 
-    def _opened(self, call: Call):
-        """The calls of blocks and single layers, in order."""
+    def _opened(self, call: Call) -> Iterator[Call]:
+        """The calls of blocks and single modules, in order; what runs its parts in series is opened."""
         for child in call.children:
             if child.outputs and self.value(child) is None:
-                if any(self.value(each) for each in child.walk()):  # it only puts out more than one tensor
+                if any(self.value(each) for each in child.walk()):  # the trunk runs through its parts
                     yield from self._opened(child)
                 elif any(True for _ in child.module.parameters()):
                     yield child
@@ -132,7 +133,7 @@ class _Tree:
                     yield from self._opened(child)
 
     def _goes_beside(self, call: Call) -> bool:
-        """Whether parts of it with parameters put out data beside the trunk; a part that ends in no map may."""
+        """Whether it puts out a map, and parts of it with parameters put out data beside the trunk."""
         return self.has_map(call) and any(
             child.outputs and self.value(child) is None and any(True for _ in child.module.parameters())
             for child in call.children
@@ -147,5 +148,7 @@ def _place(call: Call) -> str:
     return re.sub(r"\d+", "#", call.name)
 
 
-def _positions(value: Value) -> list:
+def _positions(value: Value | None) -> list:
+    if value is None:
+        return []
     return [axis.atoms for axis in value.axes if axis.positions] if value.axes else [value.shape]

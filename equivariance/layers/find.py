@@ -1,7 +1,6 @@
-"""The only hooks: which feature maps a network has, their layout and stride, and a tap on them."""
+"""The layers of a network: which feature maps it has, their layout and stride, and how to read them."""
 
 import difflib
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,11 +11,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
-from equivariance.layers.axes import Atom, Axes, merge
 from equivariance.layers.blocks import classifier, find_blocks
+from equivariance.layers.layout import read_layout
 from equivariance.layers.record import Call, Record, Value, record
-
-PARTS = ("early", "middle", "late", "pool", "final")
+from equivariance.names import PARTS
 
 
 @dataclass(frozen=True)
@@ -49,58 +47,75 @@ class Layer:
     call: int = 0
 
 
-def find_layers(model: nn.Module, image: Tensor, patterns: Sequence[str] | None = None) -> list[Layer]:
-    """The layers of a network, as `survey` finds them."""
-    return survey(model, image, patterns)[0]
+class Layers(list[Layer]):
+    """The layers of a network, in order; printed, a table of them.
+
+    Attributes:
+        left_out: names of what is not measured, each with the reason.
+    """
+
+    def __init__(self, layers: Iterable[Layer] = (), left_out: dict[str, str] | None = None):
+        super().__init__(layers)
+        self.left_out = left_out or {}
+
+    def __str__(self) -> str:
+        rows = [("layer", "kind", "channels", "h x w", "stride", "part")]
+        for layer in self:
+            size, stride = "{} x {}".format(*layer.size), "-" if layer.stride is None else f"{layer.stride:g}"
+            rows.append((layer.name, layer.kind, str(layer.channels), size, stride, layer.part))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        return "\n".join(lines + [f"left out: {name}: {reason}" for name, reason in self.left_out.items()])
+
+    __repr__ = __str__
 
 
-def survey(
-    model: nn.Module, image: Tensor, patterns: Sequence[str] | None = None
-) -> tuple[list[Layer], dict[str, str]]:
-    """The layers of a network for an image (c, h, w), and what is left out: its name and the reason.
+def find_layers(model: nn.Module, example: Tensor, patterns: Sequence[str] | None = None) -> Layers:
+    """The layers of a network, found in one forward pass in evaluation mode.
 
-    The layers are those that `patterns` name (`layer1.*`: a star stands for one part of a name, `**` for several),
-    or those that `model.feature_layers()` names, or else the stem, all blocks, `pool` and `final`, found in one
-    forward pass (see `blocks`); their layouts and strides follow from the same pass (see `operations`).
+    They are those that `patterns` name, or those that `model.feature_layers()` names, or else the stem, all blocks,
+    `pool` and `final` (see `blocks`). Layouts and strides follow from the same pass (see `operations`).
+
+    Args:
+        example: an image (c, h, w), or a batch of them (n, c, h, w), on the model's device; only its shape matters.
+        patterns: of module names: in `layer1.*` a star stands for one part of a name, `**` for several.
 
     Raises:
-        UserError: a pattern matches nothing, or there is no layer to measure.
+        UserError: the example is no image, a pattern matches nothing, or there is no layer to measure.
     """
+    if example.ndim not in (3, 4) or not example.numel():
+        raise UserError(f"example: needs an image (c, h, w) or a batch (n, c, h, w), this is {(*example.shape,)}")
     try:
-        history = record(model, image)
+        history = record(model, example if example.ndim == 3 else example[0])
     except ValueError as error:
         raise UserError(f"{type(model).__name__} cannot be measured: {error}") from error
+    own_names = getattr(model, "feature_layers", None)
     left_out: dict[str, str] = {}
-    own = False
     if patterns:
         sites = _matching(history, patterns)
-    elif hasattr(model, "feature_layers"):
-        own = True
-        named = {id(module): name for name, module in model.feature_layers().items()}
+    elif own_names:
+        named = {id(module): name for name, module in own_names().items()}
         calls = [call for call in history.root.walk() if id(call.module) in named and call.outputs]
         sites = [_output(call, call.outputs[0], named[id(call.module)]) for call in calls]
     else:
         sites, left_out = _all_sites(history)
-    layers = []
+    layers: list[Layer] = []
     for site in sites:
         layout = read_layout(site.value)
         if isinstance(layout, str):
             left_out[site.name] = layout
             continue
-        kind, channels, size, stride, read = layout
-        part = site.name if site.name in PARTS else "" if size or own else _part(site, history)
-        place = (site.on_input, *site.value.place)
-        layers.append(
-            Layer(
-                site.name, len(layers), part, site.call.module, kind, channels, size or (1, 1), stride,
-                _reader(place, read), site.call.count,
-            )
-        )  # fmt: skip
+        part = site.name if site.name in PARTS else ""
+        if not part and layout.size is None and (patterns or not own_names):
+            part = "final" if site.value.node == history.logits.node else "pool"
+        size, read = layout.size or (1, 1), _reader(site, layout.arrange)
+        shape = (layout.kind, layout.channels, size, layout.stride)
+        layers.append(Layer(site.name, len(layers), part, site.call.module, *shape, read, site.call.count))
     if not layers:
         reasons = [f"{name}: {reason}" for name, reason in left_out.items()] or ["no module puts out a map"]
         shown = "; ".join(reasons[-3:]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
         raise UserError(f"{type(model).__name__} has no layer to measure ({shown})")
-    return _cut_in_parts(layers), left_out
+    return Layers(_in_thirds(layers), left_out)
 
 
 @contextmanager
@@ -127,29 +142,6 @@ def tap(layers: Iterable[Layer], receive: Callable[[str, Tensor], None]) -> Iter
             handle.remove()
 
 
-def table(layers: Sequence[Layer], left_out: dict[str, str]) -> str:
-    """The layers as text: name, kind, channels, height x width, stride and part; then what is left out, and why."""
-    head = ("layer", "kind", "channels", "h x w", "stride", "part")
-    lines = [head] + [
-        (
-            layer.name,
-            layer.kind,
-            str(layer.channels),
-            f"{layer.size[0]} x {layer.size[1]}",
-            "-" if layer.stride is None else f"{layer.stride:g}",
-            layer.part,
-        )
-        for layer in layers
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    ]
-    text += [f"left out: {name}: {reason}" for name, reason in left_out.items()]
-    text += ["measure.layers=[NAME,..] measures other layers than these"] if left_out else []
-    return "\n".join(text)
-
-
 @dataclass(frozen=True)
 class _Site:
     """A tensor at a module's call: one of its outputs, or of its inputs."""
@@ -165,6 +157,7 @@ def _output(call: Call, value: Value, name: str | None = None) -> _Site:
 
 
 def _all_sites(history: Record) -> tuple[list[_Site], dict[str, str]]:
+    """Stem, blocks and head, and what is left out of them."""
     calls, left_out = find_blocks(history)
     sites = []
     for call in calls:
@@ -180,9 +173,9 @@ def _all_sites(history: Record) -> tuple[list[_Site], dict[str, str]]:
 
 
 def _activated(site: _Site, history: Record) -> tuple[_Site, str | None]:
-    """Behind `relu(conv(x))`, a function and no module, the map is what enters the next module.
+    """Move a site behind a non-linearity that is no module, as in `relu(conv(x))`, to the next module's input.
 
-    Where none takes it, the site stays in front of the function, and the text says so.
+    Where no module takes that map, the site stays in front of the function, and the text says so.
     """
     node = end = site.value.node
     while end + 1 in history.activations and end + 1 in history.trunk:
@@ -205,13 +198,9 @@ def _head(history: Record) -> tuple[list[_Site], str | None]:
     pooled = last.inputs[0]
     if pooled.axes is None:
         return [final], f"cannot tell which axis is which in the input of {last.name} of shape {pooled.shape}"
-    if any(axis.positions and _count(axis) > 1 for axis in pooled.axes):
+    if any(axis.positions and axis.inner > 1 for axis in pooled.axes):
         return [final], f"the classifier {last.name} comes before global pooling"
     return [_Site("pool", last, pooled, on_input=True), final], None
-
-
-def _count(axis) -> int:
-    return math.prod(atom.size for atom in axis.atoms)
 
 
 def _matching(history: Record, patterns: Sequence[str]) -> list[_Site]:
@@ -225,94 +214,25 @@ def _matching(history: Record, patterns: Sequence[str]) -> list[_Site]:
         if not found:
             names = [site.name for site in sites]
             near = difflib.get_close_matches(pattern.replace("*", ""), names, n=4, cutoff=0.4) or names[:4]
-            raise UserError(f"measure.layers: no module's name matches {pattern}; near ones are {', '.join(near)}")
+            raise UserError(f"layers: no module's name matches {pattern}; near ones are {', '.join(near)}")
         chosen |= {site.name: site for site in found}
     return sorted(chosen.values(), key=lambda site: (site.value.node, site.call.start))
 
 
-def _part(site: _Site, history: Record) -> str:
-    """Of a layer without positions."""
-    return "final" if site.value.node == history.logits.node else "pool"
-
-
-def _cut_in_parts(layers: list[Layer]) -> list[Layer]:
+def _in_thirds(layers: list[Layer]) -> list[Layer]:
     """Early, middle and late: the layers before pooling in three, by index (numpy.array_split)."""
     before = [layer.index for layer in layers if not layer.part]
     parts = {i: part for part, third in zip(PARTS, np.array_split(before, 3), strict=False) for i in third}
     return [replace(layer, part=layer.part or parts[layer.index]) for layer in layers]
 
 
-Layout = tuple[str, int, tuple[int, int] | None, float | None, Callable[[Tensor], Tensor]]
-
-
-def read_layout(value: Value) -> Layout | str:
-    """Kind, channels, (h, w), stride, and the function that makes (n, c, h, w) or (n, c) of the tensor.
-
-    A text where the tensor is no feature map: why not.
-    """
-    axes = value.axes
-    if axes is None:
-        return f"cannot tell which axis is which in its output of shape {value.shape}"
-    atoms = [atom for axis in axes for atom in axis.atoms]
-    order = {name: [i for i, atom in enumerate(atoms) if atom.name == name] for name in "nchw"}
-    for name in "hw":  # by falling step: windows, then positions inside
-        order[name].sort(key=lambda i: (-atoms[i].step, -atoms[i].size))
-    whole = {name: merge([atoms[i] for i in order[name]]) for name in "nchw"}
-    if len(order["n"]) != 1 or not axes[0].atoms or axes[0].atoms[0].name != "n":
-        return "the images of a batch do not lie along its first axis"
-    if any(len(whole[name]) > 1 for name in "hw"):
-        return f"its positions are no full grid of rows and columns: {kind(axes)}"
-    channels = math.prod(atoms[i].size for i in order["c"])
-    sizes = {name: whole[name][0].size if whole[name] else 1 for name in "hw"}
-    if (sizes["h"] == 1) != (sizes["w"] == 1) and bool(whole["h"]) != bool(whole["w"]):
-        return f"its positions lie along one axis only: {kind(axes)}"
-    size = (sizes["h"], sizes["w"]) if whole["h"] and whole["w"] else None
-    steps = {whole[name][0].step for name in "hw" if whole[name]}
-    even = size and len(steps) == 1 and not any(map(math.isnan, steps))
-    stride = steps.pop() if even else None
-    return kind(axes), channels, size, stride, _arrange(axes, atoms, order, size and size != (1, 1))
-
-
-def kind(axes: Axes) -> str:
-    """The layout in letters: `n c h w`; `n 1+hw c` for one token before the positions."""
-
-    def name(axis) -> str:
-        letters = "".join(atom.name for atom in axis.atoms) or "1"
-        before, after = (str(extra) if extra else "" for extra in (axis.before, axis.after))
-        return "+".join(filter(None, (before, letters, after)))
-
-    return " ".join(map(name, axes))
-
-
-def _arrange(
-    axes: Axes, atoms: list[Atom], order: dict[str, list[int]], spatial: bool
-) -> Callable[[Tensor], Tensor]:
-    sizes = [-1 if atom.name == "n" else atom.size for atom in atoms]
-    permutation = [i for name in "nchw" for i in order[name]]
-    lengths = [math.prod(atoms[i].size for i in order[name]) for name in ("chw" if spatial else "c")]
-    cut = [(dim, axis.before, _count(axis)) for dim, axis in enumerate(axes) if axis.before or axis.after]
-    plain = [tuple(a.name for a in axis.atoms) for axis in axes] == [(name,) for name in "nchw"] and spatial
-
-    def arrange(tensor: Tensor) -> Tensor:
-        if plain:
-            return tensor
-        for dim, start, length in cut:
-            tensor = tensor.narrow(dim, start, length)
-        return tensor.reshape(sizes).permute(permutation).reshape(-1, *lengths)
-
-    return arrange
-
-
-def _reader(place: tuple, arrange: Callable[[Tensor], Tensor]) -> Callable[[Any, Any], Tensor]:
-    on_input, *inside = place
+def _reader(site: _Site, arrange: Callable[[Tensor], Tensor]) -> Callable[[Any, Any], Tensor]:
+    """The function that takes the site's tensor out of a call's (inputs, output) and arranges it."""
 
     def read(inputs: Any, output: Any) -> Tensor:
-        found = inputs if on_input else output
-        for key in inside:
+        found = inputs if site.on_input else output
+        for key in site.value.place:
             found = found[key]
         return arrange(found)
 
     return read
-
-
-__all__ = ["PARTS", "Layer", "find_layers", "survey", "table", "tap"]

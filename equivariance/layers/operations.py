@@ -1,13 +1,16 @@
-"""What becomes of a tensor's axes in every operation.
+"""Rules for the axes of an operation's output, given those of its inputs.
 
-The axes of a network's tensors are not told by their sizes (a 14x14 map may have 14 channels) but by where they
-come from. The image's axes are known; each operation says what becomes of them: a convolution of stride 2
-doubles the step between rows, a view splits or merges axes, a permutation moves them, a matrix product replaces
-the last one. So the layout of every layer, its stride and its extra tokens follow from one forward pass.
+Sizes do not tell axes apart (a 14x14 map may have 14 channels), but their origin does. The image's axes are known,
+and each operation has a rule: a convolution of stride 2 doubles the step between rows, a view splits or merges
+axes, a permutation moves them, a matrix product replaces the last one. So layout, stride and extra tokens of every
+layer follow from one forward pass.
+
+A rule takes the axes of the first argument (None where unknown), all arguments, the known axes by the id of their
+tensor, and the output; it returns the output's axes, or None where they cannot be told.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
@@ -15,6 +18,8 @@ from typing import Any
 from torch import Tensor
 
 from equivariance.layers.axes import Atom, Axes, Axis, channels, regroup
+
+Rule = Callable[[Axes | None, Sequence[Any], dict[int, Axes], Tensor], Axes | None]
 
 
 def infer(
@@ -42,10 +47,11 @@ def _broadcast(first, args, axes, out):
     if any(len(each) > out.ndim for each in axes.values()):
         return None
     result: list[Axis] = []
-    columns = zip_longest(*(reversed(each) for each in axes.values()))
-    for size, column in zip_longest(reversed(out.shape), columns, fillvalue=()):
+    columns = list(zip_longest(*(reversed(each) for each in axes.values())))
+    columns += [()] * (out.ndim - len(columns))
+    for size, column in zip(reversed(out.shape), columns, strict=True):
         spanning = [axis for axis in column if axis and axis.size == size]
-        if any(axis.positions and "c" not in axis.names for axis in spanning):  # the better known one decides
+        if any(axis.positions and "c" not in axis.names for axis in spanning):  # pure positions decide
             spanning = [axis for axis in spanning if "c" not in axis.names or not axis.positions]
         places = {tuple(atom.name for atom in axis.atoms) for axis in spanning if axis.positions}
         if len(places) > 1:  # rows of one operand on columns of the other
@@ -56,7 +62,7 @@ def _broadcast(first, args, axes, out):
 
 
 def _window(first: Axes | None, out: Tensor, stride: Sequence[int] | int, invert: bool = False) -> Axes | None:
-    """A window that moves by `stride` positions along the last axes (backwards: an upsampling by it)."""
+    """A window that moves by `stride` positions along the last axes; inverted, upsampling by `stride`."""
     if first is None or len(first) != out.ndim:
         return None
     spatial = out.ndim - 2
@@ -68,9 +74,8 @@ def _window(first: Axes | None, out: Tensor, stride: Sequence[int] | int, invert
         elif len(axis.atoms) > 1 or axis.before or axis.after:
             return None
         else:
-            result.append(
-                Axis(tuple(Atom(a.name, a.step / by if invert else a.step * by, size) for a in axis.atoms))
-            )
+            scaled = (Atom(a.name, a.step / by if invert else a.step * by, size) for a in axis.atoms)
+            result.append(Axis(tuple(scaled)))
     return tuple(result)
 
 
@@ -84,9 +89,9 @@ def _pool(first, args, axes, out):
     return result and (result[0], first[1], *result[2:])
 
 
-def _covered(map: Tensor, kernel: Sequence[int], padding: Sequence[int] | None, result: Axes | None) -> Axes | None:
+def _covered(x: Tensor, kernel: Sequence[int], padding: Sequence[int] | None, result: Axes | None) -> Axes | None:
     """One window over the whole map leaves no positions, as global pooling does."""
-    if result is None or padding or list(kernel) != list(map.shape[2:]) or max(kernel) == 1:
+    if result is None or padding or list(kernel) != list(x.shape[2:]) or max(kernel) == 1:
         return result
     return (*result[:2], *(Axis() for _ in kernel))
 
@@ -98,7 +103,6 @@ def _resample(first, args, axes, out):
     result = [first[0], channels(out.shape[1])]
     for axis, size in zip(first[2:], out.shape[2:], strict=True):
         before = axis.size
-        even = before % size == 0 or size % before == 0
         if size == before:
             result.append(axis)
         elif not axis.atoms:  # one value, repeated
@@ -106,7 +110,7 @@ def _resample(first, args, axes, out):
         elif len(axis.atoms) > 1 or axis.before or axis.after:
             return None
         else:
-            step = before / size if even else math.nan
+            step = math.nan if before % size and size % before else before / size
             result.append(Axis(tuple(Atom(a.name, a.step * step, size) for a in axis.atoms)))
     return tuple(result)
 
@@ -136,8 +140,7 @@ def _permute(first, args, axes, out):
 def _transpose(first, args, axes, out):
     if first is None:
         return None
-    result = list(first)
-    a, b = (args[1], args[2]) if len(args) > 2 else (-2, -1)
+    result, (a, b) = list(first), args[1:] or (-2, -1)
     result[a], result[b] = result[b], result[a]
     return tuple(result)
 
@@ -146,26 +149,23 @@ def _reduce(first, args, axes, out):
     """Sums and means over some axes: these have no position any more."""
     if first is None:
         return None
-    given = [arg for arg in args[1:3] if isinstance(arg, int | list | tuple) and not isinstance(arg, bool)]
-    dims = [given[0]] if given and isinstance(given[0], int) else given[0] if given else []
-    dims = dims or range(len(first))
-    gone = {dim % len(first) for dim in dims}
-    if out.ndim == len(first):
-        return tuple(Axis() if i in gone else axis for i, axis in enumerate(first))
-    return tuple(axis for i, axis in enumerate(first) if i not in gone)
+    given: Any = [arg for arg in args[1:3] if isinstance(arg, int | list | tuple) and not isinstance(arg, bool)]
+    dims = [given[0]] if given and isinstance(given[0], int) else given and given[0]
+    gone = {dim % len(first) for dim in dims or range(len(first))}
+    kept = [Axis() if i in gone else axis for i, axis in enumerate(first)]
+    return tuple(kept if out.ndim == len(first) else [axis for i, axis in enumerate(kept) if i not in gone])
 
 
 def _slice(first, args, axes, out):
-    dim, start, _, step = (*args[1:], *(0, None, None, 1)[len(args) - 1 :])
+    dim, start, _, step = args[1:]
     return first and cut(first, dim % out.ndim, start or 0, out.shape[dim], step)
 
 
 def cut(axes: Axes, dim: int, start: int, size: int, step: int = 1) -> Axes | None:
     """`size` entries of axis `dim`, from `start` on."""
     axis = axes[dim]
-    whole = axis.size
+    whole, inner = axis.size, axis.inner
     start = start + whole if start < 0 else start
-    inner = whole - axis.before - axis.after
     if start == 0 and size == whole:
         piece = axis
     elif (axis.before or axis.after) and step == 1 and (start, size) == (axis.before, inner):
@@ -203,7 +203,7 @@ def _pad(first, args, axes, out):
 
 
 def _stack(first, args, axes, out):
-    dim = (args[1] if len(args) > 1 else 0) % out.ndim
+    dim = args[1] % out.ndim
     template = next((axes[id(tensor)] for tensor in args[0] if id(tensor) in axes), None)
     return template and (*template[:dim], channels(out.shape[dim]), *template[dim:])
 
@@ -222,24 +222,25 @@ def _patches(first, args, axes, out):
 
 
 def _cat(first, args, axes, out):
-    dim = (args[1] if len(args) > 1 else 0) % out.ndim
-    parts = [(tensor, axes.get(id(tensor))) for tensor in args[0] if tensor.ndim == out.ndim]
-    template = next((each for _, each in parts if each and each[dim].positions), None)
-    placed = [each[dim] for _, each in parts if each and each[dim].positions]
-    if template is None:
-        template = next((each for _, each in parts if each), None)
-        return template and (*template[:dim], channels(out.shape[dim]), *template[dim + 1 :])
-    if len(placed) > 1:  # pieces of one axis put together again
-        atoms = [axis.atoms[0] for axis in placed]
-        whole = all(len(a.atoms) == 1 and not a.before + a.after for a in placed) and len(placed) == len(parts)
-        if not whole or len({(atom.name, atom.step) for atom in atoms}) > 1:
-            return None
-        axis = Axis((atoms[0]._replace(size=out.shape[dim]),))
+    """Pieces of one axis of the image put together again, positions with tokens beside them, or channels."""
+    dim = args[1] % out.ndim
+    parts = [(tensor.shape[dim], axes.get(id(tensor))) for tensor in args[0] if tensor.ndim == out.ndim]
+    placed = [i for i, (_, each) in enumerate(parts) if each and each[dim].positions]
+    template = parts[placed[0]][1] if placed else next((each for _, each in parts if each), None)
+    if not template:
+        return None
+    axis = template[dim]
+    if not placed:
+        axis = channels(out.shape[dim])
+    elif len(placed) == 1:
+        before, after = (sum(size for size, _ in some) for some in (parts[: placed[0]], parts[placed[0] + 1 :]))
+        axis = replace(axis, before=before + axis.before, after=after + axis.after)
     else:
-        sizes = [tensor.shape[dim] for tensor, _ in parts]
-        index = next(i for i, (_, each) in enumerate(parts) if each and each[dim].positions)
-        axis = placed[0]
-        axis = replace(axis, before=sum(sizes[:index]) + axis.before, after=sum(sizes[index + 1 :]) + axis.after)
+        pieces = [each[dim] for _, each in parts if each]
+        whole = all(len(each.atoms) == 1 and not each.before + each.after for each in pieces)
+        if not whole or len({each.atoms[0][:2] for each in pieces}) > 1 or len(placed) < len(parts):
+            return None
+        axis = Axis((axis.atoms[0]._replace(size=out.shape[dim]),))
     return (*template[:dim], axis, *template[dim + 1 :])
 
 
@@ -256,7 +257,7 @@ def _product(rows: int):
 
 
 def _last(first, args, axes, out):
-    """Linear maps, and attention to its queries: only the last axis is another one."""
+    """Linear maps, and attention with respect to its queries: the last axis becomes another one."""
     return first and (*first[:-1], channels(out.shape[-1]))
 
 
@@ -273,40 +274,29 @@ def _unknown(first, args, axes, out):
     return None
 
 
-RULES = {
-    "convolution": _convolution,
-    "_convolution": _convolution,
-    "max_pool2d_with_indices": _pool,
-    "max_pool2d": _pool,
-    "avg_pool2d": _pool,
-    "_adaptive_avg_pool2d": _resample,
-    "adaptive_max_pool2d": _resample,
-    "linear": _last,
-    "scaled_dot_product_attention": _last,
-    "mm": _product(0),
-    "bmm": _product(0),
-    "matmul": _product(0),
-    "addmm": _product(1),
-    "baddbmm": _product(1),
-    "expand": _broadcast,
-    "permute": _permute,
-    "transpose": _transpose,
-    "transpose_": _transpose,
-    "t": _transpose,
-    "unsqueeze": _unsqueeze,
-    "squeeze": _squeeze,
-    "slice": _slice,
-    "select": _select,
-    "cat": _cat,
-    "stack": _stack,
-    "im2col": _patches,
-    "as_strided": _restride,
+ATTENTION = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
+OPERATIONS: dict[Rule, str] = {  # ATen's names of the operations that a rule holds for
+    _convolution: "convolution _convolution",
+    _pool: "max_pool2d_with_indices max_pool2d avg_pool2d",
+    _resample: "_adaptive_avg_pool2d adaptive_max_pool2d pixel_shuffle pixel_unshuffle "
+    "upsample_nearest2d upsample_bilinear2d upsample_bicubic2d",
+    _last: "linear scaled_dot_product_attention " + " ".join(f"_scaled_dot_product_{each}" for each in ATTENTION),
+    _product(0): "mm bmm matmul",
+    _product(1): "addmm baddbmm",
+    _view: "view _unsafe_view reshape _reshape_alias",
+    _reduce: "mean sum amax amin max var std linalg_vector_norm",
+    _pad: "constant_pad_nd reflection_pad2d replication_pad2d",
+    _transpose: "transpose transpose_ t",
+    _broadcast: "expand",
+    _permute: "permute",
+    _unsqueeze: "unsqueeze",
+    _squeeze: "squeeze",
+    _slice: "slice",
+    _select: "select",
+    _cat: "cat",
+    _stack: "stack",
+    _patches: "im2col",
+    _restride: "as_strided",
+    _unknown: "flip sort topk gather unfold index index_select",
 }
-RULES |= dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), _resample)
-RULES |= dict.fromkeys(("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"), _resample)
-RULES |= dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias"), _view)
-RULES |= dict.fromkeys(("mean", "sum", "amax", "amin", "max", "var", "std", "linalg_vector_norm"), _reduce)
-RULES |= dict.fromkeys(("constant_pad_nd", "reflection_pad2d", "replication_pad2d"), _pad)
-RULES |= dict.fromkeys(("flip", "sort", "topk", "gather", "unfold", "index", "index_select"), _unknown)
-SCALED_ATTENTION = ("flash_attention_for_cpu", "flash_attention", "efficient_attention", "cudnn_attention")
-RULES |= {f"_scaled_dot_product_{kernel}": _last for kernel in SCALED_ATTENTION}
+RULES = {name: rule for rule, names in OPERATIONS.items() for name in names.split()}

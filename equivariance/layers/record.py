@@ -1,4 +1,4 @@
-"""One forward pass on record: every module's call, what its tensors' axes are, and where all data pass through."""
+"""A recorded forward pass: the calls of all modules, the axes of their tensors, the trunk of the computation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,13 +54,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Record:
-    """What a forward pass was.
+    """A recorded forward pass.
 
     Attributes:
         root: the call of the network itself.
         logits: its output.
-        trunk: the nodes that no path to the logits avoids.
-        activations: the nodes that a function of each entry by itself makes, such as a ReLU.
+        trunk: the nodes that every path to the logits passes.
+        activations: the outputs of functions of single entries, such as a ReLU.
     """
 
     root: Call
@@ -70,16 +70,16 @@ class Record:
 
 
 class _Flow(TorchDispatchMode):
-    """Numbers all tensors that depend on the image, in order, and keeps which ones each was computed from."""
+    """Numbers all tensors that depend on the image, in order, and notes from which ones each was computed."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.sources: list[set[int]] = []
         self.activations: set[int] = set()
         self.written: dict[StorageWeakRef, int] = {}  # memory: the last node written into it in place
 
     def enter(self, tensor: Tensor, sources: set[int], axes: Axes | None) -> None:
-        tensor._node, tensor._axes = len(self.sources), axes
+        tensor._node, tensor._axes = len(self.sources), axes  # type: ignore[attr-defined]
         self.sources.append(sources)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -94,24 +94,25 @@ class _Flow(TorchDispatchMode):
         if name in FACTORIES:
             return out
         inputs = [t for _, t in tensors((args, kwargs))]
-        sources = set().union(*(self._nodes(t) for t in inputs))
+        sources = {node for t in inputs for node in self._nodes(t)}
         if not sources:
             return out
-        known = [(t, t._axes) for t in inputs if getattr(t, "_axes", None) is not None]
+        known = [(t, getattr(t, "_axes", None)) for t in inputs]
+        known = [(t, axes) for t, axes in known if axes is not None]
         outputs = [t for _, t in tensors(out)]
         found = self._axes(name, func, args, kwargs, known, outputs)
         for tensor, axes in zip(outputs, found, strict=True):
             in_place = any(tensor is t for t in inputs)
             self.enter(tensor, sources, axes)
             if torch.Tag.pointwise in func.tags and len(inputs) == 1:
-                self.activations.add(tensor._node)
+                self.activations.add(len(self.sources) - 1)
             if in_place and func._schema.is_mutable:
-                self.written[StorageWeakRef(tensor.untyped_storage())] = tensor._node
+                self.written[StorageWeakRef(tensor.untyped_storage())] = len(self.sources) - 1
         return out
 
     def _nodes(self, tensor: Tensor) -> set[int]:
-        nodes = {getattr(tensor, "_node", None), self.written.get(StorageWeakRef(tensor.untyped_storage()))}
-        return nodes - {None}
+        nodes = (getattr(tensor, "_node", None), self.written.get(StorageWeakRef(tensor.untyped_storage())))
+        return {node for node in nodes if node is not None}
 
     @staticmethod
     def _axes(name, func, args, kwargs, known, outputs) -> list[Axes | None]:
@@ -122,14 +123,13 @@ class _Flow(TorchDispatchMode):
         if name in ("split", "split_with_sizes", "unbind", "chunk"):
             return _pieces(name, known[0][1], full, outputs)
         base = name[:-1] if name.endswith("_") and not name.endswith("__") else name
-        return [operations.infer(base, torch.Tag.pointwise in func.tags, full, known, outputs[0])] + [None] * (
-            len(outputs) - 1
-        )
+        first = operations.infer(base, torch.Tag.pointwise in func.tags, full, known, outputs[0])
+        return [first, *[None] * (len(outputs) - 1)]
 
 
 def _pieces(name: str, axes: Axes, args: list, outputs: list[Tensor]) -> list[Axes | None]:
     if name == "unbind":
-        return [operations.RULES["select"](axes, (None, args[1]), None, t) for t in outputs]
+        return [operations.RULES["select"](axes, (None, args[1]), {}, t) for t in outputs]
     dim, start, found = args[2] % len(axes), 0, []
     for tensor in outputs:
         found.append(operations.cut(axes, dim, start, tensor.shape[dim]))
@@ -150,7 +150,7 @@ def tensors(content: Any, place: tuple = ()) -> Iterator[tuple[tuple, Tensor]]:
 
 
 class _Padding(TorchFunctionMode):
-    """Pads with the border's values where circular padding is asked for: of the same axes, and one operation."""
+    """Replaces circular padding by replication, which is one operation and leaves the axes the same."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if getattr(func, "__name__", "") == "pad":
@@ -161,21 +161,21 @@ class _Padding(TorchFunctionMode):
 
 @torch.inference_mode()
 def record(model: nn.Module, image: Tensor) -> Record:
-    """Run the network once on two copies of an image (c, h, w), and write down what happens.
+    """Run the network once, in evaluation mode, on two copies of an image (c, h, w), and record what happens.
 
     Raises:
         ValueError: the output does not depend on the image.
     """
     images = torch.stack([image, image])
     n, c, h, w = images.shape
-    flow, stack, counts = _Flow(), [Call("", model, 0, 0, [])], {}
+    flow, stack = _Flow(), [Call("", model, 0, 0, [])]
+    counts: dict[str, int] = {}
     known = [Atom("n", 1, n), Atom("c", 0, c), Atom("h", 1.0, h), Atom("w", 1.0, w)]
     flow.enter(images, set(), tuple(Axis((atom,)) for atom in known))
 
-    def values(content) -> list[Value]:
-        return [
-            Value(place, t._node, t._axes, tuple(t.shape)) for place, t in tensors(content) if hasattr(t, "_node")
-        ]
+    def values(content: Any) -> list[Value]:
+        known: list[tuple[tuple, Any]] = [(place, t) for place, t in tensors(content) if hasattr(t, "_node")]
+        return [Value(place, t._node, t._axes, tuple(t.shape)) for place, t in known]
 
     def before(name):
         def hook(module, args, kwargs):
@@ -193,13 +193,14 @@ def record(model: nn.Module, image: Tensor) -> Record:
     for name, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
         handles.append(module.register_forward_hook(after))
-    was_training = model.training
+    in_training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         with _Padding(), flow:
             model(images)
     finally:
-        model.train(was_training)
+        for module in in_training:
+            module.training = True
         for handle in handles:
             handle.remove()
     root = stack[0].children[0]
@@ -208,7 +209,7 @@ def record(model: nn.Module, image: Tensor) -> Record:
 
 
 def _logits(outputs: list[Value]) -> Value:
-    """The output, or of several the one called logits or out, or the first with one row per image."""
+    """The output; of several, the one called logits or out, or the first with one row per image."""
     named = [value for value in outputs if value.place and value.place[-1] in ("logits", "out")]
     rows = [value for value in outputs if len(value.shape) == 2]
     found = (named + rows + outputs)[:1]
@@ -223,7 +224,7 @@ def trunk(sources: list[set[int]], end: int) -> frozenset[int]:
     Args:
         sources: for each node, the earlier nodes that it was computed from.
     """
-    last_use = {end: end}  # of the nodes that matter for the end: the last node that reads them
+    last_use = {end: end}  # of each node on a path to the end, the last node computed from it
     for node in range(end, -1, -1):
         if node in last_use:
             for source in sources[node]:

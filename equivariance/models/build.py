@@ -111,7 +111,7 @@ def preprocessing(model: DictConfig, size: tuple[int, int] | None = None) -> Pre
 def input_shape(dataset: DictConfig, model: DictConfig) -> tuple[int, int, int] | None:
     """(c, h, w) of the images that a library's or published network takes, known without data; None for others."""
     wanted = preprocessing(model, _sides(dataset))
-    return wanted and (len(wanted.mean), *wanted.size)
+    return None if wanted is None else (len(wanted.mean), *wanted.size)
 
 
 def predicts_dataset_classes(cfg: DictConfig, classes: Sequence[str], logits: int) -> bool:

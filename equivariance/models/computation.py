@@ -20,8 +20,8 @@ def computation_digest(model: nn.Module, shape: tuple[int, int, int]) -> str:
         shape: (c, h, w) of an image.
     """
     parameter = next(model.parameters(), None)
-    like = {} if parameter is None else {"device": parameter.device, "dtype": parameter.dtype}
-    image = torch.full((1, *shape), 0.5, **like)
+    image = torch.full((1, *shape), 0.5)
+    image = image if parameter is None else image.to(parameter)
     names = [*model.named_parameters(), *model.named_buffers()]
     recorded = _Operations({id(tensor): name for name, tensor in [*names, ("image", image)]})
     was_training = [module for module in model.modules() if module.training]

@@ -49,13 +49,13 @@ def timm_network(
     """`timm.create_model`; channels and classes are the architecture's own unless given.
 
     Args:
-        architecture: timm's name of it, `hf-hub:OWNER/NAME` or `local-dir:FOLDER`.
+        architecture: timm's name of it or `hf-hub:OWNER/NAME`.
 
     Raises:
         UserError: timm has no such network, or cannot get its weights.
     """
     _timm_config(architecture)
-    changes = {"in_chans": in_channels, "num_classes": num_classes}
+    changes: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
     changes = {key: value for key, value in changes.items() if value is not None}
     try:
         return timm.create_model(architecture, pretrained=pretrained, **changes)
@@ -181,24 +181,24 @@ def _timm_config(architecture: str) -> dict[str, Any]:
         UserError: there is no such network, or the description on the hub cannot be read.
     """
     source, _, name = architecture.partition(":")
-    if source in ("hf-hub", "hf_hub", "local-dir") and name:
+    if source == "hf-hub" and name:
         try:
-            if source == "local-dir":
-                return timm.models.load_model_config_from_path(name)[0]
             return timm.models.load_model_config_from_hf(name)[0]
         except Exception as error:  # whatever the hub's client, or a damaged file, raises
             raise _no_weights(architecture, _hub_folder(architecture), "another network", error) from error
     if not timm.is_model(architecture):
         raise _unknown("timm", architecture, timm.list_models())
-    return timm.get_pretrained_cfg(architecture).to_dict()
+    return _described(architecture).to_dict()
+
+
+def _described(architecture: str) -> Any:
+    return timm.get_pretrained_cfg(architecture)
 
 
 def _hub_folder(architecture: str) -> Path:
     """Where the hub's client keeps the files of a network."""
     source, _, name = architecture.rpartition(":")
-    if source == "local-dir":
-        return Path(name)
-    hub = name.partition("@")[0] if source else timm.get_pretrained_cfg(architecture).hf_hub_id or architecture
+    hub = name.partition("@")[0] if source else _described(architecture).hf_hub_id or architecture
     return Path(constants.HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
 
 

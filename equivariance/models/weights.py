@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -17,10 +16,10 @@ from equivariance.errors import UserError
 ENDINGS = (".pt", ".pth", ".th", ".bin", ".safetensors")
 FORMATS = "a state dict as .safetensors, or .pt, .pth, .th of torch.save(model.state_dict(), FILE)"
 PREFERRED = ("state_dict", "model")  # where a checkpoint holds several state dicts
-# What checkpoints hold beside tensors: options, numbers of NumPy, paths. Each is read as an `_Ignored`.
+# What checkpoints hold beside tensors: options, numbers of NumPy, paths. Nothing of them is imported or called;
+# each is read as an `_Ignored` or an empty dictionary.
 HARMLESS = (
     "argparse.Namespace",
-    "collections.defaultdict",
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
     "numpy.core.multiarray._reconstruct",
@@ -34,12 +33,15 @@ HARMLESS = (
     "omegaconf.nodes.AnyNode",
     "omegaconf.base.ContainerMetadata",
     "omegaconf.base.Metadata",
-    "lightning_fabric.utilities.data.AttributeDict",
-    "lightning.fabric.utilities.data.AttributeDict",
-    "pytorch_lightning.utilities.parsing.AttributeDict",
     "typing.Any",
     "builtins.list",
     "builtins.dict",
+)
+HARMLESS_DICTIONARIES = (
+    "collections.defaultdict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "pytorch_lightning.utilities.parsing.AttributeDict",
 )
 
 
@@ -52,11 +54,12 @@ class _Ignored:
     def __setstate__(self, state: Any) -> None:
         pass
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
 
-    def __hash__(self) -> int:
-        return id(self)
+class _Dictionary:
+    """Becomes a plain dictionary, the only one that torch's unpickler writes into."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> dict:  # type: ignore[misc]
+        return {}
 
 
 def load(model: nn.Module, file: str | Path, key: str | None = None) -> None:
@@ -73,7 +76,7 @@ def load(model: nn.Module, file: str | Path, key: str | None = None) -> None:
     """
     state, names = read(file, key), set(model.state_dict())
     if hasattr(model, "our_names") and not any(name.endswith(min(names)) for name in state):
-        state = model.our_names({name.removeprefix("module."): value for name, value in state.items()})
+        state = model.our_names({name.removeprefix("module."): state[name] for name in state})  # type: ignore[operator]
     state = _without_prefix(state, names, file)
     _check(model, state, file)
     model.load_state_dict(state)
@@ -131,7 +134,10 @@ def _content(file: str | Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals([(_Ignored, name) for name in HARMLESS]):
+        known: Any = [(_Ignored, name) for name in HARMLESS] + [
+            (_Dictionary, name) for name in HARMLESS_DICTIONARIES
+        ]
+        with torch.serialization.safe_globals(known):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
@@ -139,8 +145,7 @@ def _content(file: str | Path) -> Any:
             f"code from it; give {FORMATS}"
         ) from error
     except Exception as error:  # garbage makes the readers raise anything
-        known = isinstance(error, SafetensorError) or str(error).strip()
-        cause = textwrap.shorten(str(error).strip() if known else type(error).__name__, 120, placeholder=" ...")
+        cause = textwrap.shorten(str(error).strip() or type(error).__name__, 120, placeholder=" ...")
         raise UserError(f"model.weights={file}: cannot be read as tensors ({cause}); give {FORMATS}") from error
 
 

@@ -10,19 +10,19 @@ from typing import IO
 from equivariance.errors import UserError
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` atomically; on any failure the old file stays and no part of the new one does.
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` atomically: on any failure the old file stays and no part of the new one does.
 
     Raises:
         UserError: the file system refused (full, read-only, no permission).
     """
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes the place of `path` once it is complete; as `write_whole`."""
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yields a temporary file beside `path`, renamed to `path` on success; raises as `write_atomic` does."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

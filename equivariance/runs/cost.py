@@ -1,4 +1,4 @@
-"""What a measurement takes: time, the share of it that waits for images, memory."""
+"""The cost of a measurement: time, the share of it that waits for images, peak memory."""
 
 import contextlib
 import resource

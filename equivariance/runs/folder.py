@@ -1,5 +1,6 @@
-"""A run's folder: what is in it, what it was made from, and who may write there."""
+"""A run's folder: its files, the configuration that identifies it, and a lock for one writer at a time."""
 
+import hashlib
 import io
 import subprocess
 from collections.abc import Iterator
@@ -14,15 +15,22 @@ import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance.config import REPOSITORY, Recipe
+from equivariance.config import REPOSITORY, Recipe, plain
 from equivariance.errors import UserError
-from equivariance.runs.atomic import remove_leftovers, write_whole
+from equivariance.runs.atomic import remove_leftovers, write_atomic
 
 if TYPE_CHECKING:
     from equivariance.training.trainer import Training
 
 LIBRARY_WEIGHTS = {"pretrained": "true", "weights": "..."}
 PLACES = ("root", "download")  # where data lie, not what they are
+ORIGINS = (
+    "weights",
+    "weights_key",
+    "weights_dir",
+    "published",
+)  # where weights lie; their digest says what they are
+SCORING = ("transform", "similarity", "over", "images", "image_seed", "blocks", "trained", "partners", "layers")
 
 
 @dataclass(frozen=True)
@@ -81,13 +89,13 @@ class Run:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint, whole or not at all."""
-        write_whole(self.checkpoint, _serialised(state))
+        write_atomic(self.checkpoint, _serialised(state))
 
     def write_config(self, config: dict[str, Any]) -> None:
-        write_whole(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        write_atomic(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
     def write_metrics(self, history: list[dict[str, float]]) -> None:
-        write_whole(self.folder / "metrics.csv", pd.DataFrame(history).to_csv(index=False))
+        write_atomic(self.folder / "metrics.csv", pd.DataFrame(history).to_csv(index=False))
 
     def stretches(self, saved: dict[str, Any] | None, here: dict[str, str], strict: bool) -> list[dict[str, Any]]:
         """Where each part of the run was trained: the place in which it began (epoch, step), and its provenance.
@@ -127,7 +135,7 @@ class Run:
         """Keep the weights, with their accuracy, between two epochs, if `recipe.keep` names the one completed."""
         if training.step == 0 and training.epoch in training.recipe.keep:
             state = {"epoch": training.epoch, "accuracy": training.accuracy, "model": training.model.state_dict()}
-            write_whole(self.kept(training.epoch), _serialised(state))
+            write_atomic(self.kept(training.epoch), _serialised(state))
 
 
 def _serialised(state: dict[str, Any]) -> bytes:
@@ -137,21 +145,51 @@ def _serialised(state: dict[str, Any]) -> bytes:
 
 
 def measurement_folder(cfg: DictConfig) -> Path:
-    """Where `measure.py` writes: below the run, by its name; untrained networks and published ones apart."""
+    """Where `measure.py` writes: below the run, by its name; untrained networks and given weights apart.
+
+    Given weights go by the name of their file and the beginning of the SHA-256 of its content.
+
+    Raises:
+        UserError: `model.weights` is no name of a file.
+    """
     weights = cfg.model.get("weights")
-    kind = "-untrained" if not cfg.measure.trained else f"-{Path(weights).stem}" if weights else ""
+    kind = "-untrained" if not cfg.measure.trained else f"-{_file_tag(weights)}" if weights else ""
     if cfg.measure.trained and cfg.measure.epoch is not None:
         kind += f"-epoch{cfg.measure.epoch}"
     return Path(cfg.run_dir) / "measure" / (cfg.measure.name + kind)
 
 
+@cache
+def _file_tag(weights: Any) -> str:
+    if not isinstance(weights, str):
+        raise UserError(f"model.weights={weights}: needs the name of a file")
+    path = Path(weights)
+    if not path.is_file():  # whoever loads it says so
+        return path.stem
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    return path.stem if path.stem.endswith(digest) else f"{path.stem}-{digest}"  # torch.hub's files end so
+
+
 def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[str, Any]:
     """All that decides a trained network's weights, as plain values."""
-    config = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("dataset", "model", "aug", "recipe")}
+    config = {key: plain(cfg[key]) for key in ("dataset", "model", "aug", "recipe")}
     for place in PLACES:
         config["dataset"].pop(place, None)
     del config["recipe"]["keep"]  # what is kept on the way changes no weight
     return config | {"seed": cfg.seed, "precision": precision, "data": data_digest}
+
+
+def measurement_config(cfg: DictConfig, network: DictConfig, **identity: Any) -> dict[str, Any]:
+    """All that decides a measurement's rows, as plain values.
+
+    Args:
+        network: the configuration group `model`, as the network was built.
+        identity: of the images, the weights and what the network computes.
+    """
+    model, measure = plain(network), plain(cfg.measure)
+    given = {key: value for key, value in model.items() if key not in ORIGINS}
+    return {"model": given, "measure": {key: measure[key] for key in SCORING}} | identity
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One measurement by several processes, as `torchrun` starts them: who measures which images, and the merging."""
+"""One measurement split over the processes that `torchrun` starts: the images of each one, and gathering."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class Processes:
         return self.rank == 0
 
     def share(self, images: int) -> tuple[int, int]:
-        """The images of this process, from the first index up to the second; cuts are even: pairs stay together."""
+        """The images of this process, [start, stop); cuts are at even indices, so that pairs stay together."""
         start, stop = (2 * (images * rank // (2 * self.count)) for rank in (self.rank, self.rank + 1))
         return start, images if self.rank == self.count - 1 else stop
 
@@ -38,7 +38,7 @@ class Processes:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """The processes that torchrun started with this one, gloo between CPUs, NCCL between GPUs; or just this one."""
+    """Join the processes that torchrun started, by gloo between CPUs and NCCL between GPUs; else this one alone."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Processes()
         return

@@ -8,7 +8,7 @@ import pandas as pd
 
 from equivariance.errors import UserError
 from equivariance.names import OVER, PARTS, SCORES, SIMILARITIES
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 
 COLUMNS = [
     # what was measured
@@ -35,7 +35,7 @@ WHOLE = ["seed", "index", "images", "channels", "dead_channels"]  # numbers from
 
 def write(path: Path, rows: pd.DataFrame) -> None:
     """Write rows, whole or not at all; values with six digits."""
-    write_whole(path, rows[COLUMNS].to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    write_atomic(path, rows[COLUMNS].to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -5,28 +5,28 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from equivariance.config import experiment
+from equivariance.config import experiment, plain
 from equivariance.errors import UserError
-from equivariance.runs.rows import by_layer
+from equivariance.runs.rows import by_layer, of_one_reading
 
 MODES = ("auto", "online", "offline", "disabled")
 KINDS = (("", "value"), (" chance", "chance"))
 
 
 class Tracker:
-    """What a job tells W&B; says once, on stderr, when W&B fails, and from then on does nothing."""
+    """Sends the results of a job to W&B; if W&B fails, prints that once on stderr and does nothing from then on."""
 
     def __init__(self, run=None):
         self.run = run
 
     @property
     def id(self) -> str | None:
-        """Of the W&B run, to go on with it later."""
+        """The id of the W&B run, with which a resumed job continues it."""
         return self.run.id if self.run else None
 
     def log(self, values: dict[str, float], step: int) -> None:
@@ -45,14 +45,16 @@ class Tracker:
             return
         import wandb
 
-        layers = by_layer(rows)
+        layers = by_layer(of_one_reading(rows))
         curves = [
             {"layer": index}
             | {f"{row.measure}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
             for index, one in layers.groupby("index")
         ]
         parts = layers.groupby(["measure", "part"]).value.mean()
-        summary = {f"{measure}/{part}": value for (measure, part), value in parts.items()}
+        summary = {
+            f"{measure}/{part}": value for measure, part, value in parts.reset_index().itertuples(index=False)
+        }
         if rows.accuracy.notna().all():
             summary["accuracy"] = float(rows.accuracy.iloc[0])
         self._try(lambda: self.run.log({"scores": wandb.Table(dataframe=rows)}))
@@ -155,9 +157,9 @@ def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, wandb_id: st
             name=f"{job_type} {inside}",
             id=wandb_id,
             resume="allow",
-            config=OmegaConf.to_container(cfg, resolve=True) | flat(cfg) | {"provenance": provenance},
+            config=plain(cfg) | flat(cfg) | {"provenance": provenance},
             dir=cfg.runs_dir,
-            mode=mode,
+            mode=cast(Literal["online", "offline"], mode),
         )
         if mode == "offline":
             print(f"W&B is offline; to upload this run: wandb sync {Path(run.dir).parent}")

@@ -14,14 +14,20 @@ f(T_g T_h x)_c ~ T_g f(T_h x)_{p_g(c)} ~ T_g T_h f(x)_{p_h(p_g(c))}, a layer tha
 from collections.abc import Iterable
 from itertools import product
 from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from equivariance.scores.metric import Equivariance
 
 THRESHOLD = 0.5  # of the correlation, from which on two maps count as the same
 
 
-def partners(layer: str, index: int, element: int | str, r: Tensor) -> pd.DataFrame:
+def partners(layer: str, index: int, element: float | str, r: Tensor) -> pd.DataFrame:
     """One row per live channel: its partner, their correlation, and the channel's correlation with itself.
 
     Args:
@@ -62,7 +68,7 @@ def composition(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFra
         One row per layer with at least one such pair: `pairs`, how many, and `agree`, the share that compose.
     """
     rows = []
-    degrees = sorted(element for element in table.element.unique() if isinstance(element, Integral))
+    degrees = sorted(int(element) for element in table.element.unique() if isinstance(element, Integral))
     for (index, layer), one in table[table.r >= threshold].groupby(["index", "layer"]):
         p = {g: dict(zip(of.channel, of.partner, strict=True)) for g, of in one.groupby("element")}
         p[0] = {channel: channel for channel in one.channel}
@@ -89,3 +95,39 @@ def strongest(table: pd.DataFrame, count: int) -> Iterable[pd.DataFrame]:
         if key not in seen and len(seen) < count:
             seen.add(key)
             yield orbit
+
+
+def orbits(metric: "Equivariance", images: Tensor, count: int = 4) -> list[dict[str, Any]]:
+    """The strongest orbits of a measured network, with their feature maps on one image.
+
+    Args:
+        images: one normalised image, (1, c, h, w).
+
+    Returns:
+        For each orbit `layer`, `channel`, `partners`, `r`, and as arrays (elements, h, w) `copies`, the channel on
+        the transformed images, and `moved`, its partners on the image itself, transformed.
+    """
+    transforms = metric.transforms
+    maps = metric.maps(torch.cat([images, *(g.act(images) for g in transforms)]))
+
+    def array(each: list[Tensor]) -> np.ndarray:
+        return torch.stack([one if one.ndim == 2 else one.reshape(1, 1) for one in each]).float().cpu().numpy()
+
+    found = []
+    for orbit in strongest(metric.partners(), count):
+        layer, channel = orbit.layer.iloc[0], int(orbit.channel.iloc[0])
+        original, *copies = maps[layer]
+        spatial = original.ndim == 3 and original[0].numel() > 1
+        moved = [g.act(original[None])[0] if spatial else original for g in transforms]
+        pairs = zip(moved, orbit.partner, strict=True)
+        found.append(
+            {
+                "layer": layer,
+                "channel": channel,
+                "copies": array([copy[channel] for copy in copies]),
+                "moved": array([each[partner] for each, partner in pairs]),
+                "partners": [int(partner) for partner in orbit.partner],
+                "r": list(orbit.r),
+            }
+        )
+    return found

@@ -260,7 +260,7 @@ def scalings(elements: Sequence[float]) -> list[Warp]:
         UserError: a factor is not positive.
     """
     warps = []
-    for factor in _numbers(elements, "a factor"):
+    for factor in _numbers(elements, "factors"):
         if factor <= 0:
             raise UserError(f"measure.transform.elements: a scaling by {factor}; needs factors above 0")
         warps.append(Warp("scaling", factor, (1 / factor, 0.0, 0.0, 1 / factor)))
@@ -304,7 +304,7 @@ def _numbers(elements: Sequence[float], what: str) -> list[float]:
     """
     for x in elements:
         if isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x):
-            raise UserError(f"measure.transform.elements: {x}; needs numbers, each {what}")
+            raise UserError(f"measure.transform.elements: {x}; needs numbers ({what})")
     return [int(x) if x == int(x) else float(x) for x in elements]
 
 

@@ -1,29 +1,32 @@
-"""The measure: how alike are the feature maps of an image and of its transformed copies?"""
+"""The measure: how alike are the feature maps of an image and of its transformed copies?
+
+`measure` takes a network and images and returns a table; `Equivariance` is the metric behind it, with the usual
+contract: `update` with any batch, `merge_state`, `compute`, `reset`.
+"""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import t as student
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
-from equivariance.layers.find import Layer, tap
+from equivariance.layers.find import Layer, Layers, find_layers, tap
+from equivariance.names import OVER, SCORES, SIMILARITIES
+from equivariance.progress import progress as progress_bar
 from equivariance.scores.channel_matching import partners
-from equivariance.scores.per_image import PerImageStatistics
+from equivariance.scores.intervals import half_width
 from equivariance.scores.statistics import (
-    Centred,
+    READINGS,
+    DatasetStatistics,
     PairStatistics,
-    Products,
     chance_channels,
-    leave_one_out,
-    merged,
-    neighbours,
-    paired,
+    cross_fitted,
 )
 from equivariance.scores.transforms import Transformation, preparation
 
@@ -31,199 +34,494 @@ CPU_PIXELS = 2**23  # of a batch with all its copies
 MEMORY = 4 * 2**30  # bytes of the statistics of all blocks
 CPU_VALUES = 2**18  # compared at a time: 1 MiB, half of a core's second-level cache
 GPU_VALUES = 2**23  # likewise: enough to keep one busy, and not too many for sums in float32
-STATISTICS = {"pearson": PairStatistics, "cosine": PairStatistics, "per_image": PerImageStatistics}
+COLUMNS = (  # of `Equivariance.compute`
+    *("layer", "index", "part", "transform", "element", "measure", "similarity", "over"),
+    *(
+        "value",
+        "cross_fitted",
+        "chance",
+        "low",
+        "high",
+        "activation",
+        "images",
+        "channels",
+        "dead_channels",
+        "live",
+    ),
+)
+
+Key = tuple[str, float | str, str]  # a layer's name, a transformation's element, a reading of `names.OVER`
 
 
-@dataclass(frozen=True)
-class Score:
-    """One number of a layer: its `measure` (invariance or equivariance) under one transformation.
-
-    `value` and `chance` are in [0, 1]; NaN where the layer has no live channel or no common position.
-    `low` and `high` are the ends of its 95 % confidence interval over images (NaN with a single block).
-    `activation` is the mean of f(x) where it was compared.
-    """
-
-    layer: Layer
-    transform: Transformation
-    measure: str
-    value: float
-    chance: float
-    low: float
-    high: float
-    dead_channels: int
-    activation: float
-
-
-class Measurement:
-    """Statistics of all layers under all transformations, filled batch by batch inside forward hooks.
-
-    The images are cut into blocks of equal size, each with statistics of its own. They merge into those of all
-    images, and leaving out one block at a time gives the jackknife confidence interval of every score.
+def measure(
+    model: nn.Module,
+    images: Tensor | np.ndarray | Iterable,
+    transforms: Sequence[Transformation],
+    layers: Sequence[str] | None = None,
+    *,
+    over: str | Sequence[str] = "image",
+    similarity: str = "pearson",
+    blocks: int = 10,
+    batch_size: int = 250,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Invariance and equivariance of every layer of a network under every transformation.
 
     Args:
-        model: in evaluation mode, on its device.
-        layers: what to measure, from `features.find_layers`.
+        model: takes images (n, c, h, w) as they are given here; measured in evaluation mode and left as it was.
+        images: (n, c, h, w), normalised as the network expects; or batches of them, also as (images, labels).
+        transforms: the set G without the identity, from `rotations`, `shifts` and their like.
+        layers: patterns of module names, such as `layer1.*`; None: stem, blocks, pool and final.
+        over: over what a similarity runs, see `statistics`: one of `names.OVER`, or several.
+        similarity: pearson or cosine.
+        blocks: at most so many blocks of images give the confidence interval.
+        batch_size: images of a forward pass, each with all its copies; no influence on the result.
+        progress: show a bar.
+
+    Returns:
+        One row per layer, transformation and score; the columns are those of results.csv.
+
+    Raises:
+        UserError: no images, fewer than two, or some that the network or a transformation cannot take.
+    """
+    from equivariance.runs.rows import COLUMNS as ROW_COLUMNS
+
+    batches = _batches(images, batch_size)
+    first = next(batches, None)
+    if first is None:
+        raise UserError("there are no images to measure")
+    metric = Equivariance(
+        model,
+        first[0][0],
+        transforms,
+        layers,
+        over=over,
+        similarity=similarity,
+        blocks=blocks,
+        batch_size=batch_size,
+    )
+    total = len(images) if isinstance(images, Tensor | np.ndarray) else None
+    with progress_bar("equivariance", total) if progress else nullcontext() as bar:
+        for batch, labels in _chain(first, batches):
+            metric.update(batch, labels)
+            if bar is not None:
+                bar.update(len(batch))
+    table = metric.compute().assign(model=type(model).__name__, accuracy=metric.accuracy)
+    return table.reindex(columns=ROW_COLUMNS)
+
+
+class Equivariance:
+    """Scores of all layers under all transformations, from statistics that are filled inside forward hooks.
+
+    The images are cut into blocks, each with statistics of its own, at most `blocks` of them: of 2, 4, 8, ...
+    images, as many as it takes. Merged, they give the scores; leaving out one at a time gives the confidence
+    interval. Images 2i and 2i + 1 give the chance level together. Neither depends on the batches in which the
+    images come: the last two or three are held back until more come or `compute` is called.
+
+    Args:
+        model: on its device; measured in evaluation mode and left as it was.
+        example: an image (c, h, w), or a batch of them, as the network takes them.
         transforms: the set G, without the identity.
-        count: number of images that will be measured.
-        similarity: pearson (pooled over images and positions), cosine (likewise), or per_image (Pearson within
-            each image).
-        blocks: of images, for the confidence interval; 1 for none.
-        labels: (count,), where the logits (the layer `final`) are the classes of the images; None otherwise.
+        layers: patterns of module names, or layers that `find_layers` has found; None: stem, blocks, pool, final.
+        over: over what a similarity runs, see `statistics`: one of `names.OVER`, or several.
+        similarity: pearson or cosine.
+        blocks: at most so many blocks of images; 1 for no interval.
+        batch_size: images of a forward pass, each with all its copies; fewer where the memory is too small.
+        first_image: index of the first image that will come, an even number, where several metrics share the images
+            and are merged afterwards.
 
     Attributes:
-        correct: images so far whose largest logit is that of their label.
-        done: index of the next image.
-        reached: for each layer that has had images beyond, the index of its next one.
+        layers: what is measured, by name.
+        left_out: names of layers that are not measured, and why.
+        images: how many are in the statistics so far.
+        correct: those among them whose largest logit is that of their label; None without labels.
+
+    Raises:
+        UserError: an argument is not as said, or the network has no such layer.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        layers: Sequence[Layer],
+        example: Tensor,
         transforms: Sequence[Transformation],
-        count: int,
+        layers: Sequence[str] | Sequence[Layer] | None = None,
+        *,
+        over: str | Sequence[str] = "image",
         similarity: str = "pearson",
         blocks: int = 10,
-        labels: Tensor | None = None,
+        batch_size: int = 250,
+        first_image: int = 0,
     ):
-        self.model, self.transforms, self.similarity = model, transforms, similarity
-        self.prepare = preparation(transforms)
-        self.layers = {layer.name: layer for layer in layers}
-        blocks = max(1, min(blocks, count // 2))
-        self.bounds = [*(2 * (count * block // (2 * blocks)) for block in range(blocks)), count]
-        self.labels, self.correct = labels, 0
-        self.done = 0
-        self.device = next(model.parameters()).device
-        self.blocks = [self._empty() for _ in range(blocks)]
-        self.reached = dict.fromkeys(self.layers, 0)
+        readings = (over,) if isinstance(over, str) else tuple(over)
+        _check(readings, similarity, transforms, blocks, batch_size, first_image)
+        self.model, self.transforms, self.readings, self.similarity = model, list(transforms), readings, similarity
+        self.prepare = preparation(self.transforms)
+        self.device, self.dtype = _place(model)
+        image = self._images(example if example.ndim == 4 else example[None])[0]
+        for transform in self.transforms:
+            transform.check(*image.shape[-2:])
+        chosen = [layer for layer in layers or () if isinstance(layer, Layer)]
+        patterns = [layer for layer in layers or () if isinstance(layer, str)] or None
+        there = Layers(chosen) if chosen else find_layers(model, image, patterns)
+        self.left_out = dict(there.left_out)
+        found, too_wide = affordable_layers(there, len(self.transforms) * len(readings))
+        self.left_out |= too_wide
+        self.layers = {layer.name: layer for layer in found}
+        self.blocks_at_most = affordable_blocks(found, len(self.transforms) * len(readings), blocks)
+        self.batch_size = affordable_images(batch_size, self.device, image, 1 + len(self.transforms))
+        self.first_image = first_image
+        self.reset()
 
-    def _empty(self) -> dict[tuple[str, float | str], PairStatistics]:
-        kind = STATISTICS[self.similarity]
-        return {
-            (name, transform.element): kind(layer.channels, self.device)
-            for name, layer in self.layers.items()
-            for transform in self.transforms
-        }
-
-    def batch(self, size: int) -> slice:
-        """The next images: an even number of at most `size`, within one block; a single left-over goes along.
-
-        So each image meets the same partner for the chance level whatever the batch size.
-        """
-        end = next(bound for bound in self.bounds if bound > self.done)
-        size = max(2, size // 2 * 2)
-        return slice(self.done, end if end - self.done <= size + 1 else self.done + size)
+    def reset(self) -> None:
+        """Forget all images."""
+        self.images, self.correct = 0, None
+        self.block_size = 2
+        self.blocks: dict[int, dict[Key, PairStatistics]] = {}
+        self.reached = dict.fromkeys(self.layers, 0)  # images in the statistics of each layer
+        self._held: tuple[Tensor, Tensor | None] | None = None
 
     @torch.inference_mode()
-    def add(self, images: Tensor) -> None:
-        """Add the next n >= 2 normalised images (n, c, h, w); they and their copies pass as one batch.
+    def update(self, images: Tensor | np.ndarray, labels: Tensor | np.ndarray | None = None) -> None:
+        """Add images (n, c, h, w), any number of them; labels (n,) where the logits are their classes.
 
-        A pass that runs out of memory half way may be repeated with fewer images: `reached` says which layers
-        have had them.
+        Out of memory, the forward passes are halved and the measurement goes on; no result depends on it.
+
+        Raises:
+            UserError: the images are none, or not even two and their copies fit into memory; a map holds NaN.
         """
-        images = self.prepare(images)
-        orbit = torch.cat([images, *(transform.act(images) for transform in self.transforms)])
-        block = self.blocks[sum(bound <= self.done for bound in self.bounds) - 1]
+        images, labels = self._images(images), None if labels is None else torch.as_tensor(labels)
+        if self._held is not None:
+            before, their_labels = self._held
+            images = torch.cat([before, images])
+            labels = None if labels is None or their_labels is None else torch.cat([their_labels, labels])
+        ready = max(0, len(images) - 2) // 2 * 2
+        self._add(images[:ready], None if labels is None else labels[:ready])
+        self._held = (images[ready:], None if labels is None else labels[ready:])
 
-        def receive(name: str, maps: Tensor) -> None:
-            layer, had = self.layers[name], max(0, self.reached[name] - self.done)
-            if had >= len(images):
-                return
-            sides = maps.unflatten(0, (-1, len(images)))[:, had:]
-            found = self._products(layer, sides)
-            for transform, statistics in zip(self.transforms, found, strict=True):
-                block[name, transform.element].merge(statistics)
-            if name == "final" and self.labels is not None:
-                labels = self.labels[self.done + had : self.done + len(images)]
-                self.correct += (sides[0].argmax(1) == labels).sum().item()
-            self.reached[name] = self.done + len(images)
+    @torch.inference_mode()
+    def merge_state(self, other: "Equivariance | dict[str, Any]") -> None:
+        """Add what another metric, or the `state_dict()` of one, has measured on other images."""
+        if isinstance(other, Equivariance):
+            other.finish()
+            other = other.state_dict()
+        self.finish()
+        while self.block_size < other["block_size"]:
+            self._coarsen()
+        scale = self.block_size // other["block_size"]
+        for index, block in other["blocks"].items():
+            mine = self._block(index // scale)
+            for key, state in block.items():
+                kind = type(mine[key])
+                mine[key].merge(kind.from_state(state, self.device))
+        self.images += other["images"]
+        if other["correct"] is not None:
+            self.correct = (self.correct or 0) + other["correct"]
+        self._coarsen_to(0)
 
-        with tap(self.layers.values(), receive):
-            self.model(orbit)
-        self.done += len(images)
+    def state_dict(self) -> dict[str, Any]:
+        """The statistics as tensors and plain values, without the images that are held back."""
+        return {
+            "images": self.images,
+            "correct": self.correct,
+            "reached": dict(self.reached),
+            "block_size": self.block_size,
+            "blocks": {
+                index: {key: pairs.state() for key, pairs in block.items()} for index, block in self.blocks.items()
+            },
+        }
 
-    def _products(self, layer: Layer, sides: Tensor) -> list[PairStatistics]:
-        """Of the maps of images and all their copies (1 + g, n, c, ...) the statistics of each transformation."""
-        dtype = torch.promote_types(sides.dtype, torch.float32)
-        kind = STATISTICS[self.similarity].batch
-        sums = [kind(layer.channels, self.device, dtype) for _ in self.transforms]
-        most = CPU_VALUES if self.device.type == "cpu" else GPU_VALUES
-        for chunk in chunks(sides.shape[1], layer.channels, sides[0, 0].numel(), most):
-            for part, weight in neighbours(chunk):
-                self._compare(layer, sums, weight, *paired(sides[:, part]))
-        return [products.statistics() for products in sums]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the `state_dict()` of a metric with the same arguments."""
+        self.reset()
+        self.merge_state(state | {"correct": None})
+        self.correct, self.reached = state["correct"], dict(state["reached"])
 
-    def _compare(
-        self, layer: Layer, sums: Sequence[Products], weight: float, original: Tensor, *copies: Tensor
-    ) -> None:
-        """Add a few images to the sums of each transformation that leaves them common positions."""
-        whole = None
-        for products, transform, copy in zip(sums, self.transforms, copies, strict=True):
-            # Behind global pooling there is no position left to transform.
-            sides = transform.align(copy, original, layer.stride) if copy.ndim == 4 else (copy, original)
-            if sides is None:
-                continue
-            copy, shared = sides
-            if shared is original:
-                whole = shared = whole or Centred(original, products.origins[1], shared=True)
-            products.add(copy, shared, weight)
+    @torch.inference_mode()
+    def finish(self) -> None:
+        """Add the images that are held back, before the statistics are merged with others or saved.
 
-    def scores(self) -> Iterator[Score]:
-        """All scores, in the order of layers, transformations and measures."""
-        for name, layer in self.layers.items():
-            for transform in self.transforms:
-                blocks = [block[name, transform.element] for block in self.blocks]
-                pairs = merged(blocks)
-                dead, activation = int(pairs.dead().sum()), pairs.activation()
-                without = [others.scores(self.similarity) for others in leave_one_out(blocks)]
-                for measure, (value, chance) in pairs.scores(self.similarity).items():
-                    half = half_width([scores[measure][0] for scores in without])
-                    low, high = max(value - half, 0.0), min(value + half, 1.0)  # NaN stays NaN
-                    yield Score(layer, transform, measure, value, chance, low, high, dead, activation)
+        Raises:
+            UserError: it is a single one, which has no other image for its chance level.
+        """
+        if self._held is None or not len(self._held[0]):
+            return
+        if len(self._held[0]) == 1:
+            raise UserError("one image alone has no chance level: give at least two")
+        held, self._held = self._held, None
+        self._add(*held)
+
+    @contextmanager
+    def _with_held(self) -> Iterator[None]:
+        """Inside, the images that are held back are in the statistics; afterwards they are held back again."""
+        if self._held is None or not len(self._held[0]):
+            yield
+            return
+        self._coarsen_to(len(self._held[0]))  # which as many more images would have done as well
+        (index, _), *_ = self._segments(len(self._held[0]))
+        block = {key: pairs.copy() for key, pairs in self.blocks[index].items()} if index in self.blocks else None
+        before = self._held, self.images, self.correct, dict(self.reached)
+        self.finish()
+        try:
+            yield
+        finally:
+            self._held, self.images, self.correct, self.reached = before
+            if block is None:
+                del self.blocks[index]
+            else:
+                self.blocks[index] = block
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images whose largest logit is that of their label; NaN without labels."""
+        return math.nan if self.correct is None else self.correct / self.images
+
+    @torch.inference_mode()
+    def compute(self) -> pd.DataFrame:
+        """The scores so far: one row per layer, transformation and score, with the columns `COLUMNS`.
+
+        `value` is the score, `chance` the same statistic for pairs of different images, `cross_fitted` the value
+        with partners chosen on other images, `low` to `high` the 95 % jackknife interval over images (NaN with one
+        block), `activation` the mean of f(x), `live` the mean share of channels that have variance in an image. All
+        but `activation` lie in [0, 1]; NaN where a layer has no live channel or no common position.
+        """
+        with self._with_held():
+            rows = [
+                row | {"over": over}
+                for layer in self.layers.values()
+                for over in self._readings(layer)
+                for g in self.transforms
+                for row in self._rows(layer, g, over)
+            ]
+            rows += [
+                row | {"over": over}
+                for over in self.readings[1:]
+                for row in rows
+                if self.layers[row["layer"]].size == (1, 1)
+            ]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    def similarities(self, layer: str, element: float | str, over: str | None = None) -> Tensor:
+        """r (c, c) of a layer under a transformation: rows f(T_g x), columns T_g f(x); NaN for dead channels.
+
+        Args:
+            over: the reading; None: the first one that is measured.
+        """
+        there = self._readings(self.layers[layer])
+        return self._whole((layer, element, over if over in there else there[0])).similarities()
+
+    @torch.inference_mode()
+    def partners(self) -> pd.DataFrame:
+        """Which channel matched which one, see `channel_matching.partners`: for all layers and transformations."""
+        with self._with_held():
+            return pd.concat(
+                partners(name, layer.index, g.element, self.similarities(name, g.element))
+                for name, layer in self.layers.items()
+                for g in self.transforms
+            )
 
     @torch.inference_mode()
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """The feature maps of all layers for a few images."""
         found: dict[str, Tensor] = {}
-        with tap(self.layers.values(), found.__setitem__):
+        with evaluating(self.model), tap(self.layers.values(), found.__setitem__):
             self.model(images)
         return found
 
-    def partners(self) -> pd.DataFrame:
-        """Which channel matched which one, see `partners.partners`: for all layers and transformations."""
-        return pd.concat(
-            partners(name, layer.index, g.element, self._whole(name, g).similarities(self.similarity))
-            for name, layer in self.layers.items()
-            for g in self.transforms
-        )
+    def _images(self, images: Tensor | np.ndarray) -> Tensor:
+        images = torch.as_tensor(images)
+        if images.ndim != 4 or not len(images):
+            raise UserError(f"images of shape {tuple(images.shape)}: give (n, c, h, w) with n from 1 on")
+        return images.to(self.device, self.dtype if images.is_floating_point() else images.dtype)
 
-    def _whole(self, name: str, transform: Transformation) -> PairStatistics:
-        return merged([block[name, transform.element] for block in self.blocks])
+    def _add(self, images: Tensor, labels: Tensor | None) -> None:
+        """Add an even number of images or three, in forward passes that fit into memory."""
+        size, start = max(2, self.batch_size // 2 * 2), 0
+        while start < len(images):
+            left = len(images) - start
+            end = len(images) if left <= size + 1 else start + size
+            try:
+                self._forward(images[start:end], None if labels is None else labels[start:end])
+            except RuntimeError as error:
+                if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                    raise
+                if end - start <= 3:
+                    raise UserError(
+                        f"out of memory with {end - start} images and {len(self.transforms)} copies of each: "
+                        "measure fewer transformations at a time"
+                    ) from error
+                self.batch_size = size = max(2, (end - start) // 4 * 2)
+                print(f"out of memory: batches of {size} images from here on")
+            else:
+                start = end
 
-    def state(self) -> dict[str, Any]:
-        """What has been measured so far, as tensors and plain values."""
-        statistics = [{key: pairs.state() for key, pairs in block.items()} for block in self.blocks]
-        return {
-            "done": self.done,
-            "reached": dict(self.reached),
-            "correct": self.correct,
-            "bounds": self.bounds,
-            "statistics": statistics,
+    def _forward(self, images: Tensor, labels: Tensor | None) -> None:
+        """One forward pass of images and all their copies.
+
+        A pass that runs out of memory half way is repeated with fewer images: `reached` says which layers have had
+        them.
+        """
+        n = len(images)
+        self._coarsen_to(n)
+        images = self.prepare(images)
+        orbit = torch.cat([images, *(transform.act(images) for transform in self.transforms)])
+        segments = list(self._segments(n))
+
+        def receive(name: str, maps: Tensor) -> None:
+            layer = self.layers[name]
+            if self.reached[name] >= self.images + n:
+                return
+            sides = maps.unflatten(0, (-1, n))
+            for index, part in segments:
+                block = self._block(index)
+                for reading in self._readings(layer):
+                    found = self._compared(layer, reading, sides[:, part])
+                    for transform, pairs in zip(self.transforms, found, strict=True):
+                        block[name, transform.element, reading].merge(pairs)
+            if name == "final" and labels is not None:
+                right = (sides[0].argmax(1) == labels.to(self.device)).sum().item()
+                self.correct = (self.correct or 0) + right
+            self.reached[name] = self.images + n
+
+        with evaluating(self.model), tap(self.layers.values(), receive):
+            self.model(orbit)
+        self.images += n
+        self._check_finite(segments[-1][0])
+
+    def _compared(self, layer: Layer, reading: str, sides: Tensor) -> list[PairStatistics]:
+        """Of the maps of images and all their copies (1 + g, n, c, ...) the statistics of each transformation."""
+        most = CPU_VALUES if self.device.type == "cpu" else GPU_VALUES
+        found: list[PairStatistics] = []
+        for chunk in chunks(sides.shape[1], layer.channels, sides[0, 0].numel(), most):
+            original, *copies = sides[:, chunk]
+            if not found:
+                empty = self._kind(layer, reading).start(original, self.similarity)
+                found = [empty, *(empty.copy() for _ in self.transforms[1:])]
+            whole = None
+            for pairs, transform, copy in zip(found, self.transforms, copies, strict=True):
+                # Behind global pooling there is no position left to transform.
+                aligned = transform.align(copy, original, layer.stride) if copy.ndim == 4 else (copy, original)
+                if aligned is None:
+                    continue
+                moved = [
+                    map_.untyped_storage().data_ptr() != sides.untyped_storage().data_ptr() for map_ in aligned
+                ]
+                a = pairs.side(aligned[0], False, owned=moved[0])
+                if aligned[1] is original:
+                    b = whole = whole or pairs.side(original, True)
+                else:
+                    b = pairs.side(aligned[1], True, owned=moved[1])
+                pairs.add(a, b)
+        return found
+
+    def _readings(self, layer: Layer) -> tuple[str, ...]:
+        """Behind global pooling, where a map has one position, there is one: a similarity over the images."""
+        return self.readings[:1] if layer.size == (1, 1) else self.readings
+
+    def _kind(self, layer: Layer, reading: str) -> type[PairStatistics]:
+        return DatasetStatistics if layer.size == (1, 1) else READINGS[reading]
+
+    def _empty(self, layer: Layer, reading: str) -> PairStatistics:
+        return self._kind(layer, reading)(layer.channels, self.device, similarity=self.similarity)
+
+    def _block(self, index: int) -> dict[Key, PairStatistics]:
+        if index not in self.blocks:
+            self.blocks[index] = {
+                (name, transform.element, reading): self._empty(layer, reading)
+                for name, layer in self.layers.items()
+                for transform in self.transforms
+                for reading in self._readings(layer)
+            }
+        return self.blocks[index]
+
+    def _segments(self, n: int) -> Iterator[tuple[int, slice]]:
+        """The blocks of the next n images, and which of them belong to each; a single left-over goes along."""
+        start, size = self.first_image + self.images, self.block_size
+        end = start + n - n % 2
+        cuts = [start, *range(start // size * size + size, end, size), end]
+        for first, last in pairwise(cuts):
+            stop = last + n % 2 if last == end else last
+            yield first // size, slice(first - start, stop - start)
+
+    def _coarsen_to(self, more: int) -> None:
+        """Blocks large enough that with so many more images there are not too many of them."""
+        end = self.first_image + self.images + more
+        end = max(end // 2 * 2, *((index + 1) * self.block_size for index in self.blocks), 2)
+        while math.ceil(end / self.block_size) > self.blocks_at_most:
+            self._coarsen()
+
+    def _coarsen(self) -> None:
+        """Join blocks 2i and 2i + 1."""
+        self.block_size *= 2
+        joined: dict[int, dict[Key, PairStatistics]] = {}
+        for index in sorted(self.blocks):
+            block = self.blocks[index]
+            if index // 2 in joined:
+                for key, pairs in joined[index // 2].items():
+                    pairs.merge(block[key])
+            else:
+                joined[index // 2] = block
+        self.blocks = joined
+
+    def _check_finite(self, index: int) -> None:
+        """Refuse NaN and infinity, naming the first layer that has them."""
+        block, g, reading = self.blocks[index], self.transforms[0].element, self.readings[0]
+        sums = torch.stack([block[name, g, reading].total.sum() for name in self.layers])
+        for name, finite in zip(self.layers, sums.isfinite().tolist(), strict=True):
+            if not finite:
+                raise UserError(
+                    f"{type(self.model).__name__}: the feature maps of layer {name} hold NaN or infinity; "
+                    "look at the weights and at how the images are normalised"
+                )
+
+    def _whole(self, key: Key) -> PairStatistics:
+        whole = self._empty(self.layers[key[0]], key[2])
+        for block in self.blocks.values():
+            whole.merge(block[key])
+        return whole
+
+    def _rows(self, layer: Layer, transform: Transformation, reading: str) -> Iterator[dict[str, Any]]:
+        key = layer.name, transform.element, reading
+        whole = self._whole(key)
+        parts = [self.blocks[index][key] for index in sorted(self.blocks)]
+        parts = [part for part in parts if part.images]
+        without, held_out = [], []
+        for part in parts if len(parts) > 1 else ():
+            r = (others := whole.without(part)).similarities()
+            without.append(others.values(r))
+            held_out.append(part.held_out(r.nan_to_num(-2).argmax(1), whole))
+        fitted = cross_fitted(whole, held_out)
+        sizes = [part.images for part in parts]
+        common = {
+            "layer": layer.name,
+            "index": layer.index,
+            "part": layer.part,
+            "transform": transform.name,
+            "element": transform.element,
+            "similarity": self.similarity,
+            "activation": whole.activation() if whole.images else math.nan,
+            "images": self.images,
+            "channels": layer.channels,
+            "dead_channels": int(whole.dead().sum()),
+            "live": whole.live_share(),
         }
+        for score, (value, chance) in whole.scores().items():
+            half = half_width(value, [each[score] for each in without], sizes)
+            low, high = max(value - half, 0.0), min(value + half, 1.0)  # NaN stays NaN
+            ends = {"value": value, "cross_fitted": fitted[score], "chance": chance, "low": low, "high": high}
+            yield common | {"measure": score} | ends
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state()` of a measurement of the same layers, transformations and images."""
-        self.blocks, self.correct = [self._empty() for _ in self.blocks], 0
-        self.merge(state)
-        self.done, self.reached = state["done"], dict(state["reached"])
 
-    def merge(self, state: dict[str, Any]) -> None:
-        """Add what another process measured on other images of the same blocks."""
-        kind = STATISTICS[self.similarity]
-        self.correct += state.get("correct", 0)
-        for block, other in zip(self.blocks, state["statistics"], strict=True):
-            for key, pairs in other.items():
-                block[key].merge(kind.from_state(pairs, self.device))
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, and every module's own mode again afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def affordable_images(images: int, device: torch.device, image: Tensor, copies: int) -> int:
@@ -235,7 +533,7 @@ def affordable_images(images: int, device: torch.device, image: Tensor, copies: 
 
 def affordable_blocks(layers: Sequence[Layer], elements: int, blocks: int) -> int:
     """As many blocks of images as asked for, or fewer where their statistics would take more than `MEMORY`."""
-    return min(blocks, max(1, MEMORY // (elements * sum(map(_bytes, layers)))))
+    return next((each for each in range(blocks, 1, -1) if memory(layers, elements, each) <= MEMORY), 1)
 
 
 def affordable_layers(layers: Sequence[Layer], elements: int) -> tuple[list[Layer], dict[str, str]]:
@@ -244,26 +542,33 @@ def affordable_layers(layers: Sequence[Layer], elements: int) -> tuple[list[Laye
     Raises:
         UserError: there are none.
     """
-    too_wide = {layer.name: elements * _bytes(layer) for layer in layers if elements * _bytes(layer) > MEMORY}
+    needed = {layer.name: memory([layer], elements, 1) for layer in layers}
     reasons = {
         name: f"the sums of all pairs of its channels need {size / 2**30:.0f} GiB"
-        for name, size in too_wide.items()
+        for name, size in needed.items()
+        if size > MEMORY
     }
-    if len(too_wide) == len(layers):
+    if layers and len(reasons) == len(layers):
         raise UserError("every layer has too many channels: " + "; ".join(map(": ".join, reasons.items())))
-    return [layer for layer in layers if layer.name not in too_wide], reasons
+    return [layer for layer in layers if layer.name not in reasons], reasons
 
 
-def _bytes(layer: Layer) -> int:
-    """Of the statistics of a layer under one transformation, nearly."""
-    return 8 * layer.channels * (layer.channels + len(chance_channels(layer.channels)))
+def memory(layers: Sequence[Layer], elements: int, blocks: int) -> int:
+    """Bytes that the statistics take at the most.
+
+    Those of all blocks; while they are filled, those of one layer once more in float32; while scores are computed,
+    of one layer the whole, the whole without a block, and its similarities with what computing them takes.
+    """
+    sizes = [layer.channels * (layer.channels + len(chance_channels(layer.channels))) for layer in layers]
+    kept = sum(12 * size for size in sizes)  # float64, and numbers of images in float32
+    return elements * blocks * kept + max(sizes, default=0) * max(8 * elements, 40)
 
 
 def chunks(images: int, channels: int, size: int, most: int = CPU_VALUES) -> Iterator[slice]:
     """Cut a batch so that what is compared at a time suits the processor: on a CPU, fits into its cache.
 
     Not finer than 16 positions a channel, for the sums have to be read and written as well. Chunks are of even
-    size; a single left-over goes along with the last, so that partners stay together.
+    size, so that the pairs of the chance level stay together; three images stay together too.
 
     Args:
         size: values of one image's map.
@@ -274,47 +579,59 @@ def chunks(images: int, channels: int, size: int, most: int = CPU_VALUES) -> Ite
     return (slice(*cut) for cut in pairwise(cuts))
 
 
-def half_width(without: Sequence[float], level: float = 0.95) -> float:
-    """Half the width of the jackknife confidence interval, from the estimates that leave out one block each.
+def _check(
+    readings: Sequence[str], similarity: str, transforms: Sequence, blocks: int, batch_size: int, first_image: int
+) -> None:
+    """Raises: UserError, where an argument of `Equivariance` is not as said."""
+    words = [("over", each, OVER) for each in readings or ("",)] + [("similarity", similarity, SIMILARITIES)]
+    for key, word, known in words:
+        if word not in known:
+            raise UserError(f"{key}={word}: choose {', '.join(known)}")
+    if not transforms:
+        raise UserError("transforms is empty: give at least one, such as equivariance.rotations()")
+    elements = [transform.element for transform in transforms]
+    if twice := sorted({str(element) for element in elements if elements.count(element) > 1}):
+        raise UserError(f"transforms: {', '.join(twice)} is there twice")
+    for key, value, least in (
+        ("blocks", blocks, 1),
+        ("batch_size", batch_size, 1),
+        ("first_image", first_image, 0),
+    ):
+        if not isinstance(value, int) or value < least:
+            raise UserError(f"{key}={value}: needs a whole number from {least} on")
+    if first_image % 2:
+        raise UserError(f"first_image={first_image}: needs an even number, as images 2i and 2i + 1 belong together")
 
-    t sqrt((B - 1) / B sum (x_i - mean x)^2), t the quantile of Student's distribution with B - 1 degrees of
-    freedom (Efron & Tibshirani 1993, Ch. 11). NaN for a single block.
-    """
-    blocks = len(without)
-    if blocks < 2:
-        return math.nan
-    mean = sum(without) / blocks
-    error = math.sqrt((blocks - 1) / blocks * sum((x - mean) ** 2 for x in without))
-    return float(student.ppf((1 + level) / 2, blocks - 1)) * error
+
+def _storage(maps: Tensor) -> int:
+    return maps.untyped_storage().data_ptr()
 
 
-def feed(measurement: Measurement, load: Callable[[slice], Tensor], stop: int, size: int) -> Iterator[int]:
-    """Measure images up to the one with index `stop`, yielding the number of images of each batch.
+def _place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Device and type of the network's parameters; the CPU and float32 for a network that has none."""
+    for value in (*model.parameters(), *model.buffers()):
+        if value.is_floating_point():
+            return value.device, value.dtype
+    return torch.device("cpu"), torch.float32
 
-    Out of memory, the batches are halved and the measurement goes on; no result depends on it.
 
-    Args:
-        load: gives the normalised images of a slice, on the model's device.
-        size: images of a batch.
+def _batches(images: Any, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Images and labels, whichever way they are given."""
+    if isinstance(images, Tensor | np.ndarray):
+        images = torch.as_tensor(images)
+        yield from ((images[start : start + size], None) for start in range(0, len(images), size))
+        return
+    for batch in images:
+        pair = batch if isinstance(batch, tuple | list) else (batch, None)
+        if len(pair) < 2:
+            pair = (*pair, None)
+        if len(pair[0]):
+            yield torch.as_tensor(pair[0]), None if pair[1] is None else torch.as_tensor(pair[1])
 
-    Raises:
-        UserError: not even two images and their copies fit into memory.
-    """
-    while measurement.done < stop:
-        part = measurement.batch(size)
-        try:
-            measurement.add(load(part))
-        except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-                raise
-            count = part.stop - part.start
-            if count <= 3:
-                copies = len(measurement.transforms)
-                raise UserError(
-                    f"out of memory with {count} images and {copies} copies of each: "
-                    "measure fewer measure.transform.elements at a time"
-                ) from error
-            size = max(2, count // 4 * 2)
-            print(f"out of memory: batches of {size} images from here on")
-        else:
-            yield part.stop - part.start
+
+def _chain(first: Any, others: Iterable) -> Iterator:
+    yield first
+    yield from others
+
+
+__all__ = ["SCORES", "Equivariance", "measure"]

@@ -24,8 +24,11 @@ class Transformation(Protocol):
     of images (n, c, h, w) that the originals and, before `act`, the copies go through; see `preparation`.
     """
 
-    name: str
-    element: float | str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def element(self) -> float | str: ...
 
     def check(self, height: int, width: int) -> None:
         """Refuse images on which g is not defined.
@@ -59,10 +62,10 @@ def preparation(transforms: Sequence[Transformation]) -> Callable[[Tensor], Tens
     Raises:
         UserError: the transformations do not agree on it.
     """
-    found = {getattr(g, "prepare", None) for g in transforms}
+    found: set[Callable[[Tensor], Tensor] | None] = {getattr(g, "prepare", None) for g in transforms}
     if len(found) > 1:
         raise UserError("these transformations need different images (a disc of them, or all): measure them apart")
-    return found.pop() if found and None not in found else lambda images: images
+    return (found.pop() if found else None) or (lambda images: images)
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,7 @@ class RelativeShift(Shift):
         side: pixels of the image's shorter side.
     """
 
-    element: str
+    element: str  # type: ignore[assignment]  # a share where `Shift` has pixels
     side: int = 0
     name: ClassVar[str] = "relative translation"
 
@@ -227,7 +230,9 @@ def dihedral(elements: Sequence[int | str]) -> list[Transformation]:
     return [group[element] for element in elements]
 
 
-def shifts(elements: Sequence[int], direction: str, border: str, rounding: str) -> list[Transformation]:
+def shifts(
+    elements: Sequence[int], direction: str = "diagonal", border: str = "overlap", rounding: str = "floor"
+) -> list[Transformation]:
     """Shifts by these numbers of pixels."""
     return [Shift(pixels, direction, border, rounding) for pixels in elements]
 
@@ -240,3 +245,18 @@ def relative_shifts(
         raise UserError("measure=relative_translation needs images of a dataset.size: image_folder or imagenet")
     side = size if isinstance(size, int) else min(size)
     return [RelativeShift(str(share), direction, border, rounding, side) for share in elements]
+
+
+def rotations(elements: Sequence[float] = (90, 180, 270)) -> list[Transformation]:
+    """Rotations by these degrees, counter-clockwise: exact quarter turns, or any angles, interpolated on a disc.
+
+    See `continuous.turns`.
+    """
+    from equivariance.scores import continuous  # which builds on this module
+
+    return continuous.turns(elements)
+
+
+def mirrors() -> list[Transformation]:
+    """The mirror image, left to right."""
+    return dihedral(["mirror"])

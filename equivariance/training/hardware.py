@@ -64,10 +64,10 @@ class Hardware:
         self.precision = precision
         if graph not in ("auto", True, False) or (graph is True and self.device.type != "cuda"):
             raise UserError(f"hardware.graph={graph}: choose auto, false, or on a CUDA device true")
-        self.graph = self.device.type == "cuda" if graph == "auto" else graph
+        self.graph = self.device.type == "cuda" if graph == "auto" else bool(graph)
         if compile not in ("auto", True, False):
             raise UserError(f"hardware.compile={compile}: choose auto, true or false")
-        self.compile = self.device.type == "cuda" and has_triton() if compile == "auto" else compile
+        self.compile = self.device.type == "cuda" and has_triton() if compile == "auto" else bool(compile)
         # The GPU gets an epoch of CIFAR-10 at once: torchvision's operations wait for it once an epoch.
         self.chunk = 32 if self.device.type == "cpu" else 400
         torch.backends.cudnn.deterministic = True  # a resumed run repeats an uninterrupted one
@@ -90,7 +90,7 @@ class Hardware:
                 self.layout = torch.channels_last
         if self.compile:
             model.compile(options={"deterministic": True})  # in place: parameters keep their names
-        return model.to(self.device, memory_format=self.layout)
+        return model.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]  # documented so
 
     def capture(self, step: Callable[..., None]) -> Callable[..., None]:
         """The step itself, or where `hardware.graph` its replay as one CUDA graph."""
@@ -150,7 +150,7 @@ def _keep_freed_memory() -> None:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        name = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+        name = str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
     try:
         device = torch.empty(0, device=name).device  # with its index
     except (RuntimeError, AssertionError) as error:

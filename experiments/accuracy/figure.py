@@ -7,7 +7,7 @@ from equivariance.analysis.correlation import by_part
 from equivariance.analysis.scatter import plot_accuracy
 from equivariance.names import BEFORE_POOLING, PARTS, SCORES
 from equivariance.runs import rows
-from equivariance.runs.atomic import write_whole
+from equivariance.runs.atomic import write_atomic
 
 HERE = Path(__file__).resolve().parent
 SHOWN = {"before": "equivariance before pooling", "final": "equivariance, logits"}
@@ -22,7 +22,7 @@ def main(folder: Path = HERE) -> None:
     plots.save(plot_accuracy(points(results), SHOWN, title=title), folder / "figure", ("png", "svg"))
     drawn, found = ["figure"], by_part(results)
     if found.rho.notna().any():
-        write_whole(
+        write_atomic(
             folder / "correlations.csv", found.to_csv(index=False, float_format="%.6g", lineterminator="\n")
         )
         plots.save(correlations(found, title), folder / "rho", ("png", "svg"))

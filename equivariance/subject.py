@@ -1,0 +1,256 @@
+"""What measure.py measures and how, from the configuration; and the report of what it has found.
+
+Beside the entry points and cli.py this is the one module that reads the configuration as a whole.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from equivariance import models
+from equivariance.analysis import plots
+from equivariance.data import datasets
+from equivariance.data.datasets import Images
+from equivariance.data.image_files import Stream
+from equivariance.errors import UserError
+from equivariance.layers.find import find_layers
+from equivariance.models import weights
+from equivariance.models.computation import computation_digest
+from equivariance.runs import results, rows
+from equivariance.runs.folder import Run, load_weights, provenance
+from equivariance.runs.tracking import tracked
+from equivariance.scores import channel_matching
+from equivariance.scores.metric import Equivariance
+from equivariance.training.hardware import Hardware
+from equivariance.training.trainer import evaluate
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network in evaluation mode, the images that are chosen to measure it, and how they are measured.
+
+    Attributes:
+        network: the configuration group `model`, as the network was built.
+        training: epoch, epochs, accuracy and precision of its training, as far as they are known.
+        published: the network has weights that others have trained.
+        chosen: indices of the images.
+        patterns: of the modules to measure; None for the network's own layers.
+        reading: further arguments of `Equivariance`.
+    """
+
+    cfg: DictConfig
+    network: DictConfig
+    model: nn.Module
+    training: dict[str, Any]
+    published: bool
+    hardware: Hardware
+    images: Images
+    chosen: Tensor
+    transforms: list
+    patterns: list[str] | None
+    reading: dict[str, Any]
+
+    @classmethod
+    def of(cls, cfg: DictConfig, say: Callable[[str], None] | None) -> "Subject | None":
+        """The subject that a configuration describes; None for a dry run, which prints the layers.
+
+        Args:
+            say: prints a line about what is used.
+
+        Raises:
+            UserError: the network, its weights or the images are not there or do not go together.
+        """
+        hardware = Hardware.for_measuring(**cfg.hardware)
+        cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=say)
+        patterns, over = module_patterns(cfg.measure.layers), cfg.measure.over
+        if cfg.measure.dry_run:
+            print(layer_table(cfg, hardware, patterns))
+            return None
+        transforms = instantiate(cfg.measure.transform, _convert_="all")
+        images = datasets.load(cfg.dataset, "held_out", decode=False)
+        chosen = images.choose(cfg.measure.images, cfg.measure.image_seed)
+        if len(chosen) < cfg.measure.images and say:
+            say(f"measuring all {len(images)} held-out images: measure.images={cfg.measure.images} are not there")
+        torch.manual_seed(cfg.seed)
+        network = cfg.model if cfg.measure.trained else models.untrained(cfg.model)
+        model = hardware.place(models.build(network, images.pixels.shape[1:], images.num_classes)).eval()
+        published = models.brings_weights(network)
+        training: dict[str, Any] = {"epoch": 0, "epochs": 0}
+        if published:
+            training = {"epoch": None, "epochs": None, "aug": None}  # the weights do not say
+        elif cfg.measure.trained:
+            training = load_weights(model, cfg, Run(Path(cfg.run_dir)))
+        reading = {
+            "over": OmegaConf.to_container(over) if OmegaConf.is_list(over) else over,
+            **{key: cfg.measure[key] for key in ("similarity", "blocks", "batch_size")},
+        }
+        return cls(
+            cfg,
+            network,
+            model,
+            training,
+            published,
+            hardware,
+            images.to(hardware.device),
+            chosen,
+            transforms,
+            patterns,
+            reading,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of the images."""
+        channels, height, width = self.images.pixels.shape[1:]
+        return channels, height, width
+
+    @property
+    def example(self) -> Tensor:
+        """One normalised image, (1, c, h, w)."""
+        return self.images.normalise(self.images.pixels[:1].to(self.hardware.device))
+
+    def identity(self) -> dict[str, Any]:
+        """What identifies the images, how they are normalised, the weights, and what the network computes."""
+        return {
+            "normalisation": {key: list(self.cfg.dataset[key]) for key in ("mean", "std")},
+            "images": self.images.digest(self.chosen),
+            "weights": weights.digest(self.model),
+            "computation": computation_digest(self.model, self.shape),
+        }
+
+    def announce(self, metric: Equivariance) -> None:
+        """Say which layers are left out, and whether the memory allows fewer blocks than were asked for."""
+        if metric.left_out:
+            names = ", ".join(metric.left_out)
+            print(f"{len(metric.layers)} layers; left out: {names} (measure.dry_run=true says why)")
+        if metric.blocks_at_most < self.cfg.measure.blocks:
+            print(f"at most {metric.blocks_at_most} blocks of images: the sums of more need too much memory")
+
+    def batches(self, metric: Equivariance, start: int, stop: int, processes: int) -> "Batches":
+        """The chosen images from the index `start` up to `stop`, in batches as the metric takes them."""
+        stream = Stream(
+            self.images.pixels, self.chosen[:stop], start, metric.batch_size, self.hardware.device, processes
+        )
+        labels = self.images.labels[self.chosen.to(self.images.labels.device)]
+        return Batches(stream, labels if self.classifies(metric) else None, start, stop, metric.batch_size)
+
+    def classifies(self, metric: Equivariance) -> bool:
+        """Whether the logits are the classes of the images, so that the network has an accuracy on them."""
+        final = metric.layers.get("final")
+        return final is not None and models.predicts_dataset_classes(
+            self.cfg.model, self.images.classes, final.channels
+        )
+
+    def check_accuracy(self, metric: Equivariance) -> None:
+        """Refuse a network whose accuracy is far below the one that is published for its weights."""
+        if self.published and metric.correct is not None:
+            models.check_accuracy(self.cfg.model, metric.correct, metric.images)
+
+    def accuracies(self, metric: Equivariance) -> dict[str, float | None]:
+        """Top-1 on the measured images, on all held-out ones for given weights, and as published."""
+        if not self.classifies(metric):
+            return {}
+        found = {"top1": metric.accuracy, "published": (self.cfg.model.get("published") or {}).get("top1")}
+        in_memory = isinstance(self.images.pixels, Tensor)
+        if self.published and (self.cfg.measure.whole_accuracy or in_memory):
+            device = self.hardware.device
+            everything: Any = Stream(
+                self.images.pixels, torch.arange(len(self.images)), 0, metric.batch_size, device
+            )
+            _, found["top1_all"] = evaluate(
+                self.model, replace(self.images, pixels=everything), self.hardware, metric.batch_size
+            )
+        return found
+
+
+@dataclass
+class Batches:
+    """Images, as uint8 on the device, and labels, batch by batch."""
+
+    stream: Stream
+    labels: Tensor | None
+    start: int
+    stop: int
+    size: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        for first in range(self.start, self.stop, self.size):
+            part = slice(first, min(first + self.size, self.stop))
+            yield self.stream[part], None if self.labels is None else self.labels[part]
+
+    @property
+    def waited(self) -> float:
+        """Seconds that batches were waited for."""
+        return self.stream.waited
+
+
+def report(
+    cfg: DictConfig,
+    subject: Subject,
+    metric: Equivariance,
+    folder: Path,
+    config: dict[str, Any],
+    cost: dict[str, Any],
+) -> None:
+    """Write rows, figures and cost, print the summary, and track everything."""
+    cost |= {"parameters": sum(p.numel() for p in subject.model.parameters())} | subject.accuracies(metric)
+    training = dict(subject.training)
+    if subject.published and "top1" in cost:
+        training["accuracy"] = cost.get("top1_all", cost["top1"])
+    here = provenance(subject.hardware.name)
+    scores = results.score_rows(cfg, metric.compute(), training | here)
+    first = rows.of_one_reading(scores)  # the others are in the rows
+    with tracked(cfg, "measure", folder, None, here) as tracker:
+        epochs = "given weights" if subject.published else f"{training['epoch']} epochs"
+        trained = epochs if cfg.measure.trained else "untrained"
+        name = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {subject.transforms[0].name}"
+        plots.save(plots.depth(first, name), folder / "depth.png")
+        if cfg.measure.partners:
+            report_partners(subject, metric, folder)
+        results.write(folder, scores, config, subject.chosen.tolist(), cost)
+        tracker.scores(scores)
+        tracker.image("depth", folder / "depth.png")
+    print(f"{name}, {metric.images} images\n{rows.summary(first)}\n{results.format_cost(cost)}")
+    print(f"rows and figure: {folder}")
+
+
+def report_partners(subject: Subject, metric: Equivariance, folder: Path) -> None:
+    """Partner channels, what they come to by layer, and a picture of the strongest orbits on one image."""
+    found = metric.partners()
+    shares, composition = channel_matching.shares(found), channel_matching.composition(found)
+    by_layer = shares.merge(composition, on=["index", "layer"], how="left")
+    results.write_partners(found, by_layer, folder)
+    print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
+    if orbits := channel_matching.orbits(metric, subject.example):
+        elements = [g.element for g in metric.transforms]
+        drawn = plots.orbits([plots.Orbit(**each) for each in orbits], elements, metric.transforms[0].name)
+        plots.save(drawn, folder / "orbits.png")
+
+
+def layer_table(cfg: DictConfig, hardware: Hardware, patterns: list[str] | None) -> str:
+    """The layers that would be measured; neither weights nor, for a library's network, data are needed."""
+    shape, classes = models.input_shape(cfg.dataset, cfg.model), 1000
+    if shape is None:
+        images = datasets.load(cfg.dataset, "held_out", decode=False)
+        channels, height, width = images.pixels.shape[1:]
+        shape, classes = (channels, height, width), images.num_classes
+    model = hardware.place(models.build(models.untrained(cfg.model), shape, classes)).eval()
+    return str(find_layers(model, torch.zeros(shape, device=hardware.device), patterns))
+
+
+def module_patterns(given: Any) -> list[str] | None:
+    """`measure.layers` as a list.
+
+    Raises:
+        UserError: it is no list of patterns.
+    """
+    given = OmegaConf.to_container(given) if OmegaConf.is_list(given) else [given] if given else None
+    if given == [] or any(not isinstance(pattern, str) for pattern in given or ()):
+        raise UserError(f"measure.layers={given}: needs patterns of module names, such as [layer*.*,fc]")
+    return given
