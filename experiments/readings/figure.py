@@ -93,7 +93,7 @@ def resnet(cifar: pd.DataFrame) -> list[str]:
     late = cifar[(cifar.similarity == "pearson") & cifar.part.eq("late") & cifar.trained.astype(bool)]
     networks = sorted(late.model.unique())
     lines = [
-        "ResNet-44 on CIFAR-10, trained by others, 90 degrees, mean over the late blocks, invariance / equivariance:",
+        "ResNet-44 on CIFAR-10, trained by others, 90 degrees, mean of the late blocks, invariance / equivariance:",
         "",
         f"| over | {' | '.join(networks)} |",
         "|---|" + "---|" * len(networks),
