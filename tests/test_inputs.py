@@ -100,10 +100,13 @@ def test_classes_of_the_held_out_images_are_those_of_training(run, folder):
         (("measure.trained=false", "measure.images=1"), r"measure.images=1: needs a whole number from 2 on"),
         (
             ("measure.trained=false", "measure.similarity=cos"),
-            r"similarity=cos: choose pearson, cosine, per_image",
+            r"similarity=cos: choose pearson, cosine$",
         ),
         (("measure.trained=false", "measure.transform.elements=[up]"), r"up; needs numbers \(degrees\)"),
-        (("measure=translation", "measure.transform.elements=[28]"), r"leaves nothing of images of 28x28"),
+        (
+            ("measure=translation", "measure.trained=false", "measure.transform.elements=[28]"),
+            r"leaves nothing of images of 28x28",
+        ),
     ],
 )
 def test_measure_refuses_in_one_line(run, tmp_path, arguments, line):
