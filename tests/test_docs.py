@@ -6,7 +6,11 @@ import shlex
 import sys
 
 import pytest
+import torch
 from conftest import REPOSITORY
+from torch import nn
+
+import equivariance
 
 SMALL = {"train.py": ["recipe.epochs=1"], "measure.py": ["recipe.epochs=1", "measure.images=4"]}
 WALKS = ["own_network", "own_data", "own_transformation", "own_augmentation"]
@@ -69,6 +73,20 @@ def test_the_commands_run_as_printed(name, walk, tmp_path):
         }
         for file in ("compare.pdf", "compare.csv", "difference.png"):
             assert (tmp_path / file).stat().st_size
+
+
+def test_the_control_of_interpolation_is_measured_as_printed():
+    text = (REPOSITORY / "docs/reading_scores.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
+    names = {
+        "eq": equivariance,
+        "model": nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU()),
+        "images": torch.rand(4, 1, 24, 24),
+    }
+    exec(code, names)
+    scores, controls = names["scores"], names["controls"]
+    assert list(controls.element.unique()) == [15, 30, 45] and len(controls) == len(scores)
+    assert (controls["transform"] == "rotation control").all() and controls.value.mean() > scores.value.mean()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
