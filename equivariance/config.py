@@ -119,11 +119,12 @@ def _timm_models(models: str | list[str], pretrained: bool) -> str:
     return ",".join(select(models, pretrained))
 
 
-def _published(network: str) -> dict | None:
+def _published(network: str) -> DictConfig | None:
     """The stated accuracy of a network in the table of published ones."""
     from equivariance.models.public import published  # here, as importing torch takes seconds
 
-    return published(network)
+    found = published(network)
+    return None if found is None else OmegaConf.create(found)
 
 
 ConfigStore.instance().store(name="schema", node=SCHEMA)
