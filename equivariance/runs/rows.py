@@ -55,7 +55,7 @@ def read(path: Path) -> pd.DataFrame:
         )
     try:
         rows = pd.read_csv(io.StringIO(text), keep_default_na=True, low_memory=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (ValueError, OverflowError) as error:  # of which pandas' own errors are
         raise UserError(f"{path} is no table of results: {' '.join(str(error).split())}") from error
     if "over" not in rows and set(COLUMNS) - set(rows) <= {"epoch", "over", "live", "cross_fitted"}:
         rows = _of_before_readings(rows)
