@@ -128,11 +128,12 @@ def of_last_epoch(rows: pd.DataFrame) -> pd.DataFrame:
 def _of_before_readings(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows from before there were readings: all ran over the data set, or took each image's maximum."""
     each_image = rows.similarity == "per_image"
+    dead, channels = (pd.to_numeric(rows[key], errors="coerce") for key in ("dead_channels", "channels"))
     return rows.assign(
         epoch=rows.get("epoch", rows.epochs),
         over=each_image.map({True: "image_max", False: "dataset"}),
         similarity=rows.similarity.where(~each_image, "pearson"),
-        live=1 - rows.dead_channels / rows.channels,
+        live=1 - dead / channels,
         cross_fitted=float("nan"),
     )
 
