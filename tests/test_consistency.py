@@ -68,10 +68,10 @@ def test_the_worst_is_over_all_elements_at_once_and_by_transformation():
     transforms = [*shifts([1, 2], "horizontal", "circular"), *quarter_turns([180])]
     table = measured(images, torch.zeros(4, dtype=torch.long), transforms).compute()
     final = table[(table.layer == "final") & (table.measure == "invariance")]
-    moved = final[final.transform == "translation"].set_index("element")
+    moved = final[final["transform"] == "translation"].set_index("element")
     assert moved.agreement.to_dict() == {1: 0.75, 2: 0.25} and moved.agreement_worst.tolist() == [0.25] * 2
     assert moved.top1_worst.tolist() == [0.25] * 2
-    assert final[final.transform == "rotation"].agreement_worst.item() == 0
+    assert final[final["transform"] == "rotation"].agreement_worst.item() == 0
 
 
 def test_batches_merging_and_labels(monkeypatch):
@@ -132,6 +132,7 @@ def test_maps_and_orbits_see_the_images_that_are_measured():
     torch.manual_seed(0)
     model, images = CNN7(1, 6, padding=1).double(), torch.rand(4, 1, 28, 28).double()
     metric = measured(images, None, rotations([90]), model=model)
+    metric.finish()
     seen = []
     handle = model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     metric.maps(images[:1], metric.transforms)

@@ -100,7 +100,7 @@ def test_noise_has_no_linear_score(kind):
     a, b = torch.randn(2, 60, 8, 6, 6, generator=generator, dtype=torch.float64)
     found, sample, _ = scored(a, b, kind)
     assert found.value < 0.03 and found.chance < 0.03
-    assert sample > 0.05  # which is why it is judged on other images
+    assert sample > found.value + 0.02  # which is why it is judged on other images
     half = max(found.without) - min(found.without)
     assert half < 0.05 and len(found.without) == 5
 
