@@ -59,6 +59,7 @@ class MeasureConfig:
     transform: Any = MISSING
     similarity: str = MISSING
     over: Any = "image"  # one of names.OVER, or a list of them
+    scores: Any = None  # of names.NESTED
     images: int = MISSING
     image_seed: int = MISSING
     batch_size: int = MISSING
@@ -263,6 +264,13 @@ def experiment() -> str:
     return HydraConfig.get().runtime.choices.get("experiment") or "none"
 
 
+def _angles_name(elements: Any) -> str:
+    """The name of a measurement of rotations: other angles than quarter turns have a folder of their own."""
+    angles = list(elements) if OmegaConf.is_list(elements) else [elements]
+    quarter = all(degrees in (90, 180, 270) for degrees in angles)
+    return "rotation" if quarter else "-".join(["rotation", *map(str, angles)])
+
+
 def _timm_models(models: str | list[str], pretrained: bool) -> str:
     """The values of a sweep over these networks, see `models.library.select`."""
     from equivariance.models.library import select  # here, as importing timm takes a second
@@ -283,4 +291,5 @@ ConfigStore.instance().store(name="schema", node=SCHEMA)
 OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
 OmegaConf.register_new_resolver("measuring", lambda job, yes, no: yes if job == "measure" else no, replace=True)
 OmegaConf.register_new_resolver("timm_models", _timm_models, replace=True)
+OmegaConf.register_new_resolver("angles_name", _angles_name, replace=True)
 OmegaConf.register_new_resolver("published", _published, replace=True)

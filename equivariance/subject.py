@@ -95,6 +95,7 @@ class Subject:
             training = load_weights(model, cfg, Run(Path(cfg.run_dir)))
         reading = {
             "over": OmegaConf.to_container(over) if OmegaConf.is_list(over) else over,
+            **({"scores": list(cfg.measure.scores)} if cfg.measure.scores else {}),
             **{key: cfg.measure[key] for key in ("similarity", "blocks", "batch_size")},
         }
         return cls(
@@ -136,6 +137,8 @@ class Subject:
         if metric.left_out:
             names = ", ".join(metric.left_out)
             print(f"{len(metric.layers)} layers; left out: {names} (measure.dry_run=true says why)")
+        if metric.too_wide:
+            print(f"no linear score where there are too many channels: {', '.join(metric.too_wide)}")
         if metric.blocks_at_most < self.cfg.measure.blocks:
             print(f"at most {metric.blocks_at_most} blocks of images: the sums of more need too much memory")
 

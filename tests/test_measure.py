@@ -340,7 +340,7 @@ def test_layers_without_a_live_channel_are_known(digits):
         ({"over": "picture"}, "over=picture: choose image, image_relu, image_max, dataset"),
         ({"similarity": "dot"}, "similarity=dot: choose pearson, cosine"),
         ({"transforms": []}, "transforms is empty"),
-        ({"transforms": quarter_turns([90, 90])}, "90 is there twice"),
+        ({"transforms": quarter_turns([90, 90])}, "rotation by 90 is there twice"),
         ({"blocks": 0}, "blocks=0: needs a whole number from 1 on"),
         ({"first_image": 3}, "first_image=3: needs an even number"),
         ({"layers": ["nothing*"]}, "no module's name matches nothing"),

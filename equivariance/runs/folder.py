@@ -208,7 +208,8 @@ def measurement_config(cfg: DictConfig, network: DictConfig, **identity: Any) ->
     """
     model, measure = plain(network), plain(cfg.measure)
     given = {key: value for key, value in model.items() if key not in ORIGINS}
-    return {"model": given, "measure": {key: measure[key] for key in SCORING}} | identity
+    scores = {"scores": measure["scores"]} if measure["scores"] else {}  # older measurements do not have the key
+    return {"model": given, "measure": {key: measure[key] for key in SCORING} | scores} | identity
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
