@@ -84,7 +84,7 @@ VALUES = {
         "measure.epoch": "-1 1.5 abc nan [1] true",
         "measure.layers": "[] 5 [1] {a:1}",
         "measure.transform": "null rotation [90] 3",
-        "measure.transform._target_": "null nothing nothing.at.all [a] builtins.list",
+        "measure.transform._target_": "null nothing nothing.at.all [a] builtins.dict",
         "measure.transform.elements": "[] null 90 abc [up] [nan] [inf] [90,90] {a:1} [[90]] [true] [null]",
         "measure.name": "../../x /tmp/x '' [a] null a/../../../../b",
         "measure.nothing": "1",
@@ -272,7 +272,7 @@ def hydra_main(**_):
             cfg = copy.deepcopy(preset(program, tuple(choices)))
             given = OverridesParser.create().parse_overrides([word for word in words if word not in choices])
             ConfigLoaderImpl._apply_overrides_to_config(given, cfg)
-            Path(cfg.run_dir).mkdir(parents=True, exist_ok=True)  # as Hydra does
+            Path(str(cfg.run_dir)).mkdir(parents=True, exist_ok=True)  # as Hydra does
             task(cfg)
 
         return run

@@ -12,6 +12,7 @@ from PIL import Image
 
 from equivariance.data import datasets as data
 from equivariance.errors import UserError
+from equivariance.models import CNN7
 
 DIGITS = ("dataset=digits6", "model=cnn7")
 
@@ -211,3 +212,21 @@ def test_truncated_mnist_is_named(tmp_path):
     images.write_bytes(b"<html>")
     with pytest.raises(UserError, match=f"{images} is no IDX file"):
         data.mnist6(str(tmp_path), "upright", False, "held_out")
+
+
+def test_a_network_without_a_live_channel_is_refused(run, tmp_path):
+    zeros = {name: torch.zeros_like(value) for name, value in CNN7(1, 6).state_dict().items()}
+    torch.save(zeros, tmp_path / "zeros.pt")
+    own = ("model=own", "model._target_=equivariance.models.CNN7", f"model.weights={tmp_path / 'zeros.pt'}")
+    result = run("measure.py", "dataset=digits6", *own, "measure.images=20")
+    assert result.code == 1 and "no channel varies over the images, from layer block1 on" in result.error
+    assert result.error.count("\n") == 0 and not list(tmp_path.rglob("results.csv"))
+
+
+def test_a_single_held_out_image_is_refused(run, folder):
+    for file in [*(folder / "val/dog").iterdir(), *sorted((folder / "val/cat").iterdir())[1:]]:
+        file.unlink()
+    (folder / "val/dog").rmdir()
+    given = ("dataset=image_folder", f"dataset.root={folder}", "dataset.size=32", "model=cnn7")
+    result = run("measure.py", *given, "measure.trained=false")
+    assert result.code == 1 and "has one held-out image: needs at least two" in result.error
