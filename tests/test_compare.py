@@ -147,7 +147,7 @@ def test_the_curves_drawn_are_the_values():
 
 def test_plot_depth_draws_scores_interval_chance_and_the_untrained_network():
     table = rows.read(REPOSITORY / "experiments/symmetry/results.csv")
-    one = table[(table.dataset == "mnist6") & (table.seed == 0)]
+    one = rows.of_one_reading(table[(table.dataset == "mnist6") & (table.seed == 0)])
     axes = plots.plot_depth(one)
     assert axes.get_legend_handles_labels()[1] == ["invariance", "equivariance", "chance", "untrained"]
     scores = rows.by_layer(one[one.trained & (one.measure == "invariance")])

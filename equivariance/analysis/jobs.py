@@ -38,10 +38,10 @@ def jobs(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> list[Di
 def target(name: str, overrides: tuple[str, ...]) -> Path:
     """Where the rows of an experiment are gathered.
 
-    With overrides beside `runs_dir`, as of networks of one's own, that is below the folder of runs: experiments/
-    holds the preset itself.
+    With overrides beside folders (`runs_dir`, `data_dir`, `weights_dir`), as of networks of one's own, that is below
+    the folder of runs: experiments/ holds the preset itself.
     """
-    if all(override.startswith("runs_dir=") for override in overrides):
+    if all(override.partition("=")[0].endswith("_dir") for override in overrides):
         return FOLDER / name
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="measure"):
         return Path(compose("config", [each for each in overrides if each.startswith("runs_dir=")]).runs_dir) / name

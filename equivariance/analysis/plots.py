@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from equivariance.errors import UserError
 from equivariance.names import NESTED
 from equivariance.runs.atomic import write_atomic
-from equivariance.runs.rows import by_layer, is_trained, of_last_epoch
+from equivariance.runs.rows import by_layer, is_trained, of_last_epoch, of_one_reading
 
 COLUMN = 8.5 / 2.54  # inches, the width of one column of a paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
@@ -57,7 +57,7 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Draw the scores of one network by depth: mean over elements; the band is the 95 % interval over images.
 
     Dotted: the chance levels. Dashed: the untrained network, where the table holds rows of it (`trained` false, or
-    epoch 0). Of a network that was measured after several epochs, the last one.
+    epoch 0). Of a network that was measured after several epochs, the last one; of several readings, the first.
 
     Args:
         table: rows of one network and transformation, see `runs.rows.COLUMNS`.
@@ -67,13 +67,14 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         The axes.
 
     Raises:
-        UserError: the table is empty, or holds several networks, transformations or readings of the measure.
+        UserError: the table is empty, or holds several networks or transformations.
     """
+    table = of_one_reading(table)
     trained = is_trained(table)
     shown = of_last_epoch(table[trained]) if trained.any() else table
     if shown.empty:
         raise UserError("no rows to draw")
-    for column in ("dataset", "model", "aug", "width", "seed", "transform", "similarity", "over"):
+    for column in ("dataset", "model", "aug", "width", "seed", "transform", "similarity"):
         if len(values := shown[column].unique()) > 1:
             several = ", ".join(map(str, values[:4]))
             raise UserError(f"rows of several values of {column} ({several}): choose one, or draw a comparison")

@@ -112,7 +112,7 @@ def flat(cfg: DictConfig) -> dict[str, Any]:
         "width": cfg.model.get("width"),
         "trained": cfg.measure.trained,
         "measured": cfg.measure.name,
-        "over": cfg.measure.get("over"),
+        "over": str(cfg.measure.get("over")),
     }
     trained = "trained" if cfg.measure.trained else "untrained"
     words = [varied["data"], varied["network"], varied["augmentation"], trained, varied["measured"], varied["over"]]

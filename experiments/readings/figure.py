@@ -22,7 +22,7 @@ BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 def main(folder: Path = HERE) -> None:
     results = rows.read(folder.parent / "symmetry/results.csv")
     results = rows.of_last_epoch(results[results.trained.astype(bool)])
-    seeds = results[results.over != "dataset"].groupby("dataset").seed.nunique().max()
+    seeds = int(results[results.over != "dataset"].groupby("dataset").seed.nunique().max())
     shared = results[
         results.seed.isin(results[results.over == "image"].seed)
     ]  # the same networks for every reading
