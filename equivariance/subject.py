@@ -79,6 +79,8 @@ class Subject:
                 f"measure.transform._target_={cfg.measure.transform._target_}: gives no transformations"
             )
         images = datasets.load(cfg.dataset, "held_out", decode=False)
+        for transform in transforms:
+            transform.check(*images.pixels.shape[-2:])
         chosen = images.choose(cfg.measure.images, cfg.measure.image_seed)
         if len(chosen) < cfg.measure.images and say:
             say(f"measuring all {len(images)} held-out images: measure.images={cfg.measure.images} are not there")
