@@ -69,7 +69,7 @@ class Subject:
         hardware = Hardware.for_measuring(**cfg.hardware)
         cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=say)
         layers, over = cfg.measure.layers, cfg.measure.over
-        patterns = [layers] if isinstance(layers, str) else OmegaConf.to_container(layers) if layers else None
+        patterns = [layers] if isinstance(layers, str) else [*layers] if layers else None
         if cfg.measure.dry_run:
             print(layer_table(cfg, hardware, patterns))
             return None
