@@ -146,6 +146,11 @@ def _over(value: Any) -> bool:
     return bool(readings) and all(each in OVER for each in readings) and len(readings) == len({*readings})
 
 
+def _patterns(value: Any) -> bool:
+    patterns = value if isinstance(value, list) else [value]
+    return bool(patterns) and all(isinstance(each, str) and each != "" for each in patterns)
+
+
 def _elements(value: Any) -> bool:
     known = isinstance(value, list) and all(isinstance(each, str) or _number(each) for each in value)
     return known and 0 < len(value) == len({*value})
@@ -193,12 +198,7 @@ RANGES: dict[str, Range] = {
     "measure.blocks": _whole(1, 1001),
     "measure.epoch": _or_null(_whole(0)),
     "measure.partners": BOOLEAN,
-    "measure.layers": _or_null(
-        (
-            lambda value: isinstance(value, str | list) and value and all(isinstance(each, str) for each in value),
-            "needs patterns of module names, such as [layer*.*,fc]",
-        )
-    ),
+    "measure.layers": _or_null((_patterns, "needs patterns of module names, such as [layer*.*,fc]")),
     "measure.transform": (
         lambda value: isinstance(value, dict),
         "needs its keys, as conf/measure/rotation.yaml has",

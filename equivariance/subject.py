@@ -69,7 +69,7 @@ class Subject:
         hardware = Hardware.for_measuring(**cfg.hardware)
         cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=say)
         layers, over = cfg.measure.layers, cfg.measure.over
-        patterns = [layers] if isinstance(layers, str) else OmegaConf.to_container(layers) if layers else None
+        patterns = [layers] if isinstance(layers, str) else [*layers] if layers else None
         if cfg.measure.dry_run:
             print(layer_table(cfg, hardware, patterns))
             return None
@@ -79,6 +79,8 @@ class Subject:
                 f"measure.transform._target_={cfg.measure.transform._target_}: gives no transformations"
             )
         images = datasets.load(cfg.dataset, "held_out", decode=False)
+        for transform in transforms:
+            transform.check(*images.pixels.shape[-2:])
         chosen = images.choose(cfg.measure.images, cfg.measure.image_seed)
         if len(chosen) < cfg.measure.images and say:
             say(f"measuring all {len(images)} held-out images: measure.images={cfg.measure.images} are not there")
