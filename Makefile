@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test format collect figures figure claims report bench clean
+.PHONY: help setup quickstart test format collect figures figure claims report docs bench clean
 
 help:        ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -44,6 +44,15 @@ claims: setup      ## verdicts from the committed rows into experiments/README.m
 
 report: setup      ## one HTML page to hand on, report.html: figures, verdicts, settings, provenance
 	$(PYTHON) scripts/report.py
+
+PAGES := README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff LICENSE docs experiments/*.md experiments/*/*.md experiments/*/*.png \
+	experiments/*/*.csv
+
+docs: setup        ## the pages of docs/ with the reference, as a site in build/site/
+	$(PYTHON) -c "import mkdocs, material, mkdocstrings" 2>/dev/null || $(PYTHON) -m pip install --quiet --editable ".[docs]"
+	rm -rf build/pages && mkdir -p build/pages && tar cf - $(PAGES) | tar xf - -C build/pages
+	$(PYTHON) -m mkdocs build --strict --quiet
+	@echo "build/site/README.html"
 
 bench: setup       ## time training steps and measurements against the plain way; who waits for whom, network or images
 	$(PYTHON) scripts/bench.py train

@@ -276,7 +276,7 @@ def test_public_evidence_names_networks_of_the_table():
 
 def test_a_network_measured_by_two_experiments_counts_once(tmp_path):
     (evidence,) = (one for one in evidence_of("similarity") if one.kind == "public")
-    for experiment, model in (("similarity", "resnet44"), ("public_cifar", "akamaster_resnet44")):
+    for experiment, model in (("similarity", "resnet44"), ("public_similarity", "akamaster_resnet44")):
         results = by_activation(0, dict.fromkeys(SCORES, 1), [model])
         rows.write(tmp_path / experiment / "results.csv", results)
     assert len(evidence.rows(tmp_path)) == len(results)
@@ -313,6 +313,11 @@ def test_what_was_not_measured_is_not_run():
     assert state("C1", shifts({1: {}, 2: {}, 4: {}}, "width")) == "not run"
     rotated = shifts(REPORTED, "aug").assign(transform="rotation")
     assert state("A4", rotated) == "not run"
+
+
+def test_only_the_similarity_of_the_papers_decides():
+    cosine = shifts(REPORTED | {"cutmix": {"middle": 0.2}}, "aug", similarity="cosine")
+    assert state("A4", pd.concat([shifts(REPORTED, "aug"), cosine])) == "holds"
 
 
 def test_the_last_epoch_decides():

@@ -318,6 +318,22 @@ def test_nan_is_an_error_that_names_the_first_layer(digits):
             metric.update(digits)
 
 
+def test_nan_in_an_image_is_an_error_that_names_it(digits):
+    images = digits[:6].clone()
+    images[4, 0, 3, 3] = math.nan
+    metric = metric_of(digits)
+    metric.update(digits[:4])
+    with pytest.raises(UserError, match=r"image 8 \(from 0 on\) holds NaN or infinity"):
+        metric.update(images)
+
+
+def test_layers_without_a_live_channel_are_known(digits):
+    metric = metric_of(digits)
+    metric.model.blocks[3][0].weight.data.zero_()
+    metric.update(digits[:6])
+    assert set(metric.layers) > set(metric.dead_layers()) >= {"block4", "pool", "final"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

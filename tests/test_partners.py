@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 import torch
-from test_measure import measured
+from test_measure import filled
 
 from equivariance.models import GaussianCNN
 from equivariance.scores.channel_matching import composition, partners, shares, strongest
@@ -59,7 +59,7 @@ def test_the_strongest_orbit_is_shown_once():
 def test_a_network_made_by_hand_has_the_partners_it_was_given():
     """The filters of channel c are those of channel c - 1 turned once, so p_90(c) = c - 1."""
     images = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0)).double()
-    found = measured(images, 20, blocks=1, model=GaussianCNN(1, 4, "cut").double().eval()).partners()
+    found = filled(images, 20, model=GaussianCNN(1, 4, "cut").double()).partners()
     one = found[(found.layer == "block1") & (found.element == 90)]
     assert one.partner.tolist() == [3, 0, 1, 2]
     assert found.r.min() == pytest.approx(1, abs=1e-9)

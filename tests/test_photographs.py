@@ -277,7 +277,7 @@ def test_a_stop_of_the_whole_group_leaves_the_decoding_to_the_first_process(fold
     )
     assert process.stdout.readline() == "ready\n"
     os.killpg(process.pid, signal.SIGTERM)
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=300)
     assert out == "stopped 316\n" and "Traceback" not in error and process.returncode == 1, error
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # no worker is left

@@ -43,22 +43,22 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> R
     is the percentile bootstrap's over networks; a resample in which either quantity is constant could have any
     rho, and counts as -1 for the lower bound and as 1 for the upper one.
     """
-    x, y = (np.asarray(values, float) for values in (x, y))
-    known = ~(np.isnan(x) | np.isnan(y))
-    x, y = x[known], y[known]
-    rho = float(_rho(x, y)) if len(x) >= FEWEST else np.nan
+    a, b = (np.asarray(values, float) for values in (x, y))
+    known = ~(np.isnan(a) | np.isnan(b))
+    a, b = a[known], b[known]
+    rho = float(_rho(a, b)) if len(a) >= FEWEST else np.nan
     if np.isnan(rho):
-        return RankCorrelation(rho, np.nan, np.nan, np.nan, len(x))
+        return RankCorrelation(rho, np.nan, np.nan, np.nan, len(a))
     generator = np.random.default_rng(seed)
     p = permutation_test(
-        (x,), lambda x, axis: _rho(x, y), permutation_type="pairings", n_resamples=EXACT, rng=generator
+        (a,), lambda a, axis: _rho(a, b), permutation_type="pairings", n_resamples=EXACT, rng=generator
     ).pvalue
-    if min(len(np.unique(x)), len(np.unique(y))) < DISTINCT:
-        return RankCorrelation(rho, float(p), np.nan, np.nan, len(x))
-    chosen = generator.integers(len(x), size=(RESAMPLES, len(x)))
-    resampled = _rho(x[chosen], y[chosen])
+    if min(len(np.unique(a)), len(np.unique(b))) < DISTINCT:
+        return RankCorrelation(rho, float(p), np.nan, np.nan, len(a))
+    chosen = generator.integers(len(a), size=(RESAMPLES, len(a)))
+    resampled = _rho(a[chosen], b[chosen])
     low, high = (np.quantile(np.nan_to_num(resampled, nan=worst), q) for worst, q in ((-1, 0.025), (1, 0.975)))
-    return RankCorrelation(rho, float(p), float(low), float(high), len(x))
+    return RankCorrelation(rho, float(p), float(low), float(high), len(a))
 
 
 def by_part(rows: pd.DataFrame) -> pd.DataFrame:

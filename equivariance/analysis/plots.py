@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -24,7 +25,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX"
 GREY = "0.4"  # of what a score is compared with: the untrained network, chance
 SPREAD = 0.18  # opacity of a band
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -107,7 +108,9 @@ def depth(rows: pd.DataFrame, title: str) -> Figure:
     """The figure of `plot_depth` under a title."""
     axes = plot_depth(rows)
     axes.set_title(title)
-    return axes.figure
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    return figure
 
 
 @dataclass(frozen=True)

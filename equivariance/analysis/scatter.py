@@ -1,6 +1,7 @@
 """Accuracy against equivariance, one dot a network."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -53,12 +54,13 @@ def plot_accuracy(
             axes.xaxis.set_major_locator(plots.plt.MaxNLocator(2, min_n_ticks=2))
             axes.margins(0.1)
         line[0].set_ylabel("top-1 accuracy (%)")
-    found = [pair for axes in grid.flat for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    handles, style = {label: handle for handle, label in found}, {}
+    entries = [pair for axes in grid.flat for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    handles: dict[str, Any] = {label: handle for handle, label in entries}
+    style: dict[str, Any] = {}
     if colour_by is None:
         handles = {f"{place} {model}": plots.plt.Line2D([], [], ls="none") for model, place in numbers.items()}
         style = {"handlelength": 0, "handletextpad": 0}
-    figure.legend(handles.values(), handles, ncols=2, loc="outside lower center", fontsize=6, **style)
+    figure.legend([*handles.values()], [*handles], ncols=2, loc="outside lower center", fontsize=6, **style)
     figure.suptitle(title, fontsize=7.5)
     return figure
 
@@ -77,5 +79,5 @@ def _numbered(axes: plots.Axes, one: pd.DataFrame, column: str, numbers: Mapping
     """Dots with the numbers of their networks."""
     axes.plot(one[column], 100 * one.accuracy, "o", color=plots.COLOURS[0], mew=0, ms=3)
     for model, x, accuracy in zip(one.model, one[column], one.accuracy, strict=True):
-        at = {"xytext": (2.5, 1.5), "textcoords": "offset points", "fontsize": 6}
-        axes.annotate(str(numbers[model]), (x, 100 * accuracy), **at)
+        place = (x, 100 * accuracy)
+        axes.annotate(str(numbers[model]), place, (2.5, 1.5), textcoords="offset points", fontsize=6)

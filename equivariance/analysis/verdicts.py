@@ -165,6 +165,7 @@ class Rule:
         decided_by: the rule in words.
         decide: from rows of trained networks and the evidence that they are, to the outcome.
         transform: of the rows that it takes, such as "translation"; None: all.
+        similarity: of the rows that it takes; None: all.
         needs: values of the compared column without which it cannot be asked; None: all that the evidence lists.
         every_epoch: whether it takes the rows of all epochs; otherwise those of the last.
         from_rows: False for a rule that needs none.
@@ -174,6 +175,7 @@ class Rule:
     decided_by: str
     decide: Callable[[pd.DataFrame, Evidence], Outcome]
     transform: str | None = None
+    similarity: str | None = "pearson"
     needs: tuple | None = None
     every_epoch: bool = False
     from_rows: bool = True
@@ -284,8 +286,9 @@ def decided(rule: Rule, evidence: Evidence, table: pd.DataFrame) -> list[Verdict
     if not rule.from_rows:
         return [Verdict(rule.number, evidence, None, rule.decide(table, evidence))]
     table = table[table.over.isin(READINGS)]
-    if rule.transform is not None:
-        table = table[table["transform"] == rule.transform]
+    for column, value in (("transform", rule.transform), ("similarity", rule.similarity)):
+        if value is not None:
+            table = table[table[column] == value]
     if not rule.every_epoch:
         table = rows.of_last_epoch(table)
     if table.empty:

@@ -65,7 +65,7 @@ def read(path: Path) -> pd.DataFrame:
         )
     try:
         rows = pd.read_csv(io.StringIO(text), keep_default_na=True, low_memory=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (ValueError, OverflowError) as error:  # of which pandas' own errors are
         raise UserError(f"{path} is no table of results: {' '.join(str(error).split())}") from error
     if "over" not in rows and set(COLUMNS) - set(rows) <= {"epoch", "over", "live", "cross_fitted", *LATER}:
         rows = _of_before_readings(rows)
@@ -144,11 +144,12 @@ def _completed(rows: pd.DataFrame) -> pd.DataFrame:
 def _of_before_readings(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows from before there were readings: all ran over the data set, or took each image's maximum."""
     each_image = rows.similarity == "per_image"
+    dead, channels = (pd.to_numeric(rows[key], errors="coerce") for key in ("dead_channels", "channels"))
     return rows.assign(
         epoch=rows.get("epoch", rows.epochs),
         over=each_image.map({True: "image_max", False: "dataset"}),
         similarity=rows.similarity.where(~each_image, "pearson"),
-        live=1 - rows.dead_channels / rows.channels,
+        live=1 - dead / channels,
         cross_fitted=float("nan"),
     )
 

@@ -203,9 +203,14 @@ class Equivariance:
         Out of memory, the forward passes are halved and the measurement goes on; no result depends on it.
 
         Raises:
-            UserError: the images are none, or not even two and their copies fit into memory; a map holds NaN.
+            UserError: the images are none, or not even two and their copies fit into memory; one, or a
+                map, holds NaN.
         """
         images, labels = self._images(images), None if labels is None else torch.as_tensor(labels)
+        finite = images.isfinite().flatten(1).all(1)
+        if not finite.all():
+            place = self.images + (0 if self._held is None else len(self._held[0])) + int(finite.int().argmin())
+            raise UserError(f"image {self.first_image + place} (from 0 on) holds NaN or infinity")
         if self._held is not None:
             before, their_labels = self._held
             images = torch.cat([before, images])
@@ -292,6 +297,12 @@ class Equivariance:
     def accuracy(self) -> float:
         """The share of images whose largest logit is that of their label; NaN without labels."""
         return math.nan if self.correct is None else self.correct / self.images
+
+    def dead_layers(self) -> list[str]:
+        """The layers no channel of which has varied over the images in the statistics so far."""
+        g = self.transforms[0].element
+        keys = {name: (name, g, self._readings(layer)[0]) for name, layer in self.layers.items()}
+        return [name for name, key in keys.items() if self._whole(key).dead().all()]
 
     @torch.inference_mode()
     def compute(self) -> pd.DataFrame:

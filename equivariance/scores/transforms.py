@@ -48,7 +48,8 @@ class Transformation(Protocol):
         differences of the maps of two images, see `statistics.paired`.
 
         Args:
-            copy, original: f(T_g x) and f(x), (n, c, h, w), of maps with more than one position.
+            copy: f(T_g x), (n, c, h, w), a map with more than one position.
+            original: f(x), of the same shape.
             stride: pixels of the image per position of the map; None if it is not defined.
 
         Returns:

@@ -139,9 +139,8 @@ RULES = [
     Rule(
         "L1",
         "Spearman's rho of score and depth before pooling is negative for equivariance and positive for "
-        "invariance, in every network",
+        "invariance, in every network and under every transformation",
         equivariance_falls_invariance_rises,
-        "rotation",
     ),
     Rule(
         "L2",

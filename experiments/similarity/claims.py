@@ -43,5 +43,6 @@ RULES = [
         "in every network, cosine correlates with the mean activation above 0.5, and Pearson by less than 0.3",
         follows_activation,
         "rotation",
+        similarity=None,
     )
 ]
