@@ -60,7 +60,7 @@ def test_the_schema_holds_whatever_is_chosen():
 def test_every_typed_key_says_what_it_needs():
     keys = [f"{name}.{key}" for name, schema in SCHEMA.items() for key in schema.__annotations__]
     typed = {key: needs(key) for key in keys}
-    untyped = {"measure.transform", "measure.over", "measure.partners", "measure.layers"}
+    untyped = {f"measure.{key}" for key in ("transform", "over", "scores", "partners", "layers")}
     assert {key for key, words in typed.items() if words is None} == untyped
     assert typed["recipe.momentum"] == "a number, or null" and typed["hardware.graph"] == "auto, true or false"
 
