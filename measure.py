@@ -45,7 +45,8 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         return
     folder, model, images = measurement_folder(cfg), subject.model, subject.images
     config = measurement_config(cfg, subject.network, **subject.identity())
-    with Run(folder).only_process() if process.first else nullcontext(), stoppable() as stop:
+    memory = subject.hardware.explain_failures("measure.blocks", cfg.measure.blocks)
+    with Run(folder).only_process() if process.first else nullcontext(), stoppable() as stop, memory:
         if previous := results.finished(folder, config):
             if process.first:
                 print(f"{folder} is complete:\n{rows.summary(rows.of_one_reading(rows.read(previous)))}")
@@ -63,12 +64,15 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         resumed = start + metric.images
         batches = subject.batches(metric, resumed, end, process.count)
         cost, save_at = Cost(subject.hardware.device), time.monotonic() + SAVE_EVERY
-        title = f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}"
+        title, first_batch = f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}", True
         with progress(title, end - start, resumed - start) as bar:
             for pixels, labels in batches:
                 metric.update(images.normalise(pixels), labels)
                 bar.update(len(pixels))
                 subject.check_accuracy(metric)
+                if first_batch:
+                    subject.check_alive(metric)
+                    first_batch = metric.images == 0
                 stopping = bool(stop)
                 if stopping or time.monotonic() > save_at:
                     began = time.monotonic()
@@ -78,6 +82,9 @@ def measure(cfg: DictConfig, process: Processes) -> None:
                     print(f"\nstopped after {metric.images} images; the same command goes on from there")
                     raise SystemExit(stop.exit_code)
         metric.finish()
+        subject.check_alive(metric)
+        if process.count > 1:  # whoever waits for the others may be stopped
+            results.save(metric.state_dict(), unfinished, config)
         _, *others = process.gather(metric.state_dict()) or [None]
         if process.first:
             for other in others:

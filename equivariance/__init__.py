@@ -12,9 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from equivariance.analysis.losses import losses
     from equivariance.analysis.plots import plot_depth
+    from equivariance.analysis.similarity import plot_similarity
     from equivariance.errors import UserError
     from equivariance.layers.find import find_layers
+    from equivariance.scores.between import similarity
     from equivariance.scores.metric import Equivariance, measure
     from equivariance.scores.transforms import dihedral, mirrors, rotations, shifts
 
@@ -25,11 +28,14 @@ __all__ = [
     "UserError",
     "dihedral",
     "find_layers",
+    "losses",
     "measure",
     "mirrors",
     "plot_depth",
+    "plot_similarity",
     "rotations",
     "shifts",
+    "similarity",
 ]
 
 _HOME = {  # of each public name; the imports above tell type checkers the same
@@ -37,11 +43,14 @@ _HOME = {  # of each public name; the imports above tell type checkers the same
     "UserError": "errors",
     "dihedral": "scores.transforms",
     "find_layers": "layers.find",
+    "losses": "analysis.losses",
     "measure": "scores.metric",
     "mirrors": "scores.transforms",
     "plot_depth": "analysis.plots",
+    "plot_similarity": "analysis.similarity",
     "rotations": "scores.transforms",
     "shifts": "scores.transforms",
+    "similarity": "scores.between",
 }
 
 

@@ -11,9 +11,12 @@ import os
 import re
 import signal
 import sys
+import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
@@ -28,16 +31,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from equivariance import progress
 from equivariance.checkout import CONF
-from equivariance.config import SCHEMA, experiment, needs
+from equivariance.config import SCHEMA, check_ranges, experiment, needs, shown
 from equivariance.errors import UserError
 from equivariance.runs.atomic import write_atomic
 
 __all__ = ["FAILED", "command_line", "entrypoint", "experiment", "one_line", "recorded", "stoppable"]
 
+TALLY = "EQUIVARIANCE_TALLY"  # names a file with a letter for each job of the sweep that is over
 FAILED = "failed.txt"  # in the folder of a measurement that failed in a sweep over many networks
 EXPECTED = (UserError, HydraException, OmegaConfBaseException)
 GROUPS = ("dataset", "model", "aug", "recipe", "measure")
-PATHS = ("data_dir", "runs_dir", "run_dir")
 
 
 def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
@@ -51,11 +54,13 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
     @functools.wraps(task)
     def checked(cfg: DictConfig) -> None:
         try:
+            if "Joblib" in HydraConfig.get().launcher._target_:
+                _end_with_parent()  # joblib's processes would wait for ever for a parent that was killed
             check(cfg)
             progress.shared_terminal = "BasicLauncher" not in HydraConfig.get().launcher._target_
             task(cfg)
         except Exception as error:
-            job, expected = HydraConfig.get(), isinstance(error, EXPECTED)
+            job, expected = HydraConfig.get(), _expected(error)
             if full_error or (job.mode is RunMode.RUN and not expected):
                 raise
             if job.mode is RunMode.RUN:
@@ -84,11 +89,18 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
             without = _groups_set_to_null(sys.argv[1:])
             if without:
                 raise UserError(f"{without}=null: {_choose(without)}")
-            hydra_main()
-        except EXPECTED as error:
-            sys.exit(f"{program}: {one_line(error)}")
+            with tempfile.NamedTemporaryFile("r") as tally:
+                os.environ[TALLY] = tally.name
+                hydra_main()
+                outcomes = tally.read()
+            if outcomes and "." not in outcomes:
+                raise UserError(f"all {len(outcomes)} failed: each job's folder has the reason in {FAILED}")
         except KeyboardInterrupt:
             sys.exit(130)
+        except Exception as error:
+            if not _expected(error):
+                raise
+            sys.exit(f"{program}: {one_line(error)}")
         if failed:
             sys.exit(f"{program}: {len(failed)} failed: {'; '.join(failed)}")
 
@@ -99,7 +111,8 @@ def check(cfg: DictConfig) -> None:
     """Refuse a configuration that no task can do anything with, whatever it is.
 
     Raises:
-        UserError: a key is missing or unknown, the seed is no seed, or a name would leave the folder of runs.
+        UserError: a key is missing or unknown, a value is out of its range, or a name would leave the folder of
+            runs.
     """
     for name, schema in SCHEMA.items():
         if not OmegaConf.is_dict(cfg.get(name)):
@@ -111,15 +124,15 @@ def check(cfg: DictConfig) -> None:
     if missing:
         values = " ".join(f"{key}=VALUE" for key in missing)
         raise UserError(f"no value for {', '.join(missing)}: give {values}")
-    if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**63:
-        raise UserError(f"seed={cfg.seed}: needs a whole number from 0 on")
-    for path in PATHS:
-        if not cfg[path]:
-            raise UserError(f"{path}={cfg[path]}: needs a folder")
+    for group in ("dataset", "model", "aug"):
+        if not OmegaConf.is_dict(cfg.get(group)):
+            raise UserError(f"{group}={cfg.get(group)}: {_choose(group)}")
+    check_ranges(cfg)
     for group in ("dataset", "model", "aug", "measure"):
-        name = str(cfg[group].name)
-        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise UserError(f"{group}.name={name}: needs a name for a folder inside runs_dir")
+        name = cfg[group].get("name")
+        inside = isinstance(name, str | int) and str(name).isprintable() and Path(str(name)).parts
+        if not inside or Path(str(name)).is_absolute() or ".." in Path(str(name)).parts:
+            raise UserError(f"{group}.name={shown(name)}: needs a name for a folder inside runs_dir")
 
 
 def command_line(main: Callable[..., None]) -> None:
@@ -139,8 +152,15 @@ def command_line(main: Callable[..., None]) -> None:
         sys.exit(main.__globals__["__doc__"])
     try:
         main(*words)
-    except EXPECTED as error:
+    except Exception as error:
+        if not _expected(error):
+            raise
         sys.exit(f"{Path(sys.argv[0]).name}: {one_line(error)}")
+
+
+def _expected(error: BaseException) -> bool:
+    """Whether the user can mend what went wrong: a wrong input, or a file or folder that the system refuses."""
+    return isinstance(error, EXPECTED) or (isinstance(error, OSError) and error.filename is not None)
 
 
 def one_line(error: BaseException) -> str:
@@ -148,6 +168,10 @@ def one_line(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, UserError):
         return text
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{error.filename}: {error.strerror}; give a file or folder that can be used, such as runs_dir=FOLDER"
+        )
     if isinstance(error.__cause__, UserError):
         return str(error.__cause__)
     if unknown := re.search(r"Could not override '([\w.]+)'", text):
@@ -158,6 +182,10 @@ def one_line(error: BaseException) -> str:
     if choice:
         group, name, options = choice.groups()
         return f"unknown {group} {name}: choose one of {', '.join(options.split())}"
+    if target := re.search(r"Error locating target '(.*?)'.*full_key: ([\w.]+)", text, re.S):
+        return f"{target[2]}._target_={target[1]}: there is no such class or function"
+    if call := re.search(r"Error in call to target '.*?':\s+(.*?)\s+full_key: ([\w.]+)", text, re.S):
+        return f"{call[2]}: {' '.join(call[1].split())}"
     if line := _wrong_type(text, str(error.__cause__)):
         return line
     return " ".join(text.split("Config search path")[0].split())
@@ -213,9 +241,10 @@ def _keys_beside(full_key: str) -> list[str]:
 
 
 class Stop:
-    """Whether Ctrl-C or SIGTERM has asked to stop; a second one stops at once."""
+    """Whether Ctrl-C or SIGTERM has asked to stop."""
 
     number: int | None = None
+    at: float = 0.0
 
     def __bool__(self) -> bool:
         return self.number is not None
@@ -228,14 +257,19 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Inside, Ctrl-C and SIGTERM only set the flag that is yielded; at the end a flag that is set exits."""
+    """Inside, Ctrl-C and SIGTERM only set the flag that is yielded; at the end a flag that is set exits.
+
+    A second Ctrl-C stops at once. Further SIGTERMs do nothing: `timeout` and torchrun send several, to the process
+    and to its group, also after a Ctrl-C, and a state that is being saved must not be lost by them.
+    """
     stop = Stop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _frame: FrameType | None) -> None:
-        stop.number = number
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        if not stop:
+            stop.number, stop.at = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - stop.at > 1:  # a person's, not a launcher's copy
+            raise KeyboardInterrupt
 
     for number in before:
         signal.signal(number, note)
@@ -252,7 +286,7 @@ def stoppable() -> Iterator[Stop]:
 def recorded(folder: Path) -> Iterator[None]:
     """Write the reason of a failure inside, in one line, to the folder's failed.txt, and let the sweep go on.
 
-    The next sweep tries again.
+    The next sweep tries again. A sweep in which every job failed ends with an error.
     """
     try:
         yield
@@ -260,5 +294,29 @@ def recorded(folder: Path) -> Iterator[None]:
         reason = one_line(error) if str(error).strip() else type(error).__name__
         write_atomic(folder / FAILED, reason + "\n")
         print(f"failed: {reason}")
+        _count("f")
     else:
         (folder / FAILED).unlink(missing_ok=True)
+        _count(".")
+
+
+def _count(outcome: str) -> None:
+    """Add a job's outcome to the sweep's tally, which jobs in other processes of this machine share."""
+    if TALLY in os.environ:
+        with suppress(OSError), open(os.open(os.environ[TALLY], os.O_WRONLY | os.O_APPEND), "w") as tally:
+            tally.write(outcome)
+
+
+@functools.cache
+def _end_with_parent() -> None:
+    """From here on, end when the process that started this one is gone; a job under way first saves its state."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(2)
+        while True:  # inside `stoppable` the first one saves, and outside it one is enough
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(2)
+
+    threading.Thread(target=watch, daemon=True).start()

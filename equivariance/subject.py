@@ -68,15 +68,22 @@ class Subject:
         """
         hardware = Hardware.for_measuring(**cfg.hardware)
         cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=say)
-        patterns, over = module_patterns(cfg.measure.layers), cfg.measure.over
+        layers, over = cfg.measure.layers, cfg.measure.over
+        patterns = [layers] if isinstance(layers, str) else OmegaConf.to_container(layers) if layers else None
         if cfg.measure.dry_run:
             print(layer_table(cfg, hardware, patterns))
             return None
         transforms = instantiate(cfg.measure.transform, _convert_="all")
+        if not isinstance(transforms, list) or not all(hasattr(g, "align") for g in transforms):
+            raise UserError(
+                f"measure.transform._target_={cfg.measure.transform._target_}: gives no transformations"
+            )
         images = datasets.load(cfg.dataset, "held_out", decode=False)
         chosen = images.choose(cfg.measure.images, cfg.measure.image_seed)
         if len(chosen) < cfg.measure.images and say:
             say(f"measuring all {len(images)} held-out images: measure.images={cfg.measure.images} are not there")
+        if len(chosen) < 2:
+            raise UserError(f"dataset {cfg.dataset.name} has one held-out image: needs at least two")
         torch.manual_seed(cfg.seed)
         network = cfg.model if cfg.measure.trained else models.untrained(cfg.model)
         model = hardware.place(models.build(network, images.pixels.shape[1:], images.num_classes)).eval()
@@ -88,6 +95,7 @@ class Subject:
             training = load_weights(model, cfg, Run(Path(cfg.run_dir)))
         reading = {
             "over": OmegaConf.to_container(over) if OmegaConf.is_list(over) else over,
+            **({"scores": list(cfg.measure.scores)} if cfg.measure.scores else {}),
             **{key: cfg.measure[key] for key in ("similarity", "blocks", "batch_size")},
         }
         return cls(
@@ -129,6 +137,8 @@ class Subject:
         if metric.left_out:
             names = ", ".join(metric.left_out)
             print(f"{len(metric.layers)} layers; left out: {names} (measure.dry_run=true says why)")
+        if metric.too_wide:
+            print(f"no linear score where there are too many channels: {', '.join(metric.too_wide)}")
         if metric.blocks_at_most < self.cfg.measure.blocks:
             print(f"at most {metric.blocks_at_most} blocks of images: the sums of more need too much memory")
 
@@ -151,6 +161,14 @@ class Subject:
         """Refuse a network whose accuracy is far below the one that is published for its weights."""
         if self.published and metric.correct is not None:
             models.check_accuracy(self.cfg.model, metric.correct, metric.images)
+
+    def check_alive(self, metric: Equivariance) -> None:
+        """Refuse a network none of whose layers has a channel that varies, in the images measured so far."""
+        if metric.images and len(dead := metric.dead_layers()) == len(metric.layers):
+            raise UserError(
+                f"model {self.cfg.model.name}: no channel varies over the images, from layer {dead[0]} on; "
+                "look at the weights and at how the images are normalised"
+            )
 
     def accuracies(self, metric: Equivariance) -> dict[str, float | None]:
         """Top-1 on the measured images, on all held-out ones for given weights, and as published."""
@@ -242,15 +260,3 @@ def layer_table(cfg: DictConfig, hardware: Hardware, patterns: list[str] | None)
         shape, classes = (channels, height, width), images.num_classes
     model = hardware.place(models.build(models.untrained(cfg.model), shape, classes)).eval()
     return str(find_layers(model, torch.zeros(shape, device=hardware.device), patterns))
-
-
-def module_patterns(given: Any) -> list[str] | None:
-    """`measure.layers` as a list.
-
-    Raises:
-        UserError: it is no list of patterns.
-    """
-    given = OmegaConf.to_container(given) if OmegaConf.is_list(given) else [given] if given else None
-    if given == [] or any(not isinstance(pattern, str) for pattern in given or ()):
-        raise UserError(f"measure.layers={given}: needs patterns of module names, such as [layer*.*,fc]")
-    return given

@@ -3,7 +3,8 @@
     python scripts/collect.py NAME [--partial] [overrides, such as runs_dir=FOLDER]
 
 Every job of the preset must have been measured at the preset's own size. With --partial, what is there is
-gathered, and what is missing is listed.
+gathered, and what is missing is listed. With overrides beside runs_dir, which choose networks of one's own, the
+rows go to NAME/results.csv in the folder of runs, so that no committed experiment is overwritten.
 """
 
 import pandas as pd
@@ -39,7 +40,7 @@ def main(name: str, *arguments: str) -> None:
             f"{len(missing)} of {len(missing) + len(found)} measurements are missing: python train.py "
             f"experiment={name} and python measure.py experiment={name} make them; --partial collects the others"
         )
-    target = experiments.FOLDER / name / "results.csv"
+    target = experiments.target(name, overrides) / "results.csv"
     rows.write(target, pd.concat(found))
     print(f"{len(found)} measurements in {target}")
 

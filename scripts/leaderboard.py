@@ -2,8 +2,9 @@
 
     python scripts/leaderboard.py NAME [overrides, as given to measure.py]
 
-Reads the folders of the preset's measurements, as far as they are there; writes experiments/NAME/leaderboard.csv,
-most equivariant networks first, failed ones last, with the mean over all layers of each part.
+Reads the folders of the preset's measurements, as far as they are there; writes leaderboard.csv into
+experiments/NAME/, or with overrides, which choose networks of one's own, into NAME/ in the folder of runs: most
+equivariant networks first, failed ones last, with the mean over all layers of each part.
 """
 
 from pathlib import Path
@@ -42,7 +43,7 @@ def main(name: str, *overrides: str) -> None:
     board = board[first + [column for column in board if column not in first]]
     if "equivariance" in board:
         board = board.sort_values("equivariance", ascending=False, kind="stable", na_position="last")
-    target = experiments.FOLDER / name / "leaderboard.csv"
+    target = experiments.target(name, overrides) / "leaderboard.csv"
     text = board.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     write_atomic(target, text)
     failed = int(board.failed.notna().sum()) if "failed" in board else 0
@@ -50,7 +51,7 @@ def main(name: str, *overrides: str) -> None:
 
 
 def measured(folder: Path) -> dict[str, float | str | bool]:
-    """Scores by part (mean over elements, then layers), and what `took.csv` holds."""
+    """Scores by part (mean over elements, then layers), and what `cost.csv` holds."""
     table = rows.read(folder / "results.csv")
     line = {column: table[column].iloc[0] for column in ("trained", "transform", "images")}
     scores = rows.by_layer(rows.of_one_reading(rows.of_last_epoch(table)))
@@ -60,8 +61,8 @@ def measured(folder: Path) -> dict[str, float | str | bool]:
         line |= {measure: of.value.mean(), f"{measure}_chance": of.chance.mean()}
         ends = scores[(scores.measure == measure) & scores.part.isin(("pool", "final"))]
         line |= {f"{measure}_{part}": value for part, value in zip(ends.part, ends.value, strict=True)}
-    took = folder / "took.csv"
-    return line | (pd.read_csv(took).iloc[0].to_dict() if took.exists() else {})
+    cost = folder / "cost.csv"
+    return line | (pd.read_csv(cost).iloc[0].to_dict() if cost.exists() else {})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from PIL import Image
 
 from equivariance.data import datasets as data
 from equivariance.errors import UserError
+from equivariance.models import CNN7
 
 DIGITS = ("dataset=digits6", "model=cnn7")
 
@@ -35,12 +36,12 @@ DIGITS = ("dataset=digits6", "model=cnn7")
         ((*DIGITS, "recipe.weight_decay=-1"), r"recipe.weight_decay=-1: needs a number from 0 on"),
         ((*DIGITS, "recipe.milestones=5"), r"recipe.milestones=5: needs a list of whole numbers"),
         ((*DIGITS, "recipe.milestones=[a]"), r"recipe.milestones=\[a\]: needs a list of whole numbers"),
-        ((*DIGITS, "recipe.milestones=[5,3]"), r"recipe.milestones=\[5, 3\]: needs a rising list"),
-        ((*DIGITS, "recipe.milestones=null"), r"recipe.milestones=None: needs a rising list"),
-        ((*DIGITS, "recipe.optimiser=sgd"), r"recipe.momentum=None: needs a number from 0 to below 1"),
+        ((*DIGITS, "recipe.milestones=[5,3]"), r"recipe.milestones=\[5,3\]: needs a rising list"),
+        ((*DIGITS, "recipe.milestones=null"), r"recipe.milestones=null: needs a rising list"),
+        ((*DIGITS, "recipe.optimiser=sgd"), r"recipe.momentum=null: needs a number from 0 to below 1"),
         ((*DIGITS, "recipe.momentum=-1"), r"recipe.momentum=-1: needs a number from 0 to below 1"),
         ((*DIGITS, "recipe.momentum=abc"), r"recipe.momentum=abc: needs a number, or null"),
-        ((*DIGITS, "recipe.schedule=one_cycle"), r"recipe.warm_up=None: needs a number of epochs above 0"),
+        ((*DIGITS, "recipe.schedule=one_cycle"), r"recipe.warm_up=null: needs a number of epochs above 0"),
         ((*DIGITS, "recipe.keep=[101]"), r"recipe.keep=\[101\]: needs .* from 0 to recipe.epochs=100"),
         ((*DIGITS, "+recipe.nesterov=true"), r"unknown key recipe.nesterov: there is epochs, batch_size"),
         ((*DIGITS, "hardware.threads=1.5"), r"hardware.threads=1.5: needs a whole number, or null"),
@@ -55,11 +56,11 @@ DIGITS = ("dataset=digits6", "model=cnn7")
         ((*DIGITS, "model.name=../.."), r"model.name=../..: needs a name for a folder inside runs_dir"),
         ((*DIGITS, "measure.name=/tmp/x"), r"measure.name=/tmp/x: needs a name for a folder inside runs_dir"),
         ((*DIGITS, "run_dir=''"), r"run_dir=: needs a folder"),
-        ((*DIGITS, "recipe.optimiser=lion"), r"recipe.optimiser=lion: choose adam or sgd"),
+        ((*DIGITS, "recipe.optimiser=lion"), r"recipe.optimiser=lion: choose adam, sgd"),
         ((*DIGITS, "seed=x"), r"seed=x: needs a whole number from 0 on"),
         ((*DIGITS, "hardware.device=tpu9"), r"hardware.device=tpu9: "),
-        ((*DIGITS, "hardware.threads=0"), r"hardware.threads=0: needs at least 1"),
-        ((*DIGITS, "hardware.precision=int4"), r"precision=int4: choose auto, float32 or bfloat16"),
+        ((*DIGITS, "hardware.threads=0"), r"hardware.threads=0: needs a whole number from 1 to 1024, or null"),
+        ((*DIGITS, "hardware.precision=int4"), r"precision=int4: choose auto, float32, bfloat16"),
         ((*DIGITS, "hardware.compile=maybe"), r"hardware.compile=maybe: choose auto, true or false"),
         ((*DIGITS, "wandb.mode=maybe"), r"wandb.mode=maybe: choose auto, online, offline, disabled"),
         ((*DIGITS, "model.padding=-1"), r"model cnn7 \(.*model.padding=-1\) cannot take images of 1x28x28"),
@@ -100,7 +101,7 @@ def test_classes_of_the_held_out_images_are_those_of_training(run, folder):
         (("measure.trained=false", "measure.images=1"), r"measure.images=1: needs a whole number from 2 on"),
         (
             ("measure.trained=false", "measure.similarity=cos"),
-            r"similarity=cos: choose pearson, cosine$",
+            r"similarity=cos: choose pearson, cosine",
         ),
         (("measure.trained=false", "measure.transform.elements=[up]"), r"up; needs numbers \(degrees\)"),
         (
@@ -211,3 +212,21 @@ def test_truncated_mnist_is_named(tmp_path):
     images.write_bytes(b"<html>")
     with pytest.raises(UserError, match=f"{images} is no IDX file"):
         data.mnist6(str(tmp_path), "upright", False, "held_out")
+
+
+def test_a_network_without_a_live_channel_is_refused(run, tmp_path):
+    zeros = {name: torch.zeros_like(value) for name, value in CNN7(1, 6).state_dict().items()}
+    torch.save(zeros, tmp_path / "zeros.pt")
+    own = ("model=own", "model._target_=equivariance.models.CNN7", f"model.weights={tmp_path / 'zeros.pt'}")
+    result = run("measure.py", "dataset=digits6", *own, "measure.images=20")
+    assert result.code == 1 and "no channel varies over the images, from layer block1 on" in result.error
+    assert result.error.count("\n") == 0 and not list(tmp_path.rglob("results.csv"))
+
+
+def test_a_single_held_out_image_is_refused(run, folder):
+    for file in [*(folder / "val/dog").iterdir(), *sorted((folder / "val/cat").iterdir())[1:]]:
+        file.unlink()
+    (folder / "val/dog").rmdir()
+    given = ("dataset=image_folder", f"dataset.root={folder}", "dataset.size=32", "model=cnn7")
+    result = run("measure.py", *given, "measure.trained=false")
+    assert result.code == 1 and "has one held-out image: needs at least two" in result.error

@@ -318,13 +318,29 @@ def test_nan_is_an_error_that_names_the_first_layer(digits):
             metric.update(digits)
 
 
+def test_nan_in_an_image_is_an_error_that_names_it(digits):
+    images = digits[:6].clone()
+    images[4, 0, 3, 3] = math.nan
+    metric = metric_of(digits)
+    metric.update(digits[:4])
+    with pytest.raises(UserError, match=r"image 8 \(from 0 on\) holds NaN or infinity"):
+        metric.update(images)
+
+
+def test_layers_without_a_live_channel_are_known(digits):
+    metric = metric_of(digits)
+    metric.model.blocks[3][0].weight.data.zero_()
+    metric.update(digits[:6])
+    assert set(metric.layers) > set(metric.dead_layers()) >= {"block4", "pool", "final"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"over": "picture"}, "over=picture: choose image, image_relu, image_max, dataset"),
         ({"similarity": "dot"}, "similarity=dot: choose pearson, cosine"),
         ({"transforms": []}, "transforms is empty"),
-        ({"transforms": quarter_turns([90, 90])}, "90 is there twice"),
+        ({"transforms": quarter_turns([90, 90])}, "rotation by 90 is there twice"),
         ({"blocks": 0}, "blocks=0: needs a whole number from 1 on"),
         ({"first_image": 3}, "first_image=3: needs an even number"),
         ({"layers": ["nothing*"]}, "no module's name matches nothing"),

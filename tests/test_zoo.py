@@ -100,7 +100,8 @@ def test_networks_with_weights_of_the_library_are_collected_whatever_their_train
     rows.write(measurement_folder(job) / "results.csv", table)
     monkeypatch.setattr(experiments, "FOLDER", tmp_path / "experiments")
     runpy.run_path(str(REPOSITORY / "scripts/collect.py"))["main"]("zoo", *given)
-    assert len(rows.read(tmp_path / "experiments/zoo/results.csv")) == len(table) > 0
+    assert not (tmp_path / "experiments").exists()  # with overrides, the committed rows are not touched
+    assert len(rows.read(tmp_path / "zoo/results.csv")) == len(table) > 0
 
 
 def test_a_slurm_job_has_a_gpu_and_time():
@@ -137,3 +138,9 @@ def test_a_sweep_in_other_processes_records_failures_and_resumes(tmp_path, photo
     assert board.top1["test_vit"] in (0, 0.25, 0.5, 0.75, 1) and board.peak_mib["test_vit"] > 100
     failed = board.loc["no_such_network"]
     assert (failed["transform"], failed["failed"]) == ("rotation", "no")
+
+
+def test_a_sweep_in_which_every_network_failed_is_an_error(run, photographs):
+    given = ("experiment=zoo", "zoo.models=[no_such_network,nor_this]", photographs)
+    result = run("measure.py", *given)
+    assert result.code == 1 and "all 2 failed: each job's folder has the reason in failed.txt" in result.error

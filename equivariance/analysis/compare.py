@@ -12,7 +12,7 @@ import pandas as pd
 
 from equivariance.analysis import plots
 from equivariance.errors import UserError
-from equivariance.names import BEFORE_POOLING, PARTS, SCORES
+from equivariance.names import BEFORE_POOLING, NESTED, PARTS, SCORES
 from equivariance.runs.rows import MEASUREMENT, is_trained, of_last_epoch
 
 BY = ("depth", "part", "element", "epoch", "width")
@@ -41,7 +41,7 @@ def plot_compare(
         tables: rows of measurements, see `runs.rows.COLUMNS`; a mapping names each table's source, which is used
             where nothing else tells two of them apart.
         by: "depth" (relative depth where the networks' layers differ), "part", "element", "epoch" or "width".
-        score: one of `names.SCORES`; None: both, but equivariance alone by element and epoch.
+        score: one of `names.NESTED`; None: the two of `names.SCORES`, but equivariance alone by element and epoch.
         minus: the network whose scores are subtracted from those of the others, seed by seed, such as
             {"aug": "none"}.
         names: other names in the legend, by label; also gives the order of the curves.
@@ -109,8 +109,8 @@ def values(
     """
     if by not in BY:
         raise UserError(f"--by {by}: choose {', '.join(BY)}")
-    if score is not None and score not in SCORES:
-        raise UserError(f"--score {score}: choose {', '.join(SCORES)}")
+    if score is not None and score not in NESTED:
+        raise UserError(f"--score {score}: choose {', '.join(NESTED)}")
     table = _gathered(tables)
     wanted = [score] if score else ["equivariance"] if by in BY_PANEL else list(SCORES)
     table = table[table.measure.isin(wanted) & table.part.isin(parts)]
@@ -173,7 +173,7 @@ def _wide(table: pd.DataFrame) -> pd.DataFrame:
     x = table.name.where(table.name != "", table.x.map(lambda each: each if isinstance(each, str) else f"{each:g}"))
     words = zip(table.score, table.part, x, strict=True)
     table = table.assign(text=text, place=[" ".join(dict.fromkeys(filter(None, each))) for each in words])
-    order = table.sort_values("score", key=lambda scores: scores.map(SCORES.index), kind="stable").place.unique()
+    order = table.sort_values("score", key=lambda scores: scores.map(NESTED.index), kind="stable").place.unique()
     wide = table.drop_duplicates(["place", "label"]).pivot(index="place", columns="label", values="text")
     return wide.reindex(order)[list(dict.fromkeys(table.label))].fillna("")
 

@@ -1,6 +1,7 @@
 """The jobs of an experiment preset, composed as its sweep composes them."""
 
 from itertools import product
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,3 +33,15 @@ def jobs(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> list[Di
             for axis in OverridesParser.create().parse_overrides(axes)
         ]
         return [compose("config", chosen + list(point)) for point in product(*values)]
+
+
+def target(name: str, overrides: tuple[str, ...]) -> Path:
+    """Where the rows of an experiment are gathered.
+
+    With overrides beside `runs_dir`, as of networks of one's own, that is below the folder of runs: experiments/
+    holds the preset itself.
+    """
+    if all(override.startswith("runs_dir=") for override in overrides):
+        return FOLDER / name
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="measure"):
+        return Path(compose("config", [each for each in overrides if each.startswith("runs_dir=")]).runs_dir) / name

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from equivariance.errors import UserError
-from equivariance.names import SCORES
+from equivariance.names import NESTED
 from equivariance.runs.atomic import write_atomic
 from equivariance.runs.rows import by_layer, is_trained, of_last_epoch
 
@@ -54,7 +54,7 @@ def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
 
 
 def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Draw both scores of one network by depth: mean over elements; the band is the 95 % interval over images.
+    """Draw the scores of one network by depth: mean over elements; the band is the 95 % interval over images.
 
     Dotted: the chance levels. Dashed: the untrained network, where the table holds rows of it (`trained` false, or
     epoch 0). Of a network that was measured after several epochs, the last one.
@@ -80,8 +80,10 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     if axes is None:
         _, axes = plt.subplots(figsize=(COLUMN, 2.6), layout="constrained")
     scores, reference = by_layer(shown), by_layer(table[~trained]) if trained.any() else None
-    for score, colour, marker in zip(SCORES, COLOURS, MARKERS, strict=False):
+    for score, colour, marker in zip(NESTED, COLOURS, MARKERS, strict=False):
         one = scores[scores.measure == score]
+        if one.empty:
+            continue
         axes.fill_between(one["index"], one.low, one.high, color=colour, alpha=SPREAD, lw=0)
         axes.plot(one["index"], one.value, color=colour, marker=marker, label=score)
         axes.plot(one["index"], one.chance, color=colour, ls=":", lw=1)
@@ -91,7 +93,7 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.plot([], [], color=GREY, ls=":", lw=1, label="chance")
     if reference is not None and len(reference):
         axes.plot([], [], color=GREY, ls="--", lw=1, label="untrained")
-    depth_axis(axes, list(one.layer))
+    depth_axis(axes, list(scores.layer.drop_duplicates()))
     axes.set_ylabel(f"mean {similarity(shown)}")
     axes.legend(ncols=2)
     return axes

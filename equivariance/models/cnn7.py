@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from equivariance.errors import UserError
+
 
 class CNN7(nn.Module):
     """Seven 3x3 convolutions, each with batch norm and ReLU, then global average pooling and a linear map.
@@ -15,10 +17,15 @@ class CNN7(nn.Module):
         num_classes: number of logits.
         width: channels of every convolution.
         padding: zeros on each side of every convolution's input; 1 keeps the maps' size.
+
+    Raises:
+        UserError: the width is no whole number from 1 on.
     """
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 20, padding: int = 0):
         super().__init__()
+        if type(width) is not int or width < 1:
+            raise UserError(f"model.width={width}: needs a whole number from 1 on")
 
         def block(channels: int) -> nn.Sequential:
             convolution = nn.Conv2d(channels, width, 3, padding=padding, bias=False)

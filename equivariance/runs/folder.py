@@ -3,6 +3,7 @@
 import hashlib
 import io
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,11 +74,8 @@ class Run:
         """
         if not self.checkpoint.exists():
             return None
-        try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            made_with = state["config"]
-        except Exception as error:  # garbage makes the unpickler raise anything
-            raise UserError(f"{self.checkpoint} is damaged; delete it to train again from the start") from error
+        state = read_state(self.checkpoint, ("config", "epoch", "model"), "delete it to train again from the start")
+        made_with = state["config"]
         wanted = config | {key: made_with.get(key) for key in ignore}
         if difference := first_difference(_comparable(made_with), _comparable(wanted)):
             key, there, here = difference
@@ -138,6 +136,27 @@ class Run:
             write_atomic(self.kept(training.epoch), _serialised(state))
 
 
+def read_state(path: Path, keys: tuple[str, ...], remedy: str) -> dict[str, Any]:
+    """A dictionary that `torch.save` wrote, every byte of its contents checked against the file's own CRC-32.
+
+    Args:
+        keys: that it must have.
+        remedy: what the user can do about a damaged file.
+
+    Raises:
+        UserError: the file is damaged, or holds something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:  # PyTorch itself does not look at the checksums
+            damaged = archive.testzip()
+        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # garbage makes the readers raise anything
+        raise UserError(f"{path} is damaged; {remedy}") from error
+    if not isinstance(state, dict) or any(key not in state for key in keys):
+        raise UserError(f"{path} is damaged; {remedy}")
+    return state
+
+
 def _serialised(state: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -189,7 +208,8 @@ def measurement_config(cfg: DictConfig, network: DictConfig, **identity: Any) ->
     """
     model, measure = plain(network), plain(cfg.measure)
     given = {key: value for key, value in model.items() if key not in ORIGINS}
-    return {"model": given, "measure": {key: measure[key] for key in SCORING}} | identity
+    scores = {"scores": measure["scores"]} if measure["scores"] else {}  # older measurements do not have the key
+    return {"model": given, "measure": {key: measure[key] for key in SCORING} | scores} | identity
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
@@ -291,8 +311,5 @@ def _kept_weights(run: Run, epoch: int, epochs: int) -> tuple[float | None, dict
             f"measure.epoch={epoch}: {run.folder} has the weights of epoch {kept}; "
             f"recipe.keep=[{epoch}] keeps others while training"
         )
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        return saved["accuracy"], saved["model"]
-    except Exception as error:  # garbage makes the unpickler raise anything
-        raise UserError(f"{path} is damaged; delete the run's folder to train again") from error
+    saved = read_state(path, ("accuracy", "model"), "delete the run's folder to train again")
+    return saved["accuracy"], saved["model"]

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from equivariance.errors import UserError
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -28,11 +30,18 @@ class Processes:
         return start, images if self.rank == self.count - 1 else stop
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes in the first one, an empty list in the others."""
+        """The values of all processes in the first one, an empty list in the others.
+
+        Raises:
+            UserError: another process has ended.
+        """
         if self.count == 1:
             return [value]
         values = [None] * self.count if self.first else None
-        dist.gather_object(value, values)
+        try:
+            dist.gather_object(value, values)
+        except RuntimeError as error:
+            raise UserError("another process of this measurement has ended; the same command goes on") from error
         return values or []
 
 

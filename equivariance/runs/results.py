@@ -12,7 +12,7 @@ from equivariance.config import experiment
 from equivariance.errors import UserError
 from equivariance.runs import rows
 from equivariance.runs.atomic import atomic_file, write_atomic
-from equivariance.runs.folder import first_difference
+from equivariance.runs.folder import first_difference, read_state
 from equivariance.runs.processes import Processes
 
 
@@ -71,6 +71,8 @@ def finished(folder: Path, config: dict) -> Path | None:
         return None
     try:
         made_with: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        if not isinstance(made_with, dict):
+            raise TypeError("no dictionary")
     except Exception as error:  # garbage makes the reader raise anything
         raise UserError(f"{folder}/config.yaml is damaged; delete the folder to measure again") from error
     if difference := first_difference(made_with, config):
@@ -99,13 +101,10 @@ def load_unfinished(path: Path, config: dict[str, Any]) -> dict[str, Any] | None
     Raises:
         UserError: the file is damaged.
     """
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        return saved["state"] if saved["config"] == config else None
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except Exception as error:  # garbage makes the unpickler raise anything
-        raise UserError(f"{path} is damaged; delete it to measure from the start") from error
+    saved = read_state(path, ("config", "state"), "delete it to measure from the start")
+    return saved["state"] if saved["config"] == config else None
 
 
 def write_partners(found: pd.DataFrame, by_layer: pd.DataFrame, folder: Path) -> None:

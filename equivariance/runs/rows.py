@@ -1,22 +1,27 @@
 """Results as rows: one per layer, transformation and measure. Figures and verdicts read rows and nothing else."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from equivariance.errors import UserError
-from equivariance.names import OVER, PARTS, SCORES, SIMILARITIES
+from equivariance.names import NESTED, OVER, PARTS, SIMILARITIES
 from equivariance.runs.atomic import write_atomic
 
 COLUMNS = [
     # what was measured
     *("experiment", "dataset", "model", "aug", "width", "trained", "seed"),
     # where in it, and how
-    *("layer", "index", "part", "transform", "element", "measure", "similarity", "over"),
-    # the result, in [0, 1]: score, its cross-fitted value, chance level, 95 % confidence interval over images
-    *("value", "cross_fitted", "chance", "low", "high"),
+    *("layer", "index", "part", "stride", "transform", "element", "measure", "similarity", "over"),
+    # the result, in [0, 1]: score, its cross-fitted value, chance level, 95 % confidence interval over images, and
+    # what the score would be if interpolation alone took part in it (not known for exact transformations)
+    *("value", "cross_fitted", "chance", "low", "high", "control"),
+    # of the layer `final`, shares of images: whose predicted class stays, and is right, under this element, and
+    # under all elements at once
+    *("agreement", "top1", "agreement_worst", "top1_worst"),
     # mean of the feature maps
     "activation",
     # over how many images and channels; dead: without variance everywhere; live: mean share with variance
@@ -28,8 +33,13 @@ COLUMNS = [
 
 MEASUREMENT = ["dataset", "model", "aug", "width", "trained", "seed", "transform", "similarity", "over", "epoch"]
 KEY = [*MEASUREMENT, "layer", "element", "measure"]  # no two rows agree in all of these
-SHARES = ["value", "cross_fitted", "chance", "low", "high", "live", "accuracy"]  # in [0, 1], or not known
-WORDS = {"part": PARTS, "measure": SCORES, "similarity": SIMILARITIES, "over": OVER}
+FELT = ["agreement", "top1", "agreement_worst", "top1_worst"]
+SHARES = [  # in [0, 1], or not known
+    *("value", "cross_fitted", "chance", "low", "high", "control", *FELT, "live", "accuracy")
+]
+LATER = ["stride", "control", *FELT]  # columns that older files do not have
+WORDS = {"part": PARTS, "measure": NESTED, "similarity": SIMILARITIES, "over": OVER}
+INTERPOLATED = 0.9  # a control below it: interpolation takes part in the score
 WHOLE = ["seed", "index", "images", "channels", "dead_channels"]  # numbers from 0 on
 
 
@@ -55,10 +65,11 @@ def read(path: Path) -> pd.DataFrame:
         )
     try:
         rows = pd.read_csv(io.StringIO(text), keep_default_na=True, low_memory=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (ValueError, OverflowError) as error:  # of which pandas' own errors are
         raise UserError(f"{path} is no table of results: {' '.join(str(error).split())}") from error
-    if "over" not in rows and set(COLUMNS) - set(rows) <= {"epoch", "over", "live", "cross_fitted"}:
+    if "over" not in rows and set(COLUMNS) - set(rows) <= {"epoch", "over", "live", "cross_fitted", *LATER}:
         rows = _of_before_readings(rows)
+    rows = _completed(rows)
     if missing := [column for column in COLUMNS if column not in rows]:
         raise UserError(f"{path} is no table of results: it has no column {', '.join(missing)}")
     if problem := _first_problem(rows):
@@ -125,14 +136,20 @@ def of_last_epoch(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.epoch.isna() | (rows.epoch == rows.epochs)]
 
 
+def _completed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the columns that older ones do not have, empty."""
+    return rows.assign(**{column: float("nan") for column in LATER if column not in rows})
+
+
 def _of_before_readings(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows from before there were readings: all ran over the data set, or took each image's maximum."""
     each_image = rows.similarity == "per_image"
+    dead, channels = (pd.to_numeric(rows[key], errors="coerce") for key in ("dead_channels", "channels"))
     return rows.assign(
         epoch=rows.get("epoch", rows.epochs),
         over=each_image.map({True: "image_max", False: "dataset"}),
         similarity=rows.similarity.where(~each_image, "pearson"),
-        live=1 - rows.dead_channels / rows.channels,
+        live=1 - dead / channels,
         cross_fitted=float("nan"),
     )
 
@@ -145,8 +162,8 @@ def of_one_reading(rows: pd.DataFrame) -> pd.DataFrame:
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over elements: one row per measurement, layer and score, in the order of the layers."""
     keys = [*MEASUREMENT, "index", "layer", "part", "measure"]
-    scores = ["value", "chance", "low", "high", "dead_channels"]
-    return rows.groupby(keys, dropna=False, sort=False)[scores].mean().reset_index()
+    scores = ["value", "chance", "low", "high", "control", "stride", "dead_channels"]
+    return _completed(rows).groupby(keys, dropna=False, sort=False)[scores].mean().reset_index()
 
 
 def by_part(rows: pd.DataFrame) -> pd.DataFrame:
@@ -157,14 +174,39 @@ def by_part(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(rows: pd.DataFrame) -> str:
-    """A short table of one measurement for the terminal: both scores and their chance level, layer by layer."""
-    wide = by_layer(rows).pivot(index=["index", "layer", "part"], columns="measure", values=["value", "chance"])
-    table = pd.DataFrame(
-        {
-            (measure, kind): wide[kind, measure].map("{:.3f}".format)
-            for measure in SCORES
-            for kind in ("value", "chance")
-        }
-    )
-    table.columns = ["invariance", "(chance)", "equivariance", "(chance)"]
-    return table.reset_index().drop(columns="index").to_string(index=False)
+    """A short table of one measurement for the terminal: the scores and their chance level, layer by layer.
+
+    The control of the scores stands beside them where they were interpolated. Below, what becomes of the predicted
+    classes, and how many rows' control is low.
+    """
+    return "\n".join(_summary(of) for _, of in _completed(rows).groupby("transform", sort=False))
+
+
+def _summary(rows: pd.DataFrame) -> str:
+    kinds = {"value": "", "chance": "(chance)"} | ({"control": "(control)"} if rows.control.notna().any() else {})
+    wide = by_layer(rows).pivot(index=["index", "layer", "part"], columns="measure", values=list(kinds))
+    columns = [(score, kind) for score in NESTED if score in set(rows.measure) for kind in kinds]
+    table = pd.DataFrame({place: wide[place[::-1]].map("{:.3f}".format) for place in columns})
+    table.columns = [kinds[kind] or score for score, kind in columns]
+    lines = [table.reset_index().drop(columns="index").to_string(index=False), *_felt(rows), *_interpolated(rows)]
+    return "\n".join(lines)
+
+
+def _felt(rows: pd.DataFrame) -> Iterator[str]:
+    """What a user feels: the shares of images whose predicted class stays, and is right."""
+    final = rows[rows.agreement.notna()].drop_duplicates("element")
+    for column, words in (("agreement", "predicted class stays"), ("top1", "top-1")):
+        if final[column].notna().any():
+            each = ", ".join(f"{row.element} {row[column]:.3f}" for _, row in final.iterrows())
+            yield f"{words} under {each}; under all at once {final[f'{column}_worst'].iloc[0]:.3f}"
+
+
+def _interpolated(rows: pd.DataFrame) -> Iterator[str]:
+    """A line where interpolation takes part in scores."""
+    low = rows[rows.control < INTERPOLATED]
+    if len(low):
+        one = low.loc[low.control.idxmin()]
+        yield (
+            f"control below {INTERPOLATED} in {len(low)} of {len(rows)} rows (lowest {one.control:.2f}: "
+            f"{one.layer} at {one.element}): interpolation takes part in these scores"
+        )

@@ -111,7 +111,7 @@ def orbits(metric: "Equivariance", images: Tensor, count: int = 4) -> list[dict[
         the transformed images, and `moved`, its partners on the image itself, transformed.
     """
     transforms = metric.transforms
-    maps = metric.maps(torch.cat([images, *(g.act(images) for g in transforms)]))
+    maps = metric.maps(images, transforms)
 
     def array(each: list[Tensor]) -> np.ndarray:
         return torch.stack([one if one.ndim == 2 else one.reshape(1, 1) for one in each]).float().cpu().numpy()

@@ -247,7 +247,12 @@ def turns(elements: Sequence[float], border: str = "disc") -> list[Transformatio
     Args:
         elements: degrees, counter-clockwise.
         border: of `rotations`; exact turns need none.
+
+    Raises:
+        UserError: an element is no number, or the border is not known.
     """
+    if border not in BORDERS:
+        raise UserError(f"measure.transform.border={border}: choose {', '.join(BORDERS)}")
     if all(degrees in (90, 180, 270) for degrees in elements):
         return quarter_turns([int(degrees) for degrees in elements])
     return [*rotations(elements, border)]

@@ -24,8 +24,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from equivariance.names import SCORES
-
 # A channel is dead when its deviation is within what float32 rounding makes of a constant map.
 DEAD = 8 * torch.finfo(torch.float32).eps
 CHANCE_CHANNELS = 64  # so many rows of the chance level's matrix are kept: the mean over c needs no more
@@ -214,6 +212,15 @@ class PairStatistics:
         """
         raise NotImplementedError
 
+    def centred(self, whole: Self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Sums of products about the means of the whole, as far as this reading has any: what `linear` needs.
+
+        Returns:
+            (c, c) those of true pairs; (k, c) of pairs of different images; (c,) the squares of f(T_g x); and (c,)
+            the means of T_g f(x), None where the values have been centred image by image.
+        """
+        raise NotImplementedError
+
     def dead(self) -> Tensor:
         """Channels whose similarity is defined for no image, on either side, bool (c,): it would be 0/0."""
         raise NotImplementedError
@@ -227,13 +234,13 @@ class PairStatistics:
         return (self.total[1] / max(self.images, 1)).mean().item()
 
     def scores(self) -> dict[str, tuple[float, float]]:
-        """For each of `names.SCORES` its value and chance level."""
+        """For each of `FORMULAS` its value and chance level."""
         r, chance = self.similarities(), self.similarities(chance=True)
         rows = chance_channels(len(r))
         return {name: (score(r), score(chance, rows)) for name, score in FORMULAS.items()}
 
     def values(self, r: Tensor) -> dict[str, float]:
-        """For each of `names.SCORES` its value, r being `similarities()`."""
+        """For each of `FORMULAS` its value, r being `similarities()`."""
         return {name: score(r) for name, score in FORMULAS.items()}
 
     def _add_products(self, sums: Tensor, a: Tensor, b: Tensor, weight: float = 1.0) -> None:
@@ -254,12 +261,14 @@ class ImageStatistics(PairStatistics):
 
     Attributes:
         missing, chance_missing: (c, c) and (k, c), how many images each pair has left out; None: no pair any.
+        live_images: (c,), images within which f(T_g x)_c has variance.
     """
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
         self.missing: Tensor | None = None
         self.chance_missing: Tensor | None = None
+        self.live_images = torch.zeros_like(self.total[0])
 
     def side(self, maps: Tensor, original: bool, owned: bool = False) -> Side:
         x = positions_by_channels(maps)
@@ -275,9 +284,10 @@ class ImageStatistics(PairStatistics):
 
     def add(self, a: Side, b: Side) -> None:
         super().add(a, b)
+        n = len(a.values)
+        self.live_images += n if a.live is None else a.live.sum(0)
         if a.live is None and b.live is None:
             return
-        n = len(a.values)
         ones = torch.ones(n, a.values.shape[2], device=a.values.device)
         live_a, live_b = (ones if side.live is None else side.live for side in (a, b))
         self.missing = _plus(self.missing, n - live_a.mT @ live_b)
@@ -289,7 +299,7 @@ class ImageStatistics(PairStatistics):
     def merge(self, other: Self, sign: int = 1) -> None:
         self.similarity = other.similarity
         self.images += sign * other.images
-        for name in ("cross", "chance", "total"):
+        for name in ("cross", "chance", "total", "live_images"):
             getattr(self, name).add_(getattr(other, name), alpha=sign)
         for name in ("missing", "chance_missing"):
             if getattr(other, name) is not None:
@@ -303,6 +313,9 @@ class ImageStatistics(PairStatistics):
     def held_out(self, partners: Tensor, whole: Self) -> tuple[Tensor, Tensor]:
         counts = torch.as_tensor(self._counts(), device=partners.device).to(self.cross)
         return _at(self.cross, partners), _at(counts.expand_as(self.cross), partners)
+
+    def centred(self, whole: Self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        return self.cross, self.chance, self.live_images, None
 
     def dead(self) -> Tensor:
         return self.similarities().diagonal().isnan()
@@ -368,7 +381,7 @@ class MaximumImageStatistics(ImageStatistics):
 
     def scores(self) -> dict[str, tuple[float, float]]:
         mean = (self.sums / self.counts).tolist()
-        return {name: (mean[0][place], mean[1][place]) for place, name in enumerate(SCORES)}
+        return {name: (mean[0][place], mean[1][place]) for place, name in enumerate(FORMULAS)}
 
     def values(self, r: Tensor) -> dict[str, float]:
         return {name: value for name, (value, _) in self.scores().items()}
@@ -449,6 +462,15 @@ class DatasetStatistics(PairStatistics):
         deviations = (squares[0] * squares[1][partners]).sqrt()
         return (sums / deviations).masked_fill(left_out, 0), (~left_out) * self.count
 
+    def centred(self, whole: Self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        mean = whole._means() if self.similarity == "pearson" else torch.zeros_like(self.sums)
+        gap = self._means() - mean
+        cross, chance = (
+            self._covariances(kind).addr_(self._rows(sums, gap[0]), gap[1]).mul_(self.count)
+            for kind, sums in ((False, self.cross), (True, self.chance))
+        )
+        return cross, chance, self.count * (self._variances()[0] + gap[0].square()), mean[1]
+
     def dead(self) -> Tensor:
         if self.similarity == "pearson":
             return (self._variances() <= (DEAD * self._means()).square() + self.rounding).any(0)
@@ -508,7 +530,7 @@ def equivariance(r: Tensor, own: Tensor | None = None) -> float:
     return best.mean().item()
 
 
-FORMULAS = dict(zip(SCORES, (invariance, equivariance), strict=True))
+FORMULAS = {"invariance": invariance, "equivariance": equivariance}
 
 
 def cross_fitted(whole: PairStatistics, held_out: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:

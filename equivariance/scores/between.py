@@ -1,0 +1,182 @@
+"""How alike are the layers of two networks? The statistics of the measure between the channels of both.
+
+With a_c and b_c' the channels of a layer of each network on the same images, as one stream of positions:
+
+    matching = mean over c of max over c' of relu(r[c, c']),    r Pearson's correlation
+    linear   = mean over c of the multiple correlation of a_c with all channels of b, see `scores.linear`
+    cka      = ||S_ab||_F^2 / (||S_aa||_F ||S_bb||_F),    S_ab = sum (a - mean a)(b - mean b)^T
+
+(linear CKA: Kornblith et al. 2019; matching: Li et al. 2016). CKA does not depend on the order of the networks, the
+other two say how much of a is in b. Maps of different sizes are compared at the smaller one, the larger one
+averaged over cells (`adaptive_avg_pool2d`); behind global pooling that is the mean of the map.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from equivariance.errors import UserError
+from equivariance.layers.find import Layer, find_layers, tap
+from equivariance.scores.linear import MOST_CHANNELS, Products, linear
+from equivariance.scores.metric import batches, evaluating, place
+from equivariance.scores.statistics import DEAD
+
+BLOCKS = 5  # of images, for `linear`
+Size = tuple[int, int]
+
+
+class _Moments:
+    """Sums of products of two sets of channels over positions, as a stream: less origins, merged as they come."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: list[Tensor] = []
+        self.products = torch.zeros(())
+
+    def add(self, a: Tensor, b: Tensor) -> None:
+        """Add values (positions, c) and (positions, c'), less their origins."""
+        self.count += len(a)
+        self.sums = [
+            x + y for x, y in zip(self.sums or [0, 0], (a.sum(0).double(), b.sum(0).double()), strict=True)
+        ]
+        self.products = self.products.to(a.device) + (a.mT @ b).double()
+
+    def about(self, means: Sequence[Tensor]) -> Tensor:
+        """The sums of products of the differences from these means, which are less the origins too."""
+        mixed = torch.outer(self.sums[0], means[1]) + torch.outer(means[0], self.sums[1])
+        return self.products - mixed + self.count * torch.outer(*means)
+
+
+@torch.inference_mode()
+def similarity(
+    model_a: nn.Module,
+    model_b: nn.Module,
+    images: Tensor | np.ndarray | Iterable,
+    layers_a: Sequence[str] | None = None,
+    layers_b: Sequence[str] | None = None,
+    *,
+    batch_size: int = 100,
+) -> pd.DataFrame:
+    """How alike every layer of one network is to every layer of another one; memory does not grow with the images.
+
+    Args:
+        model_a, model_b: on one device; measured in evaluation mode and left as they were.
+        images: (n, c, h, w), normalised as both expect; or batches of them, also as (images, labels).
+        layers_a, layers_b: patterns of module names; None: stem, blocks, pool and final.
+        batch_size: images of a forward pass.
+
+    Returns:
+        One row per pair of layers: layer_a, layer_b, their places index_a and index_b, `matching`, `linear` (NaN
+        with a single batch, or more than `linear.MOST_CHANNELS` channels), `cka`, all in [0, 1], and `positions`,
+        over how many they were taken. Channels without variance are left out.
+
+    Raises:
+        UserError: there are no images, or a network has no such layer.
+    """
+    device, dtype = place(model_a)
+    stream = batches(images, batch_size)
+    first, pairs = None, _Pairs()
+    for index, (batch, _) in enumerate(stream):
+        batch = batch.to(device, dtype)
+        if first is None:
+            first = batch
+            sides = [
+                find_layers(model, batch[0], patterns)
+                for model, patterns in ((model_a, layers_a), (model_b, layers_b))
+            ]
+        pairs.add(
+            *(_maps(model, batch, there) for model, there in zip((model_a, model_b), sides, strict=True)), index
+        )
+    if first is None:
+        raise UserError("there are no images to compare the networks on")
+    return pd.DataFrame(pairs.rows(*sides))
+
+
+def _maps(model: nn.Module, images: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
+    """The feature maps (n, c, h, w) of layers by name, in float32 or better."""
+    found: dict[str, Tensor] = {}
+    with evaluating(model), tap(layers, found.__setitem__):
+        model(images)
+    return {
+        name: (maps if maps.ndim == 4 else maps[..., None, None]).to(torch.promote_types(maps.dtype, torch.float32))
+        for name, maps in found.items()
+    }
+
+
+class _Pairs:
+    """The sums of all pairs of layers, in `BLOCKS` blocks of batches."""
+
+    def __init__(self) -> None:
+        self.moments: dict[tuple, list[_Moments]] = {}
+        self.origins: dict[tuple, Tensor] = {}
+        self.sizes: dict[tuple[int, str], Size] = {}
+
+    def add(self, maps_a: dict[str, Tensor], maps_b: dict[str, Tensor], batch: int) -> None:
+        """Add the maps of a batch, to the block `batch` modulo `BLOCKS`."""
+        values: dict[tuple, Tensor] = {}
+        maps = {(side, name): x for side, of in enumerate((maps_a, maps_b)) for name, x in of.items()}
+        self.sizes = {key: (x.shape[2], x.shape[3]) for key, x in maps.items()}
+
+        def at(key: tuple[int, str], size: Size) -> Tensor:
+            if (*key, size) not in values:
+                flat = F.adaptive_avg_pool2d(maps[key], size).movedim(1, -1).flatten(0, 2)
+                values[*key, size] = flat - self.origins.setdefault((*key, size), flat.mean(0))
+            return values[*key, size]
+
+        done = set()
+        for a, b in product(maps_a, maps_b):
+            size = self.common(a, b)
+            for left, right in (((0, a), (1, b)), ((0, a), (0, a)), ((1, b), (1, b))):
+                if (key := (left, right, size)) not in done:
+                    done.add(key)
+                    blocks = self.moments.setdefault(key, [_Moments() for _ in range(BLOCKS)])
+                    blocks[batch % BLOCKS].add(at(left, size), at(right, size))
+
+    def common(self, a: str, b: str) -> Size:
+        """The size at which two layers are compared."""
+        (h, w), (k, v) = self.sizes[0, a], self.sizes[1, b]
+        return min(h, k), min(w, v)
+
+    def rows(self, layers_a: Sequence[Layer], layers_b: Sequence[Layer]) -> list[dict[str, Any]]:
+        """What the sums say."""
+        found = []
+        for a, b in product(layers_a, layers_b):
+            size = self.common(a.name, b.name)
+            left, right = (0, a.name), (1, b.name)
+            sums = [self.moments[key] for key in ((left, right, size), (left, left, size), (right, right, size))]
+            count = sum(each.count for each in sums[0])
+            totals = (sum(each.sums[side] for each in sums[0] if each.count) for side in (0, 1))
+            means = [total / count for total in totals]
+            origins = [self.origins[*key, size].double() for key in (left, right)]
+            parts = [
+                [each.about(pair) for each in of if each.count]
+                for of, pair in zip(sums, (means, means[:1] * 2, means[1:] * 2), strict=True)
+            ]
+            scores = _scores(*parts, *(count * (DEAD * (m + o)) ** 2 for m, o in zip(means, origins, strict=True)))
+            names = {"layer_a": a.name, "layer_b": b.name, "index_a": a.index, "index_b": b.index}
+            found.append(names | scores | {"positions": count})
+        return found
+
+
+def _scores(
+    cross: list[Tensor], own_a: list[Tensor], own_b: list[Tensor], dead_a: Tensor, dead_b: Tensor
+) -> dict[str, float]:
+    """Of sums of products by block, and the sums of squares up to which a channel is dead."""
+    s_ab, s_aa, s_bb = (torch.stack(each).sum(0) for each in (cross, own_a, own_b))
+    live_a, live_b = s_aa.diagonal() > dead_a, s_bb.diagonal() > dead_b
+    if not (live_a.any() and live_b.any()):
+        return dict.fromkeys(("matching", "linear", "cka"), float("nan"))
+    r = (s_ab / torch.outer(s_aa.diagonal(), s_bb.diagonal()).sqrt())[live_a][:, live_b]
+    products = [
+        Products(ab, ab.new_zeros(0, ab.shape[1]), bb, aa.diagonal())
+        for ab, aa, bb in zip(cross, own_a, own_b, strict=True)
+    ]
+    fitted = linear(products, live_a).value if len(s_bb) <= MOST_CHANNELS else float("nan")
+    cka = s_ab.square().sum() / (torch.linalg.matrix_norm(s_aa) * torch.linalg.matrix_norm(s_bb))
+    return {"matching": r.relu().amax(1).clamp(max=1).mean().item(), "linear": fitted, "cka": min(cka.item(), 1.0)}

@@ -1,0 +1,41 @@
+"""Say where in a network its equivariance is lost: the blocks over which each score falls most.
+
+    python scripts/losses.py RUN [RUN ...]
+
+RUN is a folder, all of whose measurements are taken, or a file of rows (results.csv). Of each measurement it prints
+the drops of each score from a block to the next, the largest first, and writes all of them beside results.csv as
+losses.csv.
+"""
+
+from pathlib import Path
+
+from equivariance.analysis.losses import losses, sentence
+from equivariance.cli import command_line
+from equivariance.errors import UserError
+from equivariance.runs import rows
+from equivariance.runs.atomic import write_atomic
+from scripts.compare import tables_of
+
+SHOWN = 3  # sentences a score
+
+
+def main(*runs: str) -> None:
+    if not runs:
+        raise UserError("give the folder of a run; --help explains the arguments")
+    for place, table in tables_of([Path(run) for run in runs]).items():
+        measured = rows.of_one_reading(rows.of_last_epoch(table))
+        for key, one in measured.groupby(rows.MEASUREMENT, dropna=False, sort=False):
+            known = dict(zip(rows.MEASUREMENT, key, strict=True))
+            trained = "trained" if known["trained"] else "untrained"
+            print(f"{place}: {known['model']}, {trained}, {known['transform']}")
+            found = losses(one)
+            for _, of in found.groupby("measure", sort=False):
+                print("\n".join(f"  {sentence(loss)}" for _, loss in of.head(SHOWN).iterrows()))
+            folder = Path(place)
+            if folder.is_dir():
+                text = found.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+                write_atomic(folder / "losses.csv", text)
+
+
+if __name__ == "__main__":
+    command_line(main)
