@@ -52,7 +52,7 @@ docs: setup        ## the pages of docs/ with the reference, as a site in build/
 	$(PYTHON) -c "import mkdocs, material, mkdocstrings" 2>/dev/null || $(PYTHON) -m pip install --quiet --editable ".[docs]"
 	rm -rf build/pages && mkdir -p build/pages && tar cf - $(PAGES) | tar xf - -C build/pages
 	$(PYTHON) -m mkdocs build --strict --quiet
-	@echo "build/site/README.html"
+	@echo "build/site/index.html"
 
 bench: setup       ## time training steps and measurements against the plain way; who waits for whom, network or images
 	$(PYTHON) scripts/bench.py train

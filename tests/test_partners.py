@@ -56,6 +56,13 @@ def test_the_strongest_orbit_is_shown_once():
     assert set(orbit.partner) == {1, 2, 3} and (orbit.channel == 0).all()
 
 
+def test_an_orbit_has_every_element():
+    table = cyclic()
+    dead = (table.element == 180) & (table.channel == 0)
+    (orbit,) = strongest(table[~dead], 5)
+    assert orbit.element.tolist() == [*TURNS] and (orbit.channel != 0).all()
+
+
 def test_a_network_made_by_hand_has_the_partners_it_was_given():
     """The filters of channel c are those of channel c - 1 turned once, so p_90(c) = c - 1."""
     images = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0)).double()

@@ -86,9 +86,12 @@ def composition(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFra
 def strongest(table: pd.DataFrame, count: int) -> Iterable[pd.DataFrame]:
     """The `count` strongest orbits: channels with another channel as partner, by their smallest correlation over G.
 
-    Each is a table of one channel's rows, one an element; orbits that share channels are shown once.
+    Each is a table of one channel's rows, one an element; a channel that is dead under one of them has none. Orbits
+    that share channels are shown once.
     """
-    orbits = [one for _, one in table.groupby(["index", "layer", "channel"]) if (one.partner != one.channel).any()]
+    elements = table.element.nunique()
+    channels = [one for _, one in table.groupby(["index", "layer", "channel"])]
+    orbits = [one for one in channels if len(one) == elements and (one.partner != one.channel).any()]
     seen: set[tuple[int, frozenset[int]]] = set()
     for orbit in sorted(orbits, key=lambda one: -one.r.min()):
         key = (orbit["index"].iloc[0], frozenset([*orbit.channel, *orbit.partner]))
