@@ -38,8 +38,8 @@ def jobs(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> list[Di
 def target(name: str, overrides: tuple[str, ...]) -> Path:
     """Where the rows of an experiment are gathered.
 
-    With overrides beside folders (`runs_dir`, `data_dir`, `weights_dir`), as of networks of one's own, that is below
-    the folder of runs: experiments/ holds the preset itself.
+    With overrides beside folders (`runs_dir`, `data_dir`, `weights_dir`), as of networks of one's own, that is
+    below the folder of runs: experiments/ holds the preset itself.
     """
     if all(override.partition("=")[0].endswith("_dir") for override in overrides):
         return FOLDER / name

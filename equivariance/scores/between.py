@@ -42,9 +42,8 @@ class _Moments:
     def add(self, a: Tensor, b: Tensor) -> None:
         """Add values (positions, c) and (positions, c'), less their origins."""
         self.count += len(a)
-        self.sums = [
-            x + y for x, y in zip(self.sums or [0, 0], (a.sum(0).double(), b.sum(0).double()), strict=True)
-        ]
+        more = [a.sum(0).double(), b.sum(0).double()]
+        self.sums = [x + y for x, y in zip(self.sums, more, strict=True)] if self.sums else more
         self.products = self.products.to(a.device) + (a.mT @ b).double()
 
     def about(self, means: Sequence[Tensor]) -> Tensor:
@@ -90,9 +89,7 @@ def similarity(
                 find_layers(model, batch[0], patterns)
                 for model, patterns in ((model_a, layers_a), (model_b, layers_b))
             ]
-        pairs.add(
-            *(_maps(model, batch, there) for model, there in zip((model_a, model_b), sides, strict=True)), index
-        )
+        pairs.add(_maps(model_a, batch, sides[0]), _maps(model_b, batch, sides[1]), index)
     if first is None:
         raise UserError("there are no images to compare the networks on")
     return pd.DataFrame(pairs.rows(*sides))
@@ -151,14 +148,16 @@ class _Pairs:
             left, right = (0, a.name), (1, b.name)
             sums = [self.moments[key] for key in ((left, right, size), (left, left, size), (right, right, size))]
             count = sum(each.count for each in sums[0])
-            totals = (sum(each.sums[side] for each in sums[0] if each.count) for side in (0, 1))
-            means = [total / count for total in totals]
+            means = [
+                torch.stack([each.sums[side] for each in sums[0] if each.count]).sum(0) / count for side in (0, 1)
+            ]
             origins = [self.origins[*key, size].double() for key in (left, right)]
             parts = [
                 [each.about(pair) for each in of if each.count]
                 for of, pair in zip(sums, (means, means[:1] * 2, means[1:] * 2), strict=True)
             ]
-            scores = _scores(*parts, *(count * (DEAD * (m + o)) ** 2 for m, o in zip(means, origins, strict=True)))
+            dead_a, dead_b = (count * (DEAD * (m + o)) ** 2 for m, o in zip(means, origins, strict=True))
+            scores = _scores(parts[0], parts[1], parts[2], dead_a, dead_b)
             names = {"layer_a": a.name, "layer_b": b.name, "index_a": a.index, "index_b": b.index}
             found.append(names | scores | {"positions": count})
         return found

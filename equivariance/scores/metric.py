@@ -187,7 +187,8 @@ class Equivariance:
 
     def reset(self) -> None:
         """Forget all images."""
-        self.images, self.correct = 0, None
+        self.images = 0
+        self.correct: int | None = None
         self.felt: Counter[tuple[str, str, float | str]] = (
             Counter()
         )  # images, by column, transformation and element
@@ -300,8 +301,8 @@ class Equivariance:
 
     def dead_layers(self) -> list[str]:
         """The layers no channel of which has varied over the images in the statistics so far."""
-        g = self.transforms[0].element
-        keys = {name: (name, g, self._readings(layer)[0]) for name, layer in self.layers.items()}
+        g = self.transforms[0]
+        keys = {name: _key(name, g, self._readings(layer)[0]) for name, layer in self.layers.items()}
         return [name for name, key in keys.items() if self._whole(key).dead().all()]
 
     @torch.inference_mode()
@@ -747,7 +748,8 @@ def _check(
     first_image: int,
 ) -> None:
     """Raises: UserError, where an argument of `Equivariance` is not as said."""
-    words = [("over", each, OVER) for each in readings or ("",)] + [("similarity", similarity, SIMILARITIES)]
+    words: list[tuple[str, str, tuple[str, ...]]] = [("similarity", similarity, SIMILARITIES)]
+    words += [("over", each, OVER) for each in readings or ("",)]
     words += [("scores", each, NESTED) for each in scores or ("",)]
     for key, word, known in words:
         if word not in known:
