@@ -300,8 +300,8 @@ class Equivariance:
 
     def dead_layers(self) -> list[str]:
         """The layers no channel of which has varied over the images in the statistics so far."""
-        g = self.transforms[0].element
-        keys = {name: (name, g, self._readings(layer)[0]) for name, layer in self.layers.items()}
+        g = self.transforms[0]
+        keys = {name: _key(name, g, self._readings(layer)[0]) for name, layer in self.layers.items()}
         return [name for name, key in keys.items() if self._whole(key).dead().all()]
 
     @torch.inference_mode()
