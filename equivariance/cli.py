@@ -64,17 +64,16 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
             if full_error or (job.mode is RunMode.RUN and not expected):
                 raise
             if job.mode is RunMode.RUN:
-                sys.exit(f"{program}: {one_line(error)}")
+                sys.exit(f"{_program()}: {one_line(error)}")
             if not expected:
                 traceback.print_exc()
             cause = f"{job.runtime.output_dir}: {one_line(error) if expected else repr(error)}"
-            print(f"{program} {cause}", file=sys.stderr)
+            print(f"{_program()} {cause}", file=sys.stderr)
             if "BasicLauncher" not in job.launcher._target_:  # another process: Hydra carries the failure over
                 raise UserError(f"failed: {cause}") from None
             failed.append(job.runtime.output_dir)  # the other jobs of the sweep go on
 
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    program = Path(sys.argv[0]).name
 
     @functools.wraps(task)
     def run() -> None:
@@ -100,9 +99,9 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
         except Exception as error:
             if not _expected(error):
                 raise
-            sys.exit(f"{program}: {one_line(error)}")
+            sys.exit(f"{_program()}: {one_line(error)}")
         if failed:
-            sys.exit(f"{program}: {len(failed)} failed: {'; '.join(failed)}")
+            sys.exit(f"{_program()}: {len(failed)} failed: {'; '.join(failed)}")
 
     return run
 
@@ -320,3 +319,8 @@ def _end_with_parent() -> None:
             time.sleep(2)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _program() -> str:
+    """The name of the script that runs, to begin its error messages with."""
+    return Path(sys.argv[0]).name

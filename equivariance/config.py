@@ -264,9 +264,11 @@ def experiment() -> str:
     return HydraConfig.get().runtime.choices.get("experiment") or "none"
 
 
-def _angles_name(elements: Any) -> str:
+def _angles_name(*, _parent_: DictConfig) -> str:
     """The name of a measurement of rotations: other angles than quarter turns have a folder of their own."""
-    angles = list(elements) if OmegaConf.is_list(elements) else [elements]
+    transform = _parent_.get("transform")
+    elements = transform.get("elements") if OmegaConf.is_dict(transform) else None
+    angles = list(elements) if OmegaConf.is_list(elements) else []  # what is no list is refused by name
     quarter = all(degrees in (90, 180, 270) for degrees in angles)
     return "rotation" if quarter else "-".join(["rotation", *map(str, angles)])
 

@@ -276,7 +276,7 @@ def test_the_measurement_prepares_originals_and_copies(images):
         metric = Equivariance(network, images, transforms, layers, over="dataset", blocks=1)
         metric.update(images)
         metric.finish()
-        originals = torch.cat([copies[: len(copies) // (1 + len(transforms))] for copies in seen])
+        originals = torch.cat([copies[: len(copies) // (1 + len(metric.copies))] for copies in seen])
         torch.testing.assert_close(originals, disc(images))
         table = metric.compute()
         found = table[table.measure == "invariance"].set_index("element").value

@@ -1,6 +1,7 @@
 """Results as rows: one per layer, transformation and measure. Figures and verdicts read rows and nothing else."""
 
 import io
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def read(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} is no table of results: it has no column {', '.join(missing)}")
     if problem := _first_problem(rows):
         row, what = problem
+        what = textwrap.shorten(what, 200, placeholder=" ...")
         raise UserError(f"{path}, row {row + 2}: {what}; the file was cut or edited, collect it again")
     return rows
 
