@@ -267,7 +267,7 @@ def experiment() -> str:
 def _angles_name(*, _parent_: DictConfig) -> str:
     """The name of a measurement of rotations: other angles than quarter turns have a folder of their own."""
     transform = _parent_.get("transform")
-    elements = transform.get("elements") if OmegaConf.is_dict(transform) else None
+    elements: Any = transform.get("elements") if OmegaConf.is_dict(transform) else None
     angles = list(elements) if OmegaConf.is_list(elements) else []  # what is no list is refused by name
     quarter = all(degrees in (90, 180, 270) for degrees in angles)
     return "rotation" if quarter else "-".join(["rotation", *map(str, angles)])
