@@ -144,8 +144,6 @@ def command_line(main: Callable[..., None]) -> None:
         print(main.__globals__["__doc__"].strip())
         return
     try:
-        if {"-h", "--help"} & {*words}:
-            raise TypeError
         inspect.signature(main).bind(*words)
     except TypeError:
         sys.exit(main.__globals__["__doc__"])
@@ -154,7 +152,7 @@ def command_line(main: Callable[..., None]) -> None:
     except Exception as error:
         if not _expected(error):
             raise
-        sys.exit(f"{Path(sys.argv[0]).name}: {one_line(error)}")
+        sys.exit(f"{_program()}: {one_line(error)}")
 
 
 def _expected(error: BaseException) -> bool:

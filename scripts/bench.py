@@ -17,13 +17,13 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import timm
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 
+from equivariance.checkout import CONF
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
 from equivariance.data.datasets import Images
 from equivariance.layers.find import find_layers
@@ -35,7 +35,6 @@ from equivariance.training.hardware import Hardware
 from equivariance.training.trainer import Training
 from train import step as train_step
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS = 5  # of each kind a round
 PLAIN = "plain eager NCHW float32"
 NETWORKS = {  # and the images (c, h, w) that they take
@@ -60,7 +59,7 @@ def train(threads: int, batch: int, rounds: int, names: list[str]) -> None:
     hardware = Hardware(threads=threads)
     for name in names:
         build, shape = NETWORKS[name]
-        recipe = OmegaConf.load(REPOSITORY / f"conf/recipe/{RECIPES[name]}.yaml")
+        recipe = OmegaConf.load(CONF / f"recipe/{RECIPES[name]}.yaml")
         recipe.batch_size = batch
         pixels = torch.randint(256, (32 * batch, *shape), dtype=torch.uint8)
         grey = torch.full(shape[:1], 0.5)
