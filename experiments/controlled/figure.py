@@ -56,6 +56,10 @@ def main(folder: Path = HERE) -> None:
         if not side:
             above.set_ylabel("mean correlation")
             above.legend(loc="lower left")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # whose solver may end in either of two places, a hair apart
+    for axes in figure.axes:
+        axes.set_position([round(value, 3) for value in axes.get_position().bounds])
     plots.save(figure, folder / "figure", ("png", "svg"))
     print(f"drew figure in {folder}")
 
