@@ -20,6 +20,7 @@ from equivariance.data.datasets import Images
 from equivariance.data.image_files import Stream
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
+from equivariance.layers.fusion import fused
 from equivariance.models import weights
 from equivariance.models.computation import computation_digest
 from equivariance.runs import results, rows
@@ -99,6 +100,7 @@ class Subject:
             "over": OmegaConf.to_container(over) if OmegaConf.is_list(over) else over,
             **({"scores": list(cfg.measure.scores)} if cfg.measure.scores else {}),
             **{key: cfg.measure[key] for key in ("similarity", "blocks", "batch_size")},
+            "exact_eager": hardware.exact_eager,
         }
         return cls(
             cfg,
@@ -183,9 +185,9 @@ class Subject:
             everything: Any = Stream(
                 self.images.pixels, torch.arange(len(self.images)), 0, metric.batch_size, device
             )
-            _, found["top1_all"] = evaluate(
-                self.model, replace(self.images, pixels=everything), self.hardware, metric.batch_size
-            )
+            images = replace(self.images, pixels=everything)
+            with fused(metric.chains):
+                _, found["top1_all"] = evaluate(self.model, images, self.hardware, metric.batch_size)
         return found
 
 

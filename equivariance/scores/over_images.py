@@ -38,11 +38,11 @@ class ImageStatistics(PairStatistics):
         positions, mean = x.shape[1], x.mean(1)
         values = subtracted(x, mean[:, None] if self.similarity == "pearson" else None, maps, owned)
         norm = (values * values).sum(1).sqrt_()  # vector_norm is ten times slower along this axis
-        smallest = DEAD * mean.abs() * positions**0.5 if self.similarity == "pearson" else 0.0
+        smallest = mean.abs().mul_(DEAD * positions**0.5) if self.similarity == "pearson" else 0.0
         live = norm > smallest
-        scale = norm.reciprocal().mul_(live).nan_to_num_(0.0, 0.0)
         # asking a GPU whether all are live would wait for it
         all_live = live.device.type == "cpu" and bool(live.all())
+        scale = norm.reciprocal_() if all_live else norm.reciprocal_().mul_(live).nan_to_num_(0.0, 0.0)
         return Side(values.mul_(scale[:, None]), mean.sum(0), live=None if all_live else live.to(torch.float32))
 
     def add(self, a: Side, b: Side) -> None:

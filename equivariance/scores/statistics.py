@@ -24,6 +24,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from equivariance.layers.onednn import add_product
 from equivariance.scores.formulas import FORMULAS
 
 # A channel is dead when its deviation is within what float32 rounding makes of a constant map.
@@ -232,13 +233,16 @@ class PairStatistics:
         return {name: score(r) for name, score in FORMULAS.items()}
 
     def _add_products(self, sums: Tensor, a: Tensor, b: Tensor, weight: float = 1.0) -> None:
-        sums.addmm_(a.flatten(0, 1).mT, b.flatten(0, 1), alpha=weight)
+        add_product(sums, a.flatten(0, 1), b.flatten(0, 1), weight)
 
     @staticmethod
     def _chance_rows(values: Tensor) -> Tensor:
         """The values of the rows `chance_channels`: (..., c) to (..., k)."""
         channels = values.shape[-1]
-        return values if channels <= CHANCE_CHANNELS else values[..., chance_channels(channels, values.device)]
+        if channels <= CHANCE_CHANNELS:
+            return values
+        step, rest = divmod(channels, CHANCE_CHANNELS)  # a slice is five times as fast as an index
+        return values[..., chance_channels(channels, values.device)] if rest else values[..., ::step].contiguous()
 
 
 def cross_fitted(whole: PairStatistics, held_out: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
