@@ -244,7 +244,7 @@ def report_partners(subject: Subject, metric: Equivariance, folder: Path) -> Non
     """Partner channels, what they come to by layer, and a picture of the strongest orbits on one image."""
     found = metric.partners()
     shares, composition = channel_matching.shares(found), channel_matching.composition(found)
-    by_layer = shares.merge(composition, on=["index", "layer"], how="left")
+    by_layer = shares.merge(composition, on=["index", "layer", "transform"], how="left")
     results.write_partners(found, by_layer, folder)
     print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
     if orbits := channel_matching.orbits(metric, subject.example):
