@@ -177,8 +177,8 @@ class Subject:
         if not self.classifies(metric):
             return {}
         found = {"top1": metric.accuracy, "published": (self.cfg.model.get("published") or {}).get("top1")}
-        in_memory = isinstance(self.images.pixels, Tensor)
-        if self.published and (self.cfg.measure.whole_accuracy or in_memory):
+        whole = self.cfg.measure.whole_accuracy
+        if self.published and (isinstance(self.images.pixels, Tensor) if whole is None else whole):
             device = self.hardware.device
             everything: Any = Stream(
                 self.images.pixels, torch.arange(len(self.images)), 0, metric.batch_size, device
