@@ -273,7 +273,7 @@ class Equivariance:
         """Which channel matched which one, see `channel_matching.partners`: for all layers and transformations."""
         with self._with_held():
             return pd.concat(
-                partners(name, layer.index, g.element, self.similarities(name, g))
+                partners(name, layer.index, g.name, g.element, self.similarities(name, g))
                 for name, layer in self.layers.items()
                 for g in self.transforms
             )
