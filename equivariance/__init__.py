@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from equivariance.errors import UserError
     from equivariance.layers.find import find_layers
     from equivariance.scores.between import similarity
-    from equivariance.scores.metric import Equivariance, measure
+    from equivariance.scores.measure import measure
+    from equivariance.scores.metric import Equivariance
     from equivariance.scores.transforms import dihedral, mirrors, rotations, shifts
 
 __version__ = "0.2.0"
@@ -46,7 +47,7 @@ _HOME = {  # of each public name; the imports above tell type checkers the same
     "dihedral": "scores.transforms",
     "find_layers": "layers.find",
     "losses": "analysis.losses",
-    "measure": "scores.metric",
+    "measure": "scores.measure",
     "mirrors": "scores.transforms",
     "plot_compare": "analysis.compare",
     "plot_depth": "analysis.plots",
