@@ -160,6 +160,17 @@ def test_figures_of_made_up_reduced_rows(tmp_path, capsys):
     assert {file.stem for file in tmp_path.glob("*.png")} == {"figure", "shifts", "dips", "epochs"}
 
 
+def test_each_published_network_is_in_the_panel_of_its_comparison(tmp_path):
+    one = shifts(REPORTED, "aug").query("aug == 'none' and seed == 0")
+    models = ["lilei_resnet32_mixup", "lilei_resnet32_cutmix", "theo_resnet20"]
+    named = [one.assign(model=model, trained=trained) for model in models for trained in (True, False)]
+    rows.write(tmp_path / "results.csv", pd.concat(named))
+    runpy.run_path(str(COMMITTED / "public_cifar/figure.py"))["main"](tmp_path)
+    drawn = re.findall(r"<!-- (.*?) -->", (tmp_path / "figure.svg").read_text())
+    legends = [text for text in drawn if text in ("mixup", "cutmix", "resnet20")]
+    assert legends == ["mixup", "cutmix", "resnet20"] and sum("depth: " in text for text in drawn) == 1
+
+
 def test_the_filters_drawn_are_those_of_the_networks():
     filters = runpy.run_path(str(COMMITTED / "controlled/figure.py"))["filters"]
     for corner in ("whole", "cut"):

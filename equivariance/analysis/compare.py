@@ -4,8 +4,9 @@ Curves are named by whatever differs between them. Seeds become mean and standar
 95 % interval over images. Chance levels and untrained networks are references where there are rows of them.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import cycle
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ REFERENCES = {
     "chance": {"ls": ":", "lw": 1, "marker": "_", "ms": 9},
 }
 READ = ("transform", "similarity", "over")  # how a network is read: references of one reading are none of another
-GAP = 0.6  # of layers, between the last one before pooling and those behind it
+NAMED = 9  # layers whose names have room below a figure
+GAP = 0.6  # of a name's room, between the last one before pooling and those behind it
 Tables = Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame]
 
 
@@ -66,8 +68,8 @@ def plot_compare(
         panels.append((key, table[(table[keys] == list(key)).all(axis=1)]))
     panels.sort(key=lambda panel: PARTS.index(panel[0].part) if "part" in keys else 0)
     names = names or {}
-    styles = cycle(zip(plots.COLOURS, plots.MARKERS, strict=True))
-    named = {label: next(styles) for label in dict.fromkeys([*names, *table[table.kind == "score"].label])}
+    labels = dict.fromkeys([*names, *table[table.kind == "score"].label])
+    named = dict(zip(labels, _styles(len(labels)), strict=True))
     colours = {label: style for label, style in named.items() if label in set(table.label)}
     height = {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
     legend_lines = -(-(len(colours) + 2) // 2)
@@ -97,6 +99,14 @@ def plot_compare(
     if len(handles) > 1 or by == "part":
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=2)
     return figure
+
+
+def _styles(count: int) -> Iterator[tuple[Any, str]]:
+    """A colour and a marker for each curve; of more curves than there are colours, hues in their order."""
+    if count <= len(plots.COLOURS):
+        return zip(plots.COLOURS[:count], plots.MARKERS, strict=False)
+    hues = [plots.plt.get_cmap("viridis")(place / count) for place in range(count)]
+    return zip(hues, islice(cycle(plots.MARKERS), count), strict=True)
 
 
 def values(
@@ -259,7 +269,13 @@ def _with_depth(table: pd.DataFrame, shared: bool) -> pd.DataFrame:
     network = table.groupby(["dataset", "model", "width", "label"], dropna=False, sort=False)
     last = table["index"].where(body).groupby(network.ngroup()).transform("max")
     if shared:
-        return table.assign(x=table["index"] + GAP * ~body, name=table.layer)
+        behind = (table["index"] - last).where(
+            ~body, 0
+        )  # 1, 2: wide enough apart for their names in a deep network
+        wide = (last / NAMED).clip(lower=1)
+        return table.assign(
+            x=last.where(~body, table["index"]) + behind * wide + GAP * wide * ~body, name=table.layer
+        )
     ends = table.part.map({"pool": 1.12, "final": 1.26}).astype(float)
     return table.assign(x=(table["index"] / last.clip(lower=1)).where(body, ends), name=table.layer)
 
@@ -352,7 +368,7 @@ def _curve(axes, x: np.ndarray, one: pd.DataFrame, by: str, band: bool = True, *
     x, one = x[order], one.iloc[order]
     body = one.part.isin(BEFORE_POOLING).to_numpy() if by == "depth" else np.ones(len(one), bool)
     line = style if style.get("label") else {key: style[key] for key in ("color", "ls", "lw")}
-    axes.plot(x[body], one["mean"][body], **line)
+    axes.plot(x[body], one["mean"][body], markevery=max(1, round(body.sum() / 12)), **line)
     if band:
         axes.fill_between(x[body], one.low[body], one.high[body], color=style["color"], alpha=plots.SPREAD, lw=0)
     if not body.all():
@@ -384,7 +400,7 @@ def _x_axis(axes, table: pd.DataFrame, by: str) -> None:
             axes.set_xticks(list(ticks), list(ticks.values()))
             return
         layers = body.drop_duplicates("x")
-        step = max(1, -(-len(layers) // 9))
+        step = max(1, -(-len(layers) // NAMED))
         layers = layers.iloc[::step]
         axes.set_xticks(
             [*layers.x, *ends.x], [*layers.name, *ends.name], rotation=45, ha="right", rotation_mode="anchor"
