@@ -310,11 +310,12 @@ class Equivariance:
         """The scores so far: one row per layer, transformation and score, with the columns `COLUMNS`.
 
         `value` is the score, `chance` the same statistic for pairs of different images, `cross_fitted` the value
-        with partners chosen on other images, `low` to `high` the 95 % jackknife interval over images (NaN with one
-        block), `control` the score of the transformation's control (NaN for exact ones), `activation` the mean of
-        f(x), `live` the mean share of channels that have variance in an image. Of the layer `final`, `agreement` is
-        the share of images whose predicted class stays and `top1` that of those whose class is right (NaN without
-        labels), `agreement_worst` and `top1_worst` under all elements at once. All but `activation` and `stride`
+        with partners chosen on other images, `low` to `high` the 95 % interval over images (from `cross_fitted`
+        less the jackknife's half width to `value` plus it; NaN with one block), `control` the score of the
+        transformation's control (NaN for exact ones), `activation` the mean of f(x), `live` the mean share of
+        channels that have variance in an image. Of the layer `final`, `agreement` is the share of images whose
+        predicted class stays and `top1` that of those whose class is right (NaN without labels), `agreement_worst`
+        and `top1_worst` under all elements at once. All but `activation` and `stride`
         lie in [0, 1]; NaN where a layer has no live channel or no common position.
         """
         with self._with_held():
@@ -591,7 +592,8 @@ class Equivariance:
         for score in self.scores:
             value, chance, fitted_value, values = found[score]
             half = half_width(value, values, sizes) if len(values) > 1 else math.nan
-            low, high = max(value - half, 0.0), min(value + half, 1.0)  # NaN stays NaN
+            lower_end = min(value, fitted_value)  # NaN stays NaN
+            low, high = max(lower_end - half, 0.0), min(value + half, 1.0)
             ends = {"value": value, "cross_fitted": fitted_value, "chance": chance, "low": low, "high": high}
             yield common | {"measure": score, "control": control.get(score, math.nan)} | ends
 

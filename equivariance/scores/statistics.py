@@ -537,8 +537,9 @@ def cross_fitted(whole: PairStatistics, held_out: Sequence[tuple[Tensor, Tensor]
     """Scores whose partners are chosen on other images than those that judge them; NaN with fewer than two parts.
 
     The partner of channel c is the argmax over c' of r[c, c'] on all parts of the stream but one, and that part
-    says how similar the two are. The plug-in maximum errs upwards with few images, this one downwards. The
-    invariance has no choice to make: its value is the plug-in one.
+    says how similar the two are. The plug-in maximum errs upwards with few images, this one downwards: no relu is
+    taken of what a part says, which would count the luck of one side alone. The invariance has no choice to make:
+    its value is the plug-in one.
 
     Args:
         whole: the statistics of all images.
@@ -547,9 +548,11 @@ def cross_fitted(whole: PairStatistics, held_out: Sequence[tuple[Tensor, Tensor]
     found = whole.values(whole.similarities())
     if len(held_out) < 2:
         return found | {"equivariance": math.nan}
+    if isinstance(whole, MaximumImageStatistics):  # chooses anew in each image, not over all of them
+        return found
     sums, counts = (torch.stack(each).sum(0) for each in zip(*held_out, strict=True))
     mean = (sums / counts)[~whole.dead()]
-    return found | {"equivariance": mean.clamp(-1, 1).relu().nanmean().item()}
+    return found | {"equivariance": mean.clamp(-1, 1).nanmean().relu().item()}
 
 
 def _plus(sums: Tensor | None, more: Tensor) -> Tensor:
