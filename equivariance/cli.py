@@ -177,6 +177,8 @@ def one_line(error: BaseException) -> str:
         return (
             f"{error.filename}: {error.strerror}; give a file or folder that can be used, such as runs_dir=FOLDER"
         )
+    if _of_submitit(error) and "timed-out" in text:
+        return "its time was over too often; the same command goes on, or give a longer hydra.launcher.timeout_min"
     if _of_submitit(error):
         return f"Slurm refused the jobs ({' '.join(text.split())}): hydra.launcher says what is asked for"
     if isinstance(error.__cause__, UserError):

@@ -103,15 +103,17 @@ class Queue(InfoWatcher):
         )
 
 
-def outcome(job: submitit.SlurmJob) -> list[Any]:
-    """What a job returned; where it ended without that, a failure, which is printed, and others are waited for."""
+def outcome(job: submitit.SlurmJob) -> list[JobReturn]:
+    """What a job returned; where it ended without that, a failure. A failure is printed, and the others go on."""
     try:
-        return results(job)
-    except (UncompletedJobError, FailedJobError) as error:
-        reason = re.search(r"not requeued because: (.*?)\.?$", str(error), re.M)
+        found = results(job)
+    except (UncompletedJobError, FailedJobError):
         line = (
-            f"job {job.job_id} ended without a result ({reason[1] if reason else job.state.lower()}); "
-            f"the same command goes on from what it has saved; its log: {job.paths.stderr}"
+            f"it ended without a result ({job.state.lower()}); the same command goes on from what it has saved; "
+            f"its log: {job.paths.stderr}"
         )
-        print(f"Slurm: {line}", flush=True)
-        return [JobReturn(status=JobStatus.FAILED, _return_value=UserError(line))]
+        found = [JobReturn(status=JobStatus.FAILED, _return_value=UserError(line))]
+    for each in found:
+        if each.status is JobStatus.FAILED:
+            print(f"Slurm: job {job.job_id} failed: {each._return_value}", flush=True)
+    return found

@@ -35,6 +35,9 @@ from equivariance.scores.transforms import Transformation, preparation
 CPU_PIXELS = 2**23  # of a batch with all its copies
 MEMORY = 4 * 2**30  # bytes of the statistics of all blocks
 CPU_VALUES = 2**18  # compared at a time: 1 MiB, half of a core's second-level cache
+SMALL = (
+    1e-10  # feature maps below it, and above its reciprocal, are scaled: squares in float32 end at 1e-38 and 1e38
+)
 GPU_VALUES = 2**23  # likewise: enough to keep one busy, and not too many for sums in float32
 COLUMNS = (  # of `Equivariance.compute`
     *("layer", "index", "part", "stride", "transform", "element", "measure", "similarity", "over"),
@@ -183,6 +186,7 @@ class Equivariance:
         self.blocks_at_most = affordable_blocks(found, elements, blocks, fitted)
         self.batch_size = affordable_images(batch_size, self.device, image, 1 + len(self.copies))
         self.first_image = first_image
+        self.scales = self._scales(image)
         self.reset()
 
     def reset(self) -> None:
@@ -383,6 +387,27 @@ class Equivariance:
             raise UserError(f"images of shape {tuple(images.shape)}: give (n, c, h, w) with n from 1 on")
         return images.to(self.device, self.dtype if images.is_floating_point() else images.dtype)
 
+    @torch.inference_mode()
+    def _scales(self, image: Tensor) -> dict[str, float]:
+        """Powers of two for layers whose maps are so small or large that their squares would leave float32.
+
+        No score depends on them. They are of the network's maps of one random image, so that metrics of the same
+        network have the same ones and can be merged.
+        """
+        if not image.is_floating_point():
+            return {}
+        scales: dict[str, float] = {}
+
+        def note(name: str, maps: Tensor) -> None:
+            largest = maps.abs().amax().item()
+            if 0 < largest < math.inf and not SMALL < largest < 1 / SMALL:
+                scales[name] = 2.0 ** -round(math.log2(largest))
+
+        random = torch.randn(1, *image.shape, generator=torch.Generator().manual_seed(0)).to(image)
+        with evaluating(self.model), tap(self.layers.values(), note):
+            self.model(self.prepare(random))
+        return scales
+
     def _add(self, images: Tensor, labels: Tensor | None) -> None:
         """Add an even number of images or three, in forward passes that fit into memory."""
         size, start = max(2, self.batch_size // 2 * 2), 0
@@ -421,6 +446,8 @@ class Equivariance:
             if self.reached[name] >= self.images + n:
                 return
             sides = maps.unflatten(0, (-1, n))
+            if name in self.scales:
+                sides = sides * self.scales[name]
             for index, part in segments:
                 block = self._block(index)
                 for reading in self._readings(layer):
@@ -544,7 +571,8 @@ class Equivariance:
         for name, finite in zip(self.layers, sums.isfinite().tolist(), strict=True):
             if not finite:
                 raise UserError(
-                    f"{type(self.model).__name__}: the feature maps of layer {name} hold NaN or infinity; "
+                    f"{type(self.model).__name__}: the feature maps of layer {name} hold NaN or infinity, or "
+                    "numbers too large to square; "
                     "look at the weights and at how the images are normalised"
                 )
 
@@ -575,7 +603,7 @@ class Equivariance:
             "transform": transform.name,
             "element": transform.element,
             "similarity": self.similarity,
-            "activation": whole.activation() if whole.images else math.nan,
+            "activation": whole.activation() / self.scales.get(layer.name, 1.0) if whole.images else math.nan,
             "images": self.images,
             "channels": layer.channels,
             "dead_channels": int(whole.dead().sum()),

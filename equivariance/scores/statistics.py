@@ -280,7 +280,8 @@ class ImageStatistics(PairStatistics):
         scale = norm.reciprocal().mul_(live).nan_to_num_(0.0, 0.0)
         # asking a GPU whether all are live would wait for it
         all_live = live.device.type == "cpu" and bool(live.all())
-        return Side(values.mul_(scale[:, None]), mean.sum(0), live=None if all_live else live.to(torch.float32))
+        total = mean.sum(0) + 0 * norm.sum(0)  # NaN where squares are too large for float32
+        return Side(values.mul_(scale[:, None]), total, live=None if all_live else live.to(torch.float32))
 
     def add(self, a: Side, b: Side) -> None:
         super().add(a, b)
@@ -411,7 +412,7 @@ class DatasetStatistics(PairStatistics):
         values = subtracted(x, origin, maps, owned)
         flat = values.flatten(0, 1)
         sums, squares = flat.sum(0), (flat * flat).sum(0)
-        total = sums / x.shape[1] + len(x) * origin
+        total = sums / x.shape[1] + len(x) * origin + 0 * squares  # NaN where squares are too large for float32
         return DatasetSide(values, total, origin=origin, sums=sums, squares=squares)
 
     def add(self, a: Side, b: Side) -> None:
