@@ -102,7 +102,10 @@ class PairStatistics:
         cross: (c, c), sums of products; rows f(T_g x), columns T_g f(x).
         chance: (k, c), the same for pairs of different images, rows `chance_channels`.
         total: (2, c), sums over images of the mean of f(T_g x)_c and of (T_g f(x))_c.
+        cross_fits: whether partners are chosen over all images, so that they can be chosen on other ones.
     """
+
+    cross_fits = True
 
     def __init__(
         self,
@@ -249,8 +252,9 @@ def cross_fitted(whole: PairStatistics, held_out: Sequence[tuple[Tensor, Tensor]
     """Scores whose partners are chosen on other images than those that judge them; NaN with fewer than two parts.
 
     The partner of channel c is the argmax over c' of r[c, c'] on all parts of the stream but one, and that part
-    says how similar the two are. The plug-in maximum errs upwards with few images, this one downwards. The
-    invariance has no choice to make: its value is the plug-in one.
+    says how similar the two are. The plug-in maximum errs upwards with few images, this one downwards: no relu is
+    taken of what a part says, which would count the luck of one side alone. The invariance has no choice to make:
+    its value is the plug-in one.
 
     Args:
         whole: the statistics of all images.
@@ -259,9 +263,11 @@ def cross_fitted(whole: PairStatistics, held_out: Sequence[tuple[Tensor, Tensor]
     found = whole.values(whole.similarities())
     if len(held_out) < 2:
         return found | {"equivariance": math.nan}
+    if not whole.cross_fits:
+        return found
     sums, counts = (torch.stack(each).sum(0) for each in zip(*held_out, strict=True))
     mean = (sums / counts)[~whole.dead()]
-    return found | {"equivariance": mean.clamp(-1, 1).relu().nanmean().item()}
+    return found | {"equivariance": mean.clamp(-1, 1).nanmean().relu().item()}
 
 
 def chosen_columns(matrix: Tensor, columns: Tensor) -> Tensor:
