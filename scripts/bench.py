@@ -2,6 +2,7 @@
 
     python scripts/bench.py train [--models cnn7 resnet44] [--threads 2] [--batch 128] [--rounds 12]
     python scripts/bench.py measure [--models resnet44 resnet50 ...] [--over image dataset] [--scores linear,...]
+    python scripts/bench.py passes [--models resnet44 ...] [--over image]
 
 `train`: one step of each network (forward, backward, update) on batches drawn from a uint8 tensor, as train.py runs
 it, against the plain step of the same network: eager, contiguous (NCHW), float32, unfused optimiser. Both run in
@@ -15,12 +16,17 @@ over transformations and over images, one score and no pairs of channels. The ra
 memory. `--scores` adds the first reading once more with each of: `linear`, the third score; `consistency`, labels,
 for the share of right classes; `continuous`, turns by 30, 60 and 120 degrees, each with its control; and their
 ratios to the plain measurement.
+
+`passes`: what the statistics of a batch consist of: every operation on the maps with its time, and the bytes that
+it reads and writes.
 """
 
 import argparse
+import math
 import platform
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -145,12 +151,7 @@ def measure(
     turns = quarter_turns([90, 180, 270])
     print(f"{machine(hardware)}\nimages and 3 turns of each, float32")
     for name in names:
-        build, shape = NETWORKS.get(name) or (partial(timm.create_model, name), (3, 224, 224))
-        images = batch if name in NETWORKS else max(2, batch // 8)  # photographs are larger
-        model = hardware.place(build()).eval()
-        inputs = torch.randn(images, *shape, device=hardware.device)
-        orbit = torch.cat([inputs, *(turn.act(inputs) for turn in turns)])
-        layers = find_layers(model, inputs[0])
+        model, inputs, orbit, layers = _network(name, batch, hardware, turns)
         measured = partial(_measured, model, inputs, layers)
         kinds = {"bare": partial(torch.inference_mode()(model), orbit)}
         kinds |= {over: measured(turns, over=over) for over in readings}
@@ -167,10 +168,64 @@ def measure(
             ratio = best[kind] / best["bare"]
             to_plain = f"   {best[kind] / best[readings[0]]:5.2f}x {readings[0]}" if kind.startswith("+") else ""
             print(
-                f"{name:30s} {images:4d} {kind:13s} {1e3 * best[kind]:6.0f} ms {ratio:5.2f}x {peak[kind]:6.0f} MiB"
-                f"{to_plain}"
+                f"{name:30s} {len(inputs):4d} {kind:13s} {1e3 * best[kind]:6.0f} ms {ratio:5.2f}x "
+                f"{peak[kind]:6.0f} MiB{to_plain}"
             )
         sys.stdout.flush()
+
+
+def passes(threads: int, batch: int, names: list[str], over: str) -> None:
+    """Print, for the statistics of one batch, calls, time, bytes and bytes a second of each operation."""
+    hardware = Hardware.for_measuring(threads=threads)
+    turns = quarter_turns([90, 180, 270])
+    print(machine(hardware))
+    for name in names:
+        model, inputs, orbit, layers = _network(name, batch, hardware, turns)
+        metric = Equivariance(model, inputs[0], turns, layers, over=over, blocks=1)
+        maps: dict[str, torch.Tensor] = {}
+        with torch.inference_mode(), tap(layers, maps.__setitem__):
+            model(orbit)
+
+        @torch.inference_mode()
+        def statistics(metric: Equivariance = metric, maps: dict = maps, layers: Layers = layers) -> None:
+            for layer in layers:
+                metric.sums.of_maps(layer, over, maps[layer.name].unflatten(0, (1 + len(turns), -1)))
+
+        statistics()
+        timed = {event.key: event for event in _profiled(statistics).key_averages()}
+        moved = Counter[str]()  # in a run of its own, as recording the shapes keeps memory from being used again
+        for event in _profiled(statistics, record_shapes=True).key_averages(group_by_input_shape=True):
+            read = [math.prod(shape) for shape in event.input_shapes if shape]
+            reduces = event.key in ("aten::sum", "aten::mean", "aten::addmm_", "aten::mm")
+            moved[event.key] += 4 * event.count * (sum(read) + (0 if reduces else max(read, default=0)))
+        total = sum(event.self_cpu_time_total for event in timed.values())
+        size = 4 * sum(each.nelement() for each in maps.values()) / 2**20
+        print(f"{name}, {len(inputs)} images, over={over}: {size:.0f} MiB of maps, copies included")
+        print("operation            calls      ms   share     MiB   GiB/s")
+        for event in sorted(timed.values(), key=lambda event: -event.self_cpu_time_total)[:12]:
+            seconds, mib = event.self_cpu_time_total / 1e6, moved[event.key] / 2**20
+            print(
+                f"{event.key.removeprefix('aten::'):18s} {event.count:7d} {1e3 * seconds:7.1f} "
+                f"{event.self_cpu_time_total / total:7.0%} {mib:7.0f} {mib / 1024 / seconds:7.1f}"
+            )
+
+
+def _profiled(work: Callable[[], None], **arguments: bool) -> torch.profiler.profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], **arguments) as profile:
+        work()
+    return profile
+
+
+def _network(
+    name: str, batch: int, hardware: Hardware, turns: Sequence[Transformation]
+) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor, Layers]:
+    """A network, a batch of random images, the batch with all copies, and the network's layers."""
+    build, shape = NETWORKS.get(name) or (partial(timm.create_model, name), (3, 224, 224))
+    model = hardware.place(build()).eval()
+    images = batch if name in NETWORKS else max(2, batch // 8)  # photographs are larger
+    inputs = torch.randn(images, *shape, device=hardware.device)
+    orbit = torch.cat([inputs, *(turn.act(inputs) for turn in turns)])
+    return model, inputs, orbit, find_layers(model, inputs[0])
 
 
 def machine(hardware: Hardware) -> str:
@@ -220,8 +275,7 @@ def _peak(work: Callable[[], None], device: torch.device) -> float:
         torch.cuda.reset_peak_memory_stats()
         work()
         return torch.cuda.max_memory_allocated() / 2**20
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        work()
+    profile = _profiled(work, profile_memory=True)
     now = most = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
@@ -253,7 +307,7 @@ def _time(step: Callable[[], None], device: torch.device, steps: int = STEPS) ->
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "measure"])
+    parser.add_argument("what", choices=["train", "measure", "passes"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=12)
@@ -266,6 +320,8 @@ if __name__ == "__main__":
         parser.error(f"--scores {unknown[0]}: choose from {', '.join((*SCORES, *ADDITIONS))}")
     if given.what == "train":
         train(given.threads, given.batch, given.rounds, given.models or list(NETWORKS))
+    elif given.what == "passes":
+        passes(given.threads, given.batch, given.models or ["resnet44"], given.over[0])
     else:
         names = given.models or [*NETWORKS, *PHOTOGRAPHS]
         measure(given.threads, given.batch, given.rounds, names, given.over, additions)
