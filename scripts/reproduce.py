@@ -184,6 +184,7 @@ class Timings:
 
     def measuring(self, cfg: DictConfig) -> float:
         """Seconds of a measurement, from those of a few images."""
+        cfg.dataset = models.prepare(cfg.dataset, cfg.model)  # some transformations need the images' size
         key = f"{sorted(models.untrained(cfg.model).items())} {cfg.dataset.get('size')}"
         if key not in self.passes:
             shape = models.input_shape(cfg.dataset, cfg.model)
