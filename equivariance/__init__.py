@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from equivariance.errors import UserError
     from equivariance.layers.find import find_layers
     from equivariance.scores.between import similarity
-    from equivariance.scores.metric import Equivariance, measure
+    from equivariance.scores.continuous import scalings, subpixel_shifts
+    from equivariance.scores.measure import measure
+    from equivariance.scores.metric import Equivariance
     from equivariance.scores.transforms import dihedral, mirrors, rotations, shifts
 
 __version__ = "0.2.0"
@@ -34,8 +36,10 @@ __all__ = [
     "plot_depth",
     "plot_similarity",
     "rotations",
+    "scalings",
     "shifts",
     "similarity",
+    "subpixel_shifts",
 ]
 
 _HOME = {  # of each public name; the imports above tell type checkers the same
@@ -44,13 +48,15 @@ _HOME = {  # of each public name; the imports above tell type checkers the same
     "dihedral": "scores.transforms",
     "find_layers": "layers.find",
     "losses": "analysis.losses",
-    "measure": "scores.metric",
+    "measure": "scores.measure",
     "mirrors": "scores.transforms",
     "plot_depth": "analysis.plots",
     "plot_similarity": "analysis.similarity",
     "rotations": "scores.transforms",
+    "scalings": "scores.continuous",
     "shifts": "scores.transforms",
     "similarity": "scores.between",
+    "subpixel_shifts": "scores.continuous",
 }
 
 

@@ -20,6 +20,7 @@ from equivariance.data.datasets import Images
 from equivariance.data.image_files import Stream
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
+from equivariance.layers.fusion import fused
 from equivariance.models import weights
 from equivariance.models.computation import computation_digest
 from equivariance.runs import results, rows
@@ -99,6 +100,7 @@ class Subject:
             "over": OmegaConf.to_container(over) if OmegaConf.is_list(over) else over,
             **({"scores": list(cfg.measure.scores)} if cfg.measure.scores else {}),
             **{key: cfg.measure[key] for key in ("similarity", "blocks", "batch_size")},
+            "exact_eager": hardware.exact_eager,
         }
         return cls(
             cfg,
@@ -177,15 +179,15 @@ class Subject:
         if not self.classifies(metric):
             return {}
         found = {"top1": metric.accuracy, "published": (self.cfg.model.get("published") or {}).get("top1")}
-        in_memory = isinstance(self.images.pixels, Tensor)
-        if self.published and (self.cfg.measure.whole_accuracy or in_memory):
+        whole = self.cfg.measure.whole_accuracy
+        if self.published and (isinstance(self.images.pixels, Tensor) if whole is None else whole):
             device = self.hardware.device
             everything: Any = Stream(
                 self.images.pixels, torch.arange(len(self.images)), 0, metric.batch_size, device
             )
-            _, found["top1_all"] = evaluate(
-                self.model, replace(self.images, pixels=everything), self.hardware, metric.batch_size
-            )
+            images = replace(self.images, pixels=everything)
+            with fused(metric.chains):
+                _, found["top1_all"] = evaluate(self.model, images, self.hardware, metric.batch_size)
         return found
 
 
@@ -244,7 +246,7 @@ def report_partners(subject: Subject, metric: Equivariance, folder: Path) -> Non
     """Partner channels, what they come to by layer, and a picture of the strongest orbits on one image."""
     found = metric.partners()
     shares, composition = channel_matching.shares(found), channel_matching.composition(found)
-    by_layer = shares.merge(composition, on=["index", "layer"], how="left")
+    by_layer = shares.merge(composition, on=["index", "layer", "transform"], how="left")
     results.write_partners(found, by_layer, folder)
     print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
     if orbits := channel_matching.orbits(metric, subject.example):

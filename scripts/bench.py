@@ -1,7 +1,7 @@
 """Time the work that costs most, against the plain way, in one run.
 
     python scripts/bench.py train [--models cnn7 resnet44] [--threads 2] [--batch 128] [--rounds 12]
-    python scripts/bench.py measure [--models resnet44 resnet50 ...] [--over image dataset]
+    python scripts/bench.py measure [--models resnet44 resnet50 ...] [--over image dataset] [--scores linear,...]
 
 `train`: one step of each network (forward, backward, update) on batches drawn from a uint8 tensor, as train.py runs
 it, against the plain step of the same network: eager, contiguous (NCHW), float32, unfused optimiser. Both run in
@@ -9,7 +9,10 @@ turn, so that a busy machine slows both; the best round of each counts. Then the
 augmentation: choosing, augmenting, mixing and normalising the images.
 
 `measure`: a batch and its three quarter turns through each network, bare and measured (statistics of every layer
-inside the hooks, chance level included), in turn; the ratio to the bare pass, and the peak memory.
+inside the hooks, chance level included), in turn; the ratio to the bare pass, and the peak memory. `--scores` adds
+the first reading once more with each of: `linear`, the third score; `consistency`, labels, for the share of right
+classes; `continuous`, turns by 30, 60 and 120 degrees, each with its control; and their ratios to the plain
+measurement.
 """
 
 import argparse
@@ -28,7 +31,8 @@ from equivariance.data.augmentation import Augmentation, Crop, CutMix, Flip, Ran
 from equivariance.data.datasets import Images
 from equivariance.layers.find import find_layers
 from equivariance.models import CNN7, ResNet
-from equivariance.names import OVER
+from equivariance.names import NESTED, OVER, SCORES
+from equivariance.scores.continuous import rotations
 from equivariance.scores.metric import Equivariance
 from equivariance.scores.transforms import quarter_turns
 from equivariance.training.hardware import Hardware
@@ -41,6 +45,7 @@ NETWORKS = {  # and the images (c, h, w) that they take
     "cnn7": (lambda: CNN7(1, 10), (1, 28, 28)),
     "resnet44": (lambda: ResNet(3, 10, depth=44), (3, 32, 32)),
 }
+ADDITIONS = ("linear", "consistency", "continuous")  # to the plain measurement
 PHOTOGRAPHS = ("resnet50", "convnext_tiny", "vit_small_patch16_224", "efficientnet_b0")  # of timm
 RECIPES = {"cnn7": "table1", "resnet44": "table2"}
 AUGMENTATIONS = {
@@ -120,8 +125,13 @@ def _draw(training: Training, images: Images, augment: Augmentation) -> None:
         pass
 
 
-def measure(threads: int, batch: int, rounds: int, names: list[str], readings: list[str]) -> None:
-    """Print time, ratio to the bare pass and peak memory of each network's bare pass and of its measurement."""
+def measure(
+    threads: int, batch: int, rounds: int, names: list[str], readings: list[str], additions: list[str]
+) -> None:
+    """Print time, ratio to the bare pass and peak memory of each network's bare pass and of its measurement.
+
+    Of each addition to it also the ratio to the plain measurement under the first reading.
+    """
     hardware = Hardware.for_measuring(threads=threads)
     turns = quarter_turns([90, 180, 270])
     print(f"{hardware.name}, images and 3 turns of each, float32")
@@ -139,11 +149,17 @@ def measure(threads: int, batch: int, rounds: int, names: list[str], readings: l
         def bare(model: torch.nn.Module = model, orbit: torch.Tensor = orbit) -> None:
             model(orbit)
 
-        def measured(over: str, model=model, layers=layers, inputs=held_back) -> None:
-            metric = Equivariance(model, inputs[0], turns, layers, over=over, blocks=1, batch_size=len(inputs))
-            metric.update(inputs)
+        def measured(over: str, addition: str = "", model=model, layers=layers, inputs=held_back) -> None:
+            scores = NESTED if addition == "linear" else SCORES
+            transforms = rotations([30, 60, 120]) if addition == "continuous" else turns
+            labels = torch.zeros(len(inputs), dtype=torch.long) if addition == "consistency" else None
+            metric = Equivariance(
+                model, inputs[0], transforms, layers, over=over, scores=scores, blocks=1, batch_size=len(inputs)
+            )
+            metric.update(inputs, labels)
 
         kinds = {"bare": bare} | {over: partial(measured, over) for over in readings}
+        kinds |= {f"+ {each}": partial(measured, readings[0], each) for each in additions}
         best, peak = {}, {}
         for kind, work in kinds.items():
             work()
@@ -154,8 +170,10 @@ def measure(threads: int, batch: int, rounds: int, names: list[str], readings: l
                 best[kind] = min(best[kind], _time(work, hardware.device, steps=1))
         for kind in kinds:
             ratio = best[kind] / best["bare"]
+            to_plain = f"   {best[kind] / best[readings[0]]:5.2f}x {readings[0]}" if kind.startswith("+") else ""
             print(
-                f"{name:22s} {images:6d} {kind:10s} {1e3 * best[kind]:6.0f} ms {ratio:5.2f}x {peak[kind]:6.0f} MiB"
+                f"{name:22s} {images:6d} {kind:13s} {1e3 * best[kind]:6.0f} ms {ratio:5.2f}x {peak[kind]:6.0f} MiB"
+                f"{to_plain}"
             )
         sys.stdout.flush()
 
@@ -205,8 +223,13 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--models", nargs="+", help=f"{', '.join(NETWORKS)}; to measure, any of timm besides")
     parser.add_argument("--over", nargs="+", choices=OVER, default=["image", "dataset"], help="readings to measure")
+    parser.add_argument("--scores", default="", help=f"of {','.join((*SCORES, *ADDITIONS))}, see above")
     given = parser.parse_args()
+    additions = [score for score in given.scores.split(",") if score not in ("", *SCORES)]
+    if unknown := sorted({*additions} - {*ADDITIONS}):
+        parser.error(f"--scores {unknown[0]}: choose from {', '.join((*SCORES, *ADDITIONS))}")
     if given.what == "train":
         train(given.threads, given.batch, given.rounds, given.models or list(NETWORKS))
     else:
-        measure(given.threads, given.batch, given.rounds, given.models or [*NETWORKS, *PHOTOGRAPHS], given.over)
+        names = given.models or [*NETWORKS, *PHOTOGRAPHS]
+        measure(given.threads, given.batch, given.rounds, names, given.over, additions)

@@ -127,11 +127,10 @@ def chosen(metric: Equivariance, state: dict[str, Any], blocks: Tensor) -> pd.Da
     """The scores on the images of some blocks alone, as if no other ones had been measured."""
     metric.reset()
     images = len(blocks) * SMALLEST
-    while metric.blocks_at_most * metric.block_size < images:
-        metric.block_size *= 2
-    metric.block_size = max(metric.block_size, SMALLEST)
     there = {index: state["blocks"][block] for index, block in enumerate(blocks.tolist())}
-    metric.merge_state(state | {"images": images, "correct": None, "felt": {}, "blocks": there})
+    while metric.blocks.most * metric.blocks.size < images:
+        metric.blocks.join()
+    metric.merge_state(state | {"images": images, "blocks": there})
     return metric.compute()
 
 

@@ -37,7 +37,7 @@ from equivariance.data import datasets as data
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, find_layers
 from equivariance.runs.atomic import write_atomic
-from equivariance.scores.metric import affordable_layers
+from equivariance.scores.memory import affordable_layers
 from equivariance.scores.transforms import Shift, quarter_turns
 from scripts import samples
 from scripts.circular import EXACT, TURNS, circular, scores

@@ -15,7 +15,9 @@ from equivariance.layers.find import find_layers
 from equivariance.models import CNN7
 from equivariance.names import OVER, SIMILARITIES
 from equivariance.runs.rows import COLUMNS
-from equivariance.scores.metric import Equivariance, affordable_blocks, affordable_layers, chunks, measure, memory
+from equivariance.scores.measure import measure
+from equivariance.scores.memory import affordable_blocks, affordable_layers, chunks, memory
+from equivariance.scores.metric import Equivariance
 from equivariance.scores.transforms import QuarterTurn, Shift, dihedral, quarter_turns, shifts
 
 

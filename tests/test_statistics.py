@@ -6,20 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from equivariance.scores.formulas import equivariance, invariance
 from equivariance.scores.intervals import half_width
-from equivariance.scores.statistics import (
-    READINGS,
-    DatasetStatistics,
-    ImageStatistics,
-    MaximumImageStatistics,
-    ReluImageStatistics,
-    chance_channels,
-    cross_fitted,
-    equivariance,
-    invariance,
-    mismatches,
-    reordered,
-)
+from equivariance.scores.over_dataset import DatasetStatistics
+from equivariance.scores.over_images import ImageStatistics, MaximumImageStatistics, ReluImageStatistics
+from equivariance.scores.statistics import chance_channels, cross_fitted, mismatches, reordered
+from equivariance.scores.sums import READINGS
 
 
 def maps(images=12, channels=5, side=4, seed=0, mean=0.0, dtype=torch.float64):

@@ -366,6 +366,8 @@ def test_kept_weights_are_measured_and_equal_a_shorter_run(run, tmp_path):
         pd.read_csv(folder / f"measure/rotation-{kind}/results.csv") for kind in ("epoch0", "untrained")
     )
     assert list(at_0.epoch.unique()) == [0] and at_0.value.equals(untrained.value)
+    half_way = run("measure.py", *small, "measure.epoch=1")
+    assert half_way.code == 0 and "1 epochs" in half_way.out, half_way.error
     missing = run("measure.py", *small, "measure.epoch=7")
     assert missing.code == 1 and "has the weights of epoch 0, 1, 2; recipe.keep=[7]" in missing.error
 
