@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from equivariance.analysis.compare import plot_compare
     from equivariance.analysis.losses import losses
     from equivariance.analysis.plots import plot_depth
     from equivariance.analysis.similarity import plot_similarity
@@ -33,6 +34,7 @@ __all__ = [
     "losses",
     "measure",
     "mirrors",
+    "plot_compare",
     "plot_depth",
     "plot_similarity",
     "rotations",
@@ -50,6 +52,7 @@ _HOME = {  # of each public name; the imports above tell type checkers the same
     "losses": "analysis.losses",
     "measure": "scores.measure",
     "mirrors": "scores.transforms",
+    "plot_compare": "analysis.compare",
     "plot_depth": "analysis.plots",
     "plot_similarity": "analysis.similarity",
     "rotations": "scores.transforms",

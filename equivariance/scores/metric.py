@@ -23,7 +23,7 @@ from equivariance.scores.score_table import ScoreTable
 from equivariance.scores.sums import Key, Sums
 from equivariance.scores.transforms import Transformation, preparation
 
-SMALL = 1e-10  # maps below it, and above its reciprocal, are scaled: float32 squares numbers from 1e-19 to 1e19
+SMALL = 1e-10  # maps below it, and above its reciprocal, are scaled: squares in float32 end at 1e-38 and 1e38
 STATE = ("images", "reached", "predictions", "block_size", "blocks")  # of `Equivariance.state_dict`
 
 
@@ -103,10 +103,9 @@ class Equivariance:
         fitted = "linear" in self.scores
         self.too_wide = [each.name for each in found if fitted and each.channels > linear.MOST_CHANNELS]
         self.blocks_at_most = affordable_blocks(found, elements, blocks, fitted)
-        self.sums = Sums(self.layers, self.copies, readings, similarity, fitted, self.device)
+        self.sums = Sums(self.layers, self.copies, readings, similarity, fitted, self.device, self._scales(image))
         self.batch_size = affordable_images(batch_size, self.device, image, 1 + len(self.copies))
         self.first_image = first_image
-        self.scales = self._scales(image)
         self.reset()
 
     def reset(self) -> None:
@@ -224,7 +223,7 @@ class Equivariance:
         """
         with self._with_held() as table:
             rows = [
-                row | {"activation": row["activation"] / self.scales.get(layer.name, 1.0)}
+                row
                 for layer in self.layers.values()
                 for reading in self.sums.readings_of(layer)
                 for g in self.transforms
@@ -331,6 +330,8 @@ class Equivariance:
         No score depends on them. They are of the network's maps of one random image, so that metrics of the same
         network have the same ones and can be merged.
         """
+        if not image.is_floating_point():
+            return {}
         scales: dict[str, float] = {}
 
         def note(name: str, maps: Tensor) -> None:
@@ -338,10 +339,9 @@ class Equivariance:
             if 0 < largest < math.inf and not SMALL < largest < 1 / SMALL:
                 scales[name] = 2.0 ** -round(math.log2(largest))
 
-        if image.is_floating_point():
-            random = torch.randn(1, *image.shape, generator=torch.Generator().manual_seed(0)).to(image)
-            with evaluating(self.model), fused(self.chains), tap(self.layers.values(), note):
-                self.model(self.prepare(random))
+        random = torch.randn(1, *image.shape, generator=torch.Generator().manual_seed(0)).to(image)
+        with evaluating(self.model), tap(self.layers.values(), note):
+            self.model(self.prepare(random))
         return scales
 
     def _add(self, images: Tensor, labels: Tensor | None) -> None:
@@ -382,8 +382,6 @@ class Equivariance:
             if self.reached[name] >= self.images + n:
                 return
             by_copy = maps.unflatten(0, (-1, n))
-            if name in self.scales:
-                by_copy = by_copy * self.scales[name]
             for index, part in segments:
                 for reading in self.sums.readings_of(layer):
                     self.blocks.add(index, self.sums.of_maps(layer, reading, by_copy[:, part]))

@@ -67,7 +67,7 @@ class ScoreTable:
             "element": g.element,
             "similarity": self.sums.similarity,
             "over": reading,
-            "activation": whole.activation() if whole.images else math.nan,
+            "activation": whole.activation() / self.sums.scales.get(layer.name, 1.0) if whole.images else math.nan,
             "images": self.images,
             "channels": layer.channels,
             "dead_channels": int(whole.dead().sum()),

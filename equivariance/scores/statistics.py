@@ -102,10 +102,10 @@ class PairStatistics:
         cross: (c, c), sums of products; rows f(T_g x), columns T_g f(x).
         chance: (k, c), the same for pairs of different images, rows `chance_channels`.
         total: (2, c), sums over images of the mean of f(T_g x)_c and of (T_g f(x))_c.
-        chooses_once: the partner of a channel is the same one for all images.
+        cross_fits: whether partners are chosen over all images, so that they can be chosen on other ones.
     """
 
-    chooses_once = True
+    cross_fits = True
 
     def __init__(
         self,
@@ -253,8 +253,8 @@ def cross_fitted(whole: PairStatistics, held_out: Sequence[tuple[Tensor, Tensor]
 
     The partner of channel c is the argmax over c' of r[c, c'] on all parts of the stream but one, and that part
     says how similar the two are. The plug-in maximum errs upwards with few images, this one downwards: no relu is
-    taken of what a part says of one channel, which would count luck on one side alone. The invariance has no choice
-    to make: its value is the plug-in one.
+    taken of what a part says, which would count the luck of one side alone. The invariance has no choice to make:
+    its value is the plug-in one.
 
     Args:
         whole: the statistics of all images.
@@ -263,7 +263,7 @@ def cross_fitted(whole: PairStatistics, held_out: Sequence[tuple[Tensor, Tensor]
     found = whole.values(whole.similarities())
     if len(held_out) < 2:
         return found | {"equivariance": math.nan}
-    if not whole.chooses_once:
+    if not whole.cross_fits:
         return found
     sums, counts = (torch.stack(each).sum(0) for each in zip(*held_out, strict=True))
     mean = (sums / counts)[~whole.dead()]
