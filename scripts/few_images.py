@@ -3,8 +3,8 @@
     python scripts/few_images.py WEIGHTS DATA_DIR
 
 WEIGHTS are those of the published ResNet-44 (resnet44-014dd654.th), DATA_DIR holds CIFAR-10. Writes
-experiments/few_images/errors.csv: for each case and number of images the means over choices of images, and how often
-the truth lies between both ends, in the plug-in value's own interval, and in `low` to `high`.
+experiments/few_images/errors.csv: for each case and number of images the means over choices of images, and how
+often the truth lies between both ends, in the plug-in value's own interval, and in `low` to `high`.
 """
 
 import math

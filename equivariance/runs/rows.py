@@ -18,7 +18,7 @@ FELT = ["agreement", "top1", "agreement_worst", "top1_worst"]
 SHARES = [  # in [0, 1], or not known
     *("value", "cross_fitted", "chance", "low", "high", "control", *FELT, "live", "accuracy")
 ]
-LATER = ["stride", "control", *FELT]  # columns that older files do not have
+LATER = ["stride", "control", *FELT, "trained_on"]  # columns that older files do not have
 WORDS = {"part": PARTS, "measure": NESTED, "similarity": SIMILARITIES, "over": OVER}
 BRACKET = 0.02  # a wider gap between the ends of an equivariance: the plug-in value errs by some 0.01
 INTERPOLATED = 0.9  # a control below it: interpolation takes part in the score
