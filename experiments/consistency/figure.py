@@ -24,9 +24,9 @@ def tables(results) -> str:
     for transform, one in found.groupby("transform", sort=False):
         networks, small = one.networks.max(), int((one[one.part.isin(PARTS)].p < 0.05).sum())
         lines += [
-            f"{transform.capitalize()}, {networks} networks, {results.images.max()} images. Spearman's rho of score "
-            f"and agreement [95 % bootstrap interval over networks], and its range when the networks of each author "
-            f"are left out in turn:\n",
+            f"{transform.capitalize()}, {networks} networks, {results.images.max()} images. Spearman's rho of "
+            f"score and agreement [95 % bootstrap interval over networks], and its range when the networks of each "
+            f"author are left out in turn:\n",
             "| score | " + " | ".join(PARTS) + " |",
             "|---|" + "---|" * len(PARTS),
         ]
