@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from equivariance.cli import entrypoint, recorded, stoppable
+from equivariance.cli import entrypoint, note_measured, recorded, stoppable
 
 if TYPE_CHECKING:
     from equivariance.runs.processes import Processes
@@ -50,6 +50,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         if previous := results.finished(folder, config):
             if process.first:
                 print(f"{folder} is complete:\n{rows.summary(rows.of_one_reading(rows.read(previous)))}")
+                note_measured(folder)
             return
         start, end = process.share(len(subject.chosen))
         metric = Equivariance(
@@ -90,6 +91,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             for other in others:
                 metric.merge_state(other)
             report(cfg, subject, metric, folder, config, cost.so_far(end - resumed, batches.waited))
+            note_measured(folder)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from equivariance.analysis.compare import plot_compare
     from equivariance.analysis.losses import losses
     from equivariance.analysis.plots import plot_depth
     from equivariance.analysis.similarity import plot_similarity
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from equivariance.layers.find import find_layers
     from equivariance.scores.between import similarity
     from equivariance.scores.continuous import scalings, subpixel_shifts
-    from equivariance.scores.metric import Equivariance, measure
+    from equivariance.scores.measure import measure
+    from equivariance.scores.metric import Equivariance
     from equivariance.scores.transforms import dihedral, mirrors, rotations, shifts
 
 __version__ = "0.2.0"
@@ -32,6 +34,7 @@ __all__ = [
     "losses",
     "measure",
     "mirrors",
+    "plot_compare",
     "plot_depth",
     "plot_similarity",
     "rotations",
@@ -47,8 +50,9 @@ _HOME = {  # of each public name; the imports above tell type checkers the same
     "dihedral": "scores.transforms",
     "find_layers": "layers.find",
     "losses": "analysis.losses",
-    "measure": "scores.metric",
+    "measure": "scores.measure",
     "mirrors": "scores.transforms",
+    "plot_compare": "analysis.compare",
     "plot_depth": "analysis.plots",
     "plot_similarity": "analysis.similarity",
     "rotations": "scores.transforms",

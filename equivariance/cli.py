@@ -9,6 +9,7 @@ import functools
 import inspect
 import os
 import re
+import shlex
 import signal
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,16 +32,27 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from equivariance import progress
-from equivariance.checkout import CONF
+from equivariance.checkout import CONF, REPOSITORY
 from equivariance.config import SCHEMA, check_ranges, experiment, needs, shown
 from equivariance.errors import UserError
 from equivariance.runs.atomic import write_atomic
 
-__all__ = ["FAILED", "command_line", "entrypoint", "experiment", "one_line", "recorded", "stoppable"]
+__all__ = [
+    "FAILED",
+    "command_line",
+    "entrypoint",
+    "experiment",
+    "note_measured",
+    "one_line",
+    "recorded",
+    "stoppable",
+]
 
-TALLY = "EQUIVARIANCE_TALLY"  # names a file with a letter for each job of the sweep that is over
+TALLY = "EQUIVARIANCE_TALLY"  # names a file with a line for each job of the sweep that is over: outcome, folder
 FAILED = "failed.txt"  # in the folder of a measurement that failed in a sweep over many networks
 EXPECTED = (UserError, HydraException, OmegaConfBaseException)
+FLAGS = ("-m", "--multirun")  # options of Hydra without a value, which may stand anywhere
+MOST_LISTED = 8  # folders of measurements in a command
 GROUPS = ("dataset", "model", "aug", "recipe", "measure")
 
 
@@ -54,8 +67,10 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
     @functools.wraps(task)
     def checked(cfg: DictConfig) -> None:
         try:
-            if "Joblib" in HydraConfig.get().launcher._target_:
+            launcher = HydraConfig.get().launcher
+            if "Joblib" in launcher._target_:
                 _end_with_parent()  # joblib's processes would wait for ever for a parent that was killed
+            _limit_cores(launcher)
             check(cfg)
             progress.shared_terminal = "BasicLauncher" not in HydraConfig.get().launcher._target_
             task(cfg)
@@ -85,15 +100,18 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
             return
         os.environ["HYDRA_FULL_ERROR"] = "1"  # have Hydra raise, so that the message is ours
         try:
+            sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in FLAGS)  # argparse wants them first
             without = _groups_set_to_null(sys.argv[1:])
             if without:
                 raise UserError(f"{without}=null: {_choose(without)}")
             with tempfile.NamedTemporaryFile("r") as tally:
                 os.environ[TALLY] = tally.name
                 hydra_main()
-                outcomes = tally.read()
-            if outcomes and "." not in outcomes:
+                outcomes = [line.partition("\t") for line in tally.read().splitlines()]
+            if outcomes and all(outcome == "failed" for outcome, _, _ in outcomes):
                 raise UserError(f"all {len(outcomes)} failed: each job's folder has the reason in {FAILED}")
+            if command := comparison([Path(folder) for outcome, _, folder in outcomes if outcome == "measured"]):
+                print(f"to compare them: {command}")
         except KeyboardInterrupt:
             sys.exit(130)
         except Exception as error:
@@ -149,6 +167,8 @@ def command_line(main: Callable[..., None]) -> None:
         sys.exit(main.__globals__["__doc__"])
     try:
         main(*words)
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if not _expected(error):
             raise
@@ -157,7 +177,13 @@ def command_line(main: Callable[..., None]) -> None:
 
 def _expected(error: BaseException) -> bool:
     """Whether the user can mend what went wrong: a wrong input, or a file or folder that the system refuses."""
-    return isinstance(error, EXPECTED) or (isinstance(error, OSError) and error.filename is not None)
+    system = isinstance(error, OSError) and error.filename is not None
+    return isinstance(error, EXPECTED) or system or _of_submitit(error)
+
+
+def _of_submitit(error: BaseException) -> bool:
+    """Whether submitit raised it, which is what its jobs or Slurm's programs have said."""
+    return type(error).__module__.startswith("submitit.")
 
 
 def one_line(error: BaseException) -> str:
@@ -169,6 +195,10 @@ def one_line(error: BaseException) -> str:
         return (
             f"{error.filename}: {error.strerror}; give a file or folder that can be used, such as runs_dir=FOLDER"
         )
+    if _of_submitit(error) and "timed-out" in text:
+        return "its time was over too often; the same command goes on, or give a longer hydra.launcher.timeout_min"
+    if _of_submitit(error):
+        return f"Slurm refused the jobs ({' '.join(text.split())}): hydra.launcher says what is asked for"
     if isinstance(error.__cause__, UserError):
         return str(error.__cause__)
     if unknown := re.search(r"Could not override '([\w.]+)'", text):
@@ -238,7 +268,7 @@ def _keys_beside(full_key: str) -> list[str]:
 
 
 class Stop:
-    """Whether Ctrl-C or SIGTERM has asked to stop."""
+    """Whether Ctrl-C, SIGTERM or a cluster's warning has asked to stop."""
 
     number: int | None = None
     at: float = 0.0
@@ -248,7 +278,7 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C, 143 after SIGTERM."""
+        """130 after Ctrl-C, 143 after SIGTERM; 128 and the signal's number."""
         return 128 + (self.number or 0)
 
 
@@ -256,11 +286,16 @@ class Stop:
 def stoppable() -> Iterator[Stop]:
     """Inside, Ctrl-C and SIGTERM only set the flag that is yielded; at the end a flag that is set exits.
 
+    So does SIGUSR1 or SIGUSR2 where somebody waits for it: submitit, which a cluster warns so before the time of a
+    job is over. At the end it has the signal, and puts the job into the queue again.
+
     A second Ctrl-C stops at once. Further SIGTERMs do nothing: `timeout` and torchrun send several, to the process
     and to its group, also after a Ctrl-C, and a state that is being saved must not be lost by them.
     """
     stop = Stop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    warnings = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+    before |= {number: handler for number, handler in warnings.items() if callable(handler)}
 
     def note(number: int, _frame: FrameType | None) -> None:
         if not stop:
@@ -275,6 +310,8 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if stop.number in warnings:
+            signal.raise_signal(stop.number)  # which exits
     if stop:  # it came too late for this job, but there may be more in the sweep
         raise SystemExit(stop.exit_code)
 
@@ -291,17 +328,53 @@ def recorded(folder: Path) -> Iterator[None]:
         reason = one_line(error) if str(error).strip() else type(error).__name__
         write_atomic(folder / FAILED, reason + "\n")
         print(f"failed: {reason}")
-        _count("f")
+        _note("failed", folder)
     else:
         (folder / FAILED).unlink(missing_ok=True)
-        _count(".")
+        _note("passed", folder)
 
 
-def _count(outcome: str) -> None:
+def note_measured(folder: Path) -> None:
+    """Have the end of the sweep say how this measurement is compared with the others."""
+    _note("measured", folder)
+
+
+def _note(outcome: str, folder: Path) -> None:
     """Add a job's outcome to the sweep's tally, which jobs in other processes of this machine share."""
     if TALLY in os.environ:
         with suppress(OSError), open(os.open(os.environ[TALLY], os.O_WRONLY | os.O_APPEND), "w") as tally:
-            tally.write(outcome)
+            tally.write(f"{outcome}\t{folder}\n")
+
+
+def _beginning(names: list[str]) -> str:
+    """The letters with which all names begin."""
+    return "".join(letters[0] for letters in takewhile(lambda each: len({*each}) == 1, zip(*names, strict=False)))
+
+
+def comparison(folders: list[Path]) -> str | None:
+    """The command that draws these measurements in one figure; None for fewer than two.
+
+    The folders are named by a pattern where one stands for all of them and no others.
+    """
+    here = Path.cwd()
+    folders = sorted({each.relative_to(here) if each.is_relative_to(here) else each for each in folders})
+    if len(folders) < 2:
+        return None
+    script = REPOSITORY / "scripts/compare.py"
+    named = [shlex.quote(str(each)) for each in folders]
+    levels = [[*dict.fromkeys(names)] for names in zip(*(each.parts for each in folders), strict=False)]
+    pattern = Path(*(names[0] if len(names) == 1 else f"{_beginning(names)}*" for names in levels))
+    root = Path(pattern.anchor)
+    there = [each for each in root.glob(str(pattern.relative_to(root))) if (each / "results.csv").exists()]
+    if sorted(there) == folders:
+        named = [str(pattern)]
+    elif len(folders) > MOST_LISTED:
+        named = [shlex.quote(os.path.commonpath(folders))]
+    epochs = {re.sub(r"-epoch\d+$", "", each.name) for each in folders}
+    by = ["--by", "epoch"] if len(epochs) < len({each.name for each in folders}) else []
+    return " ".join(
+        ["python", str(script.relative_to(here) if script.is_relative_to(here) else script), *named, *by]
+    )
 
 
 @functools.cache
@@ -317,6 +390,23 @@ def _end_with_parent() -> None:
             time.sleep(2)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _limit_cores(launcher: DictConfig) -> None:
+    """Have `joblib.cpu_count` say how many cores the job may use, where the operating system would let it use all.
+
+    A job of Slurm has the cores that it asked for; joblib's jobs share those of the machine.
+    """
+    import joblib  # here, as --help does not need it
+
+    if "LOKY_MAX_CPU_COUNT" in os.environ:  # by a user, or for the job before in this process
+        return
+    given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
+    cores = int(given) if given.isdecimal() else joblib.cpu_count()
+    if "Joblib" in launcher._target_:
+        jobs = launcher.n_jobs or 1
+        cores //= jobs if jobs > 0 else max(cores + 1 + jobs, 1)  # -1: as many jobs as cores
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(max(cores, 1))
 
 
 def _program() -> str:

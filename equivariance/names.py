@@ -1,4 +1,4 @@
-"""The words that rows, figures and verdicts share: parts of a network, scores, similarities."""
+"""The words that rows, figures and verdicts share: parts of a network, scores, similarities, columns."""
 
 PARTS = ("early", "middle", "late", "pool", "final")  # of a network, in the order of its layers
 BEFORE_POOLING = PARTS[:3]
@@ -6,3 +6,25 @@ SCORES = ("invariance", "equivariance")  # of the papers
 NESTED = (*SCORES, "linear")  # all scores, each at most as large as the next
 SIMILARITIES = ("pearson", "cosine")
 OVER = ("image", "image_relu", "image_max", "dataset")  # over what a correlation runs, see scores.statistics
+
+SCORE_COLUMNS = [
+    # where in the network, and how
+    *("layer", "index", "part", "stride", "transform", "element", "measure", "similarity", "over"),
+    # the result, in [0, 1]: score, its cross-fitted value, chance level, 95 % confidence interval over images, and
+    # what the score would be if interpolation alone took part in it (not known for exact transformations)
+    *("value", "cross_fitted", "chance", "low", "high", "control"),
+    # of the layer `final`, shares of images: whose predicted class stays, and is right, under this element, and
+    # under all elements at once
+    *("agreement", "top1", "agreement_worst", "top1_worst"),
+    # mean of the feature maps
+    "activation",
+    # over how many images and channels; dead: without variance everywhere; live: mean share with variance
+    *("images", "channels", "dead_channels", "live"),
+]
+COLUMNS = [  # of results.csv
+    # what was measured
+    *("experiment", "dataset", "model", "aug", "width", "trained", "seed"),
+    *SCORE_COLUMNS,
+    # where it comes from; epochs, accuracy and precision are those of the training, epoch the one measured
+    *("epoch", "epochs", "accuracy", "precision", "git_commit", "torch_version", "hardware"),
+]

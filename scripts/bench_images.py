@@ -30,7 +30,8 @@ from equivariance.data import datasets as data
 from equivariance.data.datasets import Images
 from equivariance.data.image_files import Photographs, Stream
 from equivariance.errors import UserError
-from equivariance.scores.metric import Equivariance, affordable_images
+from equivariance.scores.memory import affordable_images
+from equivariance.scores.metric import Equivariance
 from equivariance.scores.transforms import quarter_turns
 from equivariance.training.hardware import Hardware
 from scripts import samples

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from equivariance.layers.find import Layer, find_layers
-from equivariance.scores.metric import Equivariance, affordable_layers
+from equivariance.scores.memory import affordable_layers
+from equivariance.scores.metric import Equivariance
 from equivariance.scores.transforms import Shift, Transformation
 
 EXACT = 0.9999  # what counts as 1

@@ -1,12 +1,13 @@
 """Draw any measurements in one figure, and print their values as a table.
 
     python scripts/compare.py RUN [RUN ...] [--by depth|part|element|epoch|width] [--score invariance|equivariance]
-        [--minus aug=none] [--out compare.png] [--latex]
+        [--over image|dataset|...] [--minus aug=none] [--out compare.png] [--latex]
 
 RUN is a folder, all of whose measurements are taken, or a file of rows (results.csv). Curves are named by whatever
-differs between them. --by element and epoch draw a panel for each part of the network. --minus subtracts one
-network's scores, seed by seed. --out ends in .png, .svg or .pdf; the values are written beside it as .csv, and
-printed as a table of Markdown, or with --latex of LaTeX.
+differs between them, seeds are a band. --by element and epoch draw a panel for each part of the network. --over
+chooses readings of the measure (`image,dataset` for two); without it, the first one that all measurements have.
+--minus subtracts one network's scores, seed by seed. --out ends in .png, .svg or .pdf; the values are written
+beside it as .csv, and printed as a table of Markdown, or with --latex of LaTeX.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import pandas as pd
 from equivariance.analysis import compare, plots
 from equivariance.cli import command_line
 from equivariance.errors import UserError
+from equivariance.names import OVER
 from equivariance.runs import rows
 from equivariance.runs.atomic import write_atomic
 
@@ -30,13 +32,14 @@ def main(*words: str) -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--by", default="depth")
     parser.add_argument("--score", default=None)
+    parser.add_argument("--over", default=None)
     parser.add_argument("--minus", default=None)
     parser.add_argument("--out", type=Path, default=Path("compare.png"))
     parser.add_argument("--latex", action="store_true")
     given = parser.parse_args(words)
     if given.out.suffix.removeprefix(".") not in FORMATS:
         raise UserError(f"--out {given.out}: needs the ending {', '.join('.' + each for each in FORMATS)}")
-    tables, minus = tables_of(given.runs), baseline(given.minus)
+    tables, minus = of_readings(tables_of(given.runs), given.over), baseline(given.minus)
     figure = compare.plot_compare(tables, given.by, given.score, minus)
     plots.save(figure, given.out, (given.out.suffix.removeprefix("."),))
     table = compare.values(tables, given.by, given.score, minus)
@@ -61,6 +64,20 @@ def tables_of(runs: list[Path]) -> dict[str, pd.DataFrame]:
             )
         files |= {str(file.parent if file.name == "results.csv" else file): file for file in found}
     return {name: rows.read(file) for name, file in files.items()}
+
+
+def of_readings(tables: dict[str, pd.DataFrame], over: str | None) -> dict[str, pd.DataFrame]:
+    """The rows of these readings, separated by commas; None: of the first one that every table has.
+
+    Raises:
+        UserError: there is no such reading, or no rows of it.
+    """
+    known = [reading for reading in OVER if any(reading in set(table.over) for table in tables.values())]
+    common = [reading for reading in known if all(reading in set(table.over) for table in tables.values())]
+    chosen = over.split(",") if over else common[:1] or known
+    if not {*chosen} <= {*known}:
+        raise UserError(f"--over {over}: choose {', '.join(known)}")
+    return {name: table[table.over.isin(chosen)] for name, table in tables.items()}
 
 
 def baseline(text: str | None) -> dict[str, object] | None:

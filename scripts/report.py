@@ -1,13 +1,14 @@
 """A report to hand on: one HTML file that opens from disk, with nothing to load from elsewhere.
 
-    python scripts/report.py [FILE.html]
+    python scripts/report.py [FILE.html] [NAME ...]
 
-Verdicts, the page of each experiment with its figures, its settings, and where its rows come from.
+Verdicts, the page of each experiment with its figures, its settings, and where its rows come from; with NAMEs the
+pages of these experiments alone. It is light or dark as the reader's screen is, and prints on paper.
 """
 
 import base64
-import io
 import re
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,17 +17,18 @@ from hydra.errors import MissingConfigException
 from markdown_it import MarkdownIt
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
-from PIL import Image
+from tqdm import tqdm
 
 from equivariance.analysis import jobs as experiments
-from equivariance.analysis import plots, verdicts
+from equivariance.analysis import verdicts
 from equivariance.checkout import REPOSITORY
 from equivariance.cli import command_line
+from equivariance.errors import UserError
 from equivariance.runs.atomic import write_atomic
 from equivariance.runs.folder import git_commit
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-PIXELS_PER_INCH = 150  # at which a figure of one column is easy to read on a screen
+LONG = 24  # rows from which on a table is folded
 PROVENANCE = {
     "networks": ["dataset", "model", "aug", "width"],
     "seeds": ["seed"],
@@ -41,10 +43,13 @@ PROVENANCE = {
 }
 
 
-def main(target: str = str(REPOSITORY / "report.html")) -> None:
+def main(target: str = str(REPOSITORY / "report.html"), *names: str) -> None:
     folders = [file.parent.name for file in sorted(experiments.FOLDER.glob("*/README.md"))]
     listed = [name for name in verdicts.described() if name in folders]
     listed += [name for name in folders if name not in listed]
+    if unknown := [name for name in names if name not in listed]:
+        raise UserError(f"NAME={unknown[0]}: there is no page of it; choose {', '.join(listed)}")
+    listed = [name for name in listed if not names or name in names]
     decided = [one for name in verdicts.described() for one in verdicts.verdicts_of(name)]
     table = [summary(claim, decided) for claim in verdicts.claimed().values()]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -56,7 +61,7 @@ def main(target: str = str(REPOSITORY / "report.html")) -> None:
         described=verdicts.described(),
         counts=counts([one for one in table if not one["claim"].later]),
         kinds=verdicts.KINDS,
-        sections=[section(name) for name in listed],
+        sections=[section(name) for name in tqdm(listed, "report", unit="experiment", disable=None)],
         there=listed,
         commit=git_commit(),
     )
@@ -75,12 +80,13 @@ def summary(claim: verdicts.Claim, decided: list[verdicts.Verdict]) -> dict:
     return {"claim": claim, "verdicts": found}
 
 
-def counts(table: list[dict]) -> dict[str, dict[str, int]]:
-    """How many claims have which verdict, by kind of evidence."""
-    found: dict[str, dict[str, int]] = {}
+def counts(table: list[dict]) -> dict[str, list[tuple[str, str, int]]]:
+    """How many claims have which verdict, by kind of evidence: its class in the page, its words, the number."""
+    found = {}
     for kind in verdicts.KINDS:
-        said = [one["verdicts"][kind][1] for one in table if kind in one["verdicts"]]
-        found[kind] = {word: said.count(word) for word in sorted(set(said), key=said.index)}
+        said = Counter(one["verdicts"][kind] for one in table if kind in one["verdicts"])
+        order = [state.replace(" ", "-") for state in verdicts.STATES]
+        found[kind] = sorted(((*verdict, n) for verdict, n in said.items()), key=lambda one: order.index(one[0]))
     return found
 
 
@@ -104,17 +110,24 @@ def section(name: str) -> dict:
 
 
 def self_contained(html: str, folder: Path) -> str:
-    """Pictures inside the page, missing ones named; links to files of the repository as their names only."""
+    """Pictures inside the page, as SVG where there is one; long tables folded; links to files as their names."""
 
     def embed(match: re.Match) -> str:
         source = re.search(r'src="([^"]*)"', match[0])[1]
-        try:
-            content = (folder / source).read_bytes()
-            width = round(Image.open(io.BytesIO(content)).width / plots.STYLE["savefig.dpi"] * PIXELS_PER_INCH)
-        except (OSError, ValueError):  # missing, elsewhere, or no picture
+        path = folder / source
+        if path.suffix == ".png" and path.with_suffix(".svg").exists():
+            path = path.with_suffix(".svg")
+        kind = {".svg": "image/svg+xml", ".png": "image/png"}.get(path.suffix)
+        if kind is None or not path.is_file() or not path.resolve().is_relative_to(experiments.FOLDER.resolve()):
             return f"<em>(no picture {source})</em>"
-        picture = f'src="data:image/png;base64,{base64.b64encode(content).decode()}" width="{width}"'
-        return match[0].replace(f'src="{source}"', picture)
+        content = base64.b64encode(path.read_bytes()).decode()
+        return match[0].replace(f'src="{source}"', f'class="{path.suffix[1:]}" src="data:{kind};base64,{content}"')
+
+    def fold(match: re.Match) -> str:
+        rows = match[0].count("<tr>") - 1
+        stacked = ' class="claims"' if "<th>claim</th>" in match[0] else ""  # on a phone
+        table = f'<div class="wide">{match[0].replace("<table>", f"<table{stacked}>")}</div>'
+        return table if rows < LONG else f"<details><summary>Table of {rows} rows</summary>{table}</details>"
 
     html = re.sub(r"<img [^>]*>", embed, html)
     for words in (verdicts.REPRODUCTION, verdicts.OTHERWISE):
@@ -123,13 +136,13 @@ def self_contained(html: str, folder: Path) -> str:
                 f"<strong>{word}</strong>", f'<span class="verdict {state.replace(" ", "-")}">{word}</span>'
             )
     html = re.sub(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>', r"<code>\1</code>", html, flags=re.S)
-    return html.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
+    return re.sub(r"<table>.*?</table>", fold, html, flags=re.S)
 
 
 def settings(name: str) -> dict[str, str]:
     """The configuration of the first job of the preset as YAML, by group, and what the sweep varies."""
     try:
-        first = experiments.jobs(name, "measure")[0]
+        first = next(experiments.each_job(name, "measure"))
     except MissingConfigException:
         return {}
     with suppress(InterpolationToMissingValueError):  # a folder that only the command line names

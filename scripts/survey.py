@@ -37,7 +37,7 @@ from equivariance.data import datasets as data
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, find_layers
 from equivariance.runs.atomic import write_atomic
-from equivariance.scores.metric import affordable_layers
+from equivariance.scores.memory import affordable_layers
 from equivariance.scores.transforms import Shift, quarter_turns
 from scripts import samples
 from scripts.circular import EXACT, TURNS, circular, scores
@@ -257,6 +257,11 @@ def page(table: pd.DataFrame) -> str:
 ```
 python scripts/survey.py --out experiments/survey
 ```
+
+![Both scores of the first and the last layer, one line a network, by family](figure.png)
+
+*Scores against depth, by family: networks whose maps are channels first (convolutional and hybrid ones), and those
+of tokens or channels last, at one stride throughout (such as ViT) or in stages (such as Swin).*
 
 {len(table)} architectures of timm {timm.__version__} and torchvision {torchvision.__version__}, the smallest of
 each module that defines some, untrained: {len(rest)} measured, {len(refused)} refused.

@@ -24,9 +24,8 @@ def run(monkeypatch, capsys, tmp_path):
     def call(script: str, *arguments: str) -> Result:
         common = (f"runs_dir={tmp_path / 'runs'}", "wandb.mode=disabled", "hardware.threads=1")
         given = {argument.split("=")[0] for argument in arguments}
-        extra = [argument for argument in common if argument.split("=")[0] not in given]
-        given = sorted([*extra, *arguments], key=lambda argument: not argument.startswith("-"))  # options first
-        monkeypatch.setattr(sys, "argv", [str(REPOSITORY / script), *given])
+        extra = [argument for argument in common if argument.split("=")[0] not in given and "--help" not in given]
+        monkeypatch.setattr(sys, "argv", [str(REPOSITORY / script), *extra, *arguments])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         capsys.readouterr()
         code, message = 0, ""

@@ -12,6 +12,7 @@ from test_claims import REPORTED, shifts, symmetry
 from equivariance.analysis import plots
 from equivariance.analysis.compare import latex, markdown, plot_compare, values
 from equivariance.analysis.scatter import plot_accuracy
+from equivariance.cli import comparison
 from equivariance.errors import UserError
 from equivariance.runs import rows
 
@@ -78,6 +79,28 @@ def test_references_are_untrained_networks_and_chance():
         assert list(dict.fromkeys(found[found.kind == "score"].label)) == list(REPORTED)
     only = values([untrained], "part")
     assert set(only.kind) == {"score", "chance"}
+
+
+def test_references_of_one_reading_are_none_of_another():
+    one = SHIFTS[SHIFTS.aug == "crop"]
+    other = one.assign(over="dataset", chance=0.4)
+    found = values([one, other], "part").set_index("label")
+    assert np.allclose(found.loc["chance, over dataset", "mean"], 0.4) and "chance" not in found.index
+    assert np.allclose(found.loc["chance, over image", "mean"], one.chance.iloc[0])
+
+
+def test_a_sweep_ends_with_the_line_that_draws_its_comparison(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [tmp_path / f"runs/net/seed{seed}/measure/rotation" for seed in (0, 1, 2)]
+    for run in runs:
+        run.mkdir(parents=True)
+        (run / "results.csv").touch()
+    program = f"python {REPOSITORY}/scripts/compare.py "
+    assert comparison(runs) == program + "runs/net/seed*/measure/rotation"
+    assert comparison(runs[1:]) == program + " ".join(str(run.relative_to(tmp_path)) for run in runs[1:])
+    assert comparison(runs[:1]) is comparison([runs[0]] * 2) is None
+    epochs = [run.with_name(f"rotation-epoch{epoch}") for run in runs for epoch in range(4)]
+    assert comparison([*runs, *epochs]) == program + "runs/net --by epoch"
 
 
 def test_depth_is_relative_where_layers_differ():
@@ -198,7 +221,14 @@ def test_the_script_compares_folders_and_files(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out/figure.pdf").read_bytes().startswith(b"%PDF")
     table = pd.read_csv(tmp_path / "out/figure.csv")
     assert set(table.label) == {"crop"} and len(table) == 10
+    pooled = SHIFTS.assign(over="dataset", value=0.5)
+    rows.write(tmp_path / "runs/both/results.csv", pd.concat([SHIFTS[SHIFTS.aug == "flip"], pooled]))
+    main("runs", "--by", "part", "--out", "out/figure.png")
+    assert set(pd.read_csv(tmp_path / "out/figure.csv").label) == {"none", "crop", "flip", "chance"}
+    main("runs/both", "--by", "part", "--over", "dataset", "--out", "out/figure.png")
+    assert len(pd.read_csv(tmp_path / "out/figure.csv").query("kind == 'score' and mean == 0.5")) == 5 * 10
     for wrong, message in (
+        (["runs", "--over", "pixel"], "choose image, dataset"),
         (["nowhere.csv"], "no rows in nowhere.csv"),
         (["out"], "out has no measurement"),
         (["runs", "--out", "figure.jpg"], "needs the ending .png"),

@@ -9,8 +9,10 @@ from test_statistics import maps, some_constant
 from equivariance.errors import UserError
 from equivariance.names import NESTED
 from equivariance.scores.linear import RIDGES, Gram, Products, in_sample, linear
-from equivariance.scores.metric import Equivariance, measure
-from equivariance.scores.statistics import DatasetStatistics, ImageStatistics
+from equivariance.scores.measure import measure
+from equivariance.scores.metric import Equivariance
+from equivariance.scores.over_dataset import DatasetStatistics
+from equivariance.scores.over_images import ImageStatistics
 from equivariance.scores.transforms import quarter_turns
 
 KINDS = (ImageStatistics, DatasetStatistics)

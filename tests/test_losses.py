@@ -12,7 +12,7 @@ from torch import nn
 from equivariance.analysis.losses import losses, sentence
 from equivariance.errors import UserError
 from equivariance.runs import rows
-from equivariance.scores.metric import measure
+from equivariance.scores.measure import measure
 from equivariance.scores.transforms import shifts
 
 

@@ -140,10 +140,13 @@ def test_an_experiment_without_figure_code_gets_the_comparison(tmp_path, capsys)
         main("other", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["claims", "collect", "compare", "figures", "leaderboard", "report", "dashboard"])
+PROGRAMS = [each.stem for each in (REPOSITORY / "scripts").glob("*.py") if "__main__" in each.read_text()]
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
 def test_scripts_answer_help(name, run):
     result = run(f"scripts/{name}.py", "--help")
-    assert result.code == 0 and f"scripts/{name}.py" in result.out and "NAME=--help" not in result.error
+    assert result.code == 0 and f"{name}.py" in result.out and "NAME=--help" not in result.error
 
 
 def test_figures_of_made_up_reduced_rows(tmp_path, capsys):
@@ -157,6 +160,17 @@ def test_figures_of_made_up_reduced_rows(tmp_path, capsys):
     assert {file.stem for file in tmp_path.glob("*.png")} == {"figure", "shifts", "dips", "epochs"}
 
 
+def test_each_published_network_is_in_the_panel_of_its_comparison(tmp_path):
+    one = shifts(REPORTED, "aug").query("aug == 'none' and seed == 0")
+    models = ["lilei_resnet32_mixup", "lilei_resnet32_cutmix", "theo_resnet20"]
+    named = [one.assign(model=model, trained=trained) for model in models for trained in (True, False)]
+    rows.write(tmp_path / "results.csv", pd.concat(named))
+    runpy.run_path(str(COMMITTED / "public_cifar/figure.py"))["main"](tmp_path)
+    drawn = re.findall(r"<!-- (.*?) -->", (tmp_path / "figure.svg").read_text())
+    legends = [text for text in drawn if text in ("mixup", "cutmix", "resnet20")]
+    assert legends == ["mixup", "cutmix", "resnet20"] and sum("depth: " in text for text in drawn) == 1
+
+
 def test_the_filters_drawn_are_those_of_the_networks():
     filters = runpy.run_path(str(COMMITTED / "controlled/figure.py"))["filters"]
     for corner in ("whole", "cut"):
@@ -165,18 +179,24 @@ def test_the_filters_drawn_are_those_of_the_networks():
 
 
 def test_the_report_needs_nothing_but_itself(tmp_path):
-    script("report")["main"](str(tmp_path / "report.html"))
+    shown = ("symmetry", "survey")
+    main = script("report")["main"]
+    main(str(tmp_path / "report.html"), *shown)
     page = (tmp_path / "report.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#|https://)', page) and "<script" not in page
     assert sorted(re.findall(r"<tr><td>(\w\d)</td><td>", page)[: len(NUMBERS)]) == sorted(NUMBERS)
     for kind in KINDS:
         assert f"<th>{kind}</th>" in page
-    for link in re.findall(r'href="#([^"]+)"', page):
-        assert f'id="{link}"' in page
+    links = re.findall(r'href="#([^"]+)"', page)
+    assert {*shown} <= {*links} and all(f'id="{link}"' in page for link in links)
     pictures = re.findall(
-        r"!\[[^]]*\]\((\S+\.png)\)", "".join(f.read_text() for f in COMMITTED.glob("*/README.md"))
+        r"!\[[^]]*\]\((\S+\.png)\)", "".join((COMMITTED / name / "README.md").read_text() for name in shown)
     )
-    assert page.count("data:image/png;base64,") == len(pictures)
+    assert page.count("data:image/svg+xml;base64,") == len(pictures) and "data:image/png" not in page
+    assert "prefers-color-scheme: dark" in page and "@media print" in page
+    networks = len(pd.read_csv(COMMITTED / "survey/survey.csv").query("refused.isna()"))
+    folded = re.search(r"<details><summary>Table of (\d+) rows</summary>.*?</details>", page, re.S)
+    assert int(folded[1]) == networks == folded[0].count("<tr>") - 1
     some = rows.read(COMMITTED / "symmetry/results.csv")
     for value in (
         some.git_commit[0],
@@ -186,6 +206,9 @@ def test_the_report_needs_nothing_but_itself(tmp_path):
         "weight_decay: 0.0005",
     ):
         assert value in page
+    with pytest.raises(UserError, match="there is no page of it; choose"):
+        main(str(tmp_path / "none.html"), "symmetri")
+    assert not (tmp_path / "none.html").exists()
 
 
 def test_a_missing_picture_or_a_script_does_not_enter_the_report(tmp_path, monkeypatch):

@@ -176,6 +176,7 @@ def test_sweeps_run_in_processes_of_joblib(tmp_path):
     """The entrypoints travel to other processes, whose jobs write what they would here."""
     given = [
         "dataset=digits6",
+        "-m",
         "model=cnn7",
         "recipe.epochs=1",
         "measure.images=20",
@@ -187,9 +188,10 @@ def test_sweeps_run_in_processes_of_joblib(tmp_path):
         "hydra/launcher=joblib",
         "hydra.launcher.n_jobs=2",
         "hardware.threads=1",
-        "-m",
     ]
     for script in ("train.py", "measure.py"):
         done = subprocess.run([sys.executable, script, *given], cwd=REPOSITORY, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("digits6/cnn7/none/seed*/measure/rotation/results.csv"))) == 2
+    last = done.stdout.splitlines()[-1]
+    assert last == f"to compare them: python scripts/compare.py {tmp_path}/digits6/cnn7/none/seed*/measure/rotation"

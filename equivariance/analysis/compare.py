@@ -4,8 +4,9 @@ Curves are named by whatever differs between them. Seeds become mean and standar
 95 % interval over images. Chance levels and untrained networks are references where there are rows of them.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import cycle
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,13 @@ BY = ("depth", "part", "element", "epoch", "width")
 BY_PANEL = ("element", "epoch")  # with a panel for each part of the network
 VARIES = ("source", "dataset", "model", "aug", "width", "trained", "transform", "similarity", "over", "epoch")
 WORDS = {"width": "width {:g}", "epoch": "epoch {:g}", "over": "over {}", "similarity": "{}", "trained": "{}"}
-GAP = 0.6  # of layers, between the last one before pooling and those behind it
+REFERENCES = {
+    "untrained": {"ls": "--", "lw": 1, "marker": "d", "mfc": "none", "ms": 4.5},
+    "chance": {"ls": ":", "lw": 1, "marker": "_", "ms": 9},
+}
+READ = ("transform", "similarity", "over")  # how a network is read: references of one reading are none of another
+NAMED = 9  # layers whose names have room below a figure
+GAP = 0.6  # of a name's room, between the last one before pooling and those behind it
 Tables = Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame]
 
 
@@ -29,7 +36,7 @@ def plot_compare(
     score: str | None = None,
     minus: Mapping[str, object] | None = None,
     names: Mapping[str, str] | None = None,
-    title: str = "",
+    title: str | None = None,
     parts: Sequence[str] = PARTS,
 ) -> plots.Figure:
     """Draw measurements in one figure of a column's width.
@@ -45,7 +52,7 @@ def plot_compare(
         minus: the network whose scores are subtracted from those of the others, seed by seed, such as
             {"aug": "none"}.
         names: other names in the legend, by label; also gives the order of the curves.
-        title: of the figure.
+        title: of the figure; None: what all curves have in common, and what the band is.
         parts: those that get a panel or a place.
 
     Returns:
@@ -55,13 +62,14 @@ def plot_compare(
         UserError: there is nothing to compare, or `by`, `score` or `minus` name nothing that there is.
     """
     table, panels = values(tables, by, score, minus, parts), []
+    title = _in_common(tables, table) if title is None else title
     keys = ["score", "part"] if by in BY_PANEL else ["score"]
     for key in table[keys].drop_duplicates().itertuples(index=False):
         panels.append((key, table[(table[keys] == list(key)).all(axis=1)]))
     panels.sort(key=lambda panel: PARTS.index(panel[0].part) if "part" in keys else 0)
     names = names or {}
-    styles = cycle(zip(plots.COLOURS, plots.MARKERS, strict=True))
-    named = {label: next(styles) for label in dict.fromkeys([*names, *table[table.kind == "score"].label])}
+    labels = dict.fromkeys([*names, *table[table.kind == "score"].label])
+    named = dict(zip(labels, _styles(len(labels)), strict=True))
     colours = {label: style for label, style in named.items() if label in set(table.label)}
     height = {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
     legend_lines = -(-(len(colours) + 2) // 2)
@@ -91,6 +99,14 @@ def plot_compare(
     if len(handles) > 1 or by == "part":
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=2)
     return figure
+
+
+def _styles(count: int) -> Iterator[tuple[Any, str]]:
+    """A colour and a marker for each curve; of more curves than there are colours, hues in their order."""
+    if count <= len(plots.COLOURS):
+        return zip(plots.COLOURS[:count], plots.MARKERS, strict=False)
+    hues = [plots.plt.get_cmap("viridis")(place / count) for place in range(count)]
+    return zip(hues, islice(cycle(plots.MARKERS), count), strict=True)
 
 
 def values(
@@ -126,18 +142,19 @@ def values(
     if by == "width":
         more = ", " + shown.label if columns else ""
         shown, untrained = shown.assign(label=shown.part + more), untrained[:0]
-    untrained = untrained.assign(label="untrained").drop_duplicates([*MEASUREMENT, "layer", "element", "measure"])
+    read = [column for column in columns if column in READ]
+    untrained = untrained.assign(label=_reference("untrained", untrained, read))
     if by == "depth":
         shared = len({tuple(one.drop_duplicates("index").layer) for _, one in shown.groupby("label")}) == 1
         shown, untrained = (_with_depth(one, shared) for one in (shown, untrained))
         if not shared:  # one untrained twin cannot stand for networks with other layers
-            twins = _labels(untrained, [column for column in columns if column not in ("aug", "trained", "epoch")])
-            untrained = untrained.assign(label="untrained " + twins)
+            twins = [column for column in columns if column not in ("aug", "trained", "epoch")]
+            untrained = untrained.assign(label=_reference("untrained", untrained, twins or ["model"]))
     else:
         shown, untrained = (one.assign(x=one[by], name=one.layer) for one in (shown, untrained))
     found = [_over_seeds(shown, "value", "score", by, minus)]
     if minus is None:
-        found.append(_over_seeds(shown.assign(label="chance"), "chance", "chance", by))
+        found.append(_over_seeds(shown.assign(label=_reference("chance", shown, read)), "chance", "chance", by))
         if len(untrained):
             found.append(_over_seeds(untrained, "value", "untrained", by))
     return pd.concat(found, ignore_index=True)
@@ -191,6 +208,17 @@ def _gathered(tables: Tables) -> pd.DataFrame:
     )  # sources that nothing else tells apart
 
 
+def _in_common(tables: Tables, table: pd.DataFrame) -> str:
+    """What is the same in all rows, and what the bands are: in two lines."""
+    gathered = _gathered(tables)
+    said = {"dataset": "{}", "transform": "{}", "over": "over={}"}
+    same = [word.format(gathered[key].iloc[0]) for key, word in said.items() if gathered[key].nunique() == 1]
+    seeds = sorted(table.seeds[table.kind == "score"].unique())
+    several = f"mean, spread: ± s.d. of {' to '.join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))} seeds"
+    band = "one seed; spread: 95 % interval over images" if seeds[-1] == 1 else several
+    return f"{', '.join(same)}\n{band}"
+
+
 def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:
     """The columns, seeds aside, in which the networks differ; none that follows from an earlier one."""
     several = [c for c in VARIES if shown[c].nunique(dropna=False) > 1 and c != by]
@@ -218,6 +246,11 @@ def _labels(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     return joined
 
 
+def _reference(kind: str, table: pd.DataFrame, columns: Sequence[str]) -> pd.Series | str:
+    """What a reference is called: its kind, and what else tells it from others of this kind."""
+    return kind + ", " + _labels(table, columns) if columns else kind
+
+
 def _word(column: str, value: object) -> str:
     if pd.isna(value):
         return f"{column} not known"
@@ -236,7 +269,13 @@ def _with_depth(table: pd.DataFrame, shared: bool) -> pd.DataFrame:
     network = table.groupby(["dataset", "model", "width", "label"], dropna=False, sort=False)
     last = table["index"].where(body).groupby(network.ngroup()).transform("max")
     if shared:
-        return table.assign(x=table["index"] + GAP * ~body, name=table.layer)
+        behind = (table["index"] - last).where(
+            ~body, 0
+        )  # 1, 2: wide enough apart for their names in a deep network
+        wide = (last / NAMED).clip(lower=1)
+        return table.assign(
+            x=last.where(~body, table["index"]) + behind * wide + GAP * wide * ~body, name=table.layer
+        )
     ends = table.part.map({"pool": 1.12, "final": 1.26}).astype(float)
     return table.assign(x=(table["index"] / last.clip(lower=1)).where(body, ends), name=table.layer)
 
@@ -310,14 +349,17 @@ def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[s
             axes.errorbar(x, one["mean"], error, color=colour, marker=marker, ls="", elinewidth=1, label=shown)
         else:
             _curve(axes, x, one, by, color=colour, marker=marker, label=shown)
-    for kind, style in (("untrained", "--"), ("chance", ":")):
-        for place, (_, one) in enumerate(panel[panel.kind == kind].groupby("label", sort=False)):
+    for kind, style in REFERENCES.items():
+        for name, one in panel[panel.kind == kind].groupby("label", sort=False):
             x = np.array([places[each] for each in one.x])
-            label = kind if not place else None
+            colour, _ = colours.get(str(name).partition(", ")[2], (plots.GREY, None))  # of the one curve it is for
             if dodge:
-                axes.hlines(one["mean"], x - 0.42, x + 0.42, color=plots.GREY, ls=style, lw=1, label=label)
+                axes.hlines(one["mean"], x - 0.42, x + 0.42, color=colour, ls=style["ls"], lw=1)
             else:
-                _curve(axes, x, one, by, color=plots.GREY, ls=style, lw=1, label=label, band=kind == "untrained")
+                _curve(axes, x, one, by, band=kind == "untrained", **style | {"color": colour})
+        if (panel.kind == kind).any():
+            apart = by == "depth" and kind == "untrained"  # chance is a line everywhere
+            axes.plot([], [], color=plots.GREY, label=kind, **style if apart else style | {"marker": ""})
 
 
 def _curve(axes, x: np.ndarray, one: pd.DataFrame, by: str, band: bool = True, **style) -> None:
@@ -325,17 +367,15 @@ def _curve(axes, x: np.ndarray, one: pd.DataFrame, by: str, band: bool = True, *
     order = np.argsort(x, kind="stable")
     x, one = x[order], one.iloc[order]
     body = one.part.isin(BEFORE_POOLING).to_numpy() if by == "depth" else np.ones(len(one), bool)
-    axes.plot(x[body], one["mean"][body], **style)
+    line = style if style.get("label") else {key: style[key] for key in ("color", "ls", "lw")}
+    axes.plot(x[body], one["mean"][body], markevery=max(1, round(body.sum() / 12)), **line)
     if band:
         axes.fill_between(x[body], one.low[body], one.high[body], color=style["color"], alpha=plots.SPREAD, lw=0)
     if not body.all():
         ends = one[~body]
         error = [ends["mean"] - ends.low, ends.high - ends["mean"]] if band else None
-        marker = style.get("marker", "_")
-        size = {"ms": 9} if marker == "_" else {}
-        axes.errorbar(
-            x[~body], ends["mean"], error, color=style["color"], marker=marker, ls="", elinewidth=1, **size
-        )
+        apart = {key: value for key, value in style.items() if key not in ("label", "lw")}
+        axes.errorbar(x[~body], ends["mean"], error, elinewidth=1, **apart | {"ls": ""})
 
 
 def _places(table: pd.DataFrame, by: str) -> dict:
@@ -360,7 +400,7 @@ def _x_axis(axes, table: pd.DataFrame, by: str) -> None:
             axes.set_xticks(list(ticks), list(ticks.values()))
             return
         layers = body.drop_duplicates("x")
-        step = max(1, -(-len(layers) // 9))
+        step = max(1, -(-len(layers) // NAMED))
         layers = layers.iloc[::step]
         axes.set_xticks(
             [*layers.x, *ends.x], [*layers.name, *ends.name], rotation=45, ha="right", rotation_mode="anchor"

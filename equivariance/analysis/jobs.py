@@ -1,5 +1,6 @@
 """The jobs of an experiment preset, composed as its sweep composes them."""
 
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -20,6 +21,11 @@ def jobs(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> list[Di
         entrypoint: "train" or "measure".
         overrides: as on the command line, without sweeps.
     """
+    return [*each_job(name, entrypoint, overrides)]
+
+
+def each_job(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> Iterator[DictConfig]:
+    """The configurations of `jobs`, each composed when it is asked for: many take seconds."""
     chosen = [f"experiment={name}", *overrides]
     with initialize_config_dir(str(CONF), version_base="1.3", job_name=entrypoint):
         preset = compose("config", chosen, return_hydra_config=True)
@@ -32,7 +38,8 @@ def jobs(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> list[Di
             else [f"{axis.get_key_element()}={axis.get_value_element_as_str()}"]
             for axis in OverridesParser.create().parse_overrides(axes)
         ]
-        return [compose("config", chosen + list(point)) for point in product(*values)]
+        for point in product(*values):
+            yield compose("config", chosen + list(point))
 
 
 def target(name: str, overrides: tuple[str, ...]) -> Path:

@@ -35,7 +35,11 @@ class Value:
 
 @dataclass
 class Call:
-    """A module's `count`-th call in a forward pass, from 0; `inputs` and `outputs` depend on the image."""
+    """A module's `count`-th call in a forward pass, from 0; `inputs` and `outputs` depend on the image.
+
+    Attributes:
+        start, end: the nodes from `start` up to, without, `end` were computed in it.
+    """
 
     name: str
     module: nn.Module
@@ -44,6 +48,7 @@ class Call:
     inputs: list[Value]
     outputs: list[Value] = field(default_factory=list)
     children: list["Call"] = field(default_factory=list)
+    end: int = 0
 
     def walk(self) -> Iterator["Call"]:
         """This call and all below it, in the order in which they began."""
@@ -61,12 +66,14 @@ class Record:
         logits: its output.
         trunk: the nodes that every path to the logits passes.
         activations: the outputs of functions of single entries, such as a ReLU.
+        uses: for each node, those that were computed from it directly.
     """
 
     root: Call
     logits: Value
     trunk: frozenset[int]
     activations: frozenset[int]
+    uses: dict[int, set[int]]
 
 
 class _Flow(TorchDispatchMode):
@@ -187,7 +194,8 @@ def record(model: nn.Module, image: Tensor) -> Record:
         return hook
 
     def after(module, args, output):
-        stack.pop().outputs = values(output)
+        call = stack.pop()
+        call.outputs, call.end = values(output), len(flow.sources)
 
     handles = []
     for name, module in model.named_modules():
@@ -205,7 +213,11 @@ def record(model: nn.Module, image: Tensor) -> Record:
             handle.remove()
     root = stack[0].children[0]
     logits = _logits(root.outputs)
-    return Record(root, logits, trunk(flow.sources, logits.node), frozenset(flow.activations))
+    uses: dict[int, set[int]] = {}
+    for node, sources in enumerate(flow.sources):
+        for source in sources:
+            uses.setdefault(source, set()).add(node)
+    return Record(root, logits, trunk(flow.sources, logits.node), frozenset(flow.activations), uses)
 
 
 def _logits(outputs: list[Value]) -> Value:

@@ -19,14 +19,15 @@ class PreActivationBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.projection = None
         if in_channels != channels:
             self.projection = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        active = F.relu(self.bn1(x))
-        out = F.relu(self.bn2(self.conv1(active)))
+        active = F.relu(self.bn1(x), inplace=True)
+        out = self.relu(self.bn2(self.conv1(active)))
         shortcut = x if self.projection is None else self.projection(active)
         return shortcut + self.conv2(out)
 

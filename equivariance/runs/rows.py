@@ -9,28 +9,8 @@ import numpy as np
 import pandas as pd
 
 from equivariance.errors import UserError
-from equivariance.names import NESTED, OVER, PARTS, SIMILARITIES
+from equivariance.names import COLUMNS, NESTED, OVER, PARTS, SIMILARITIES
 from equivariance.runs.atomic import write_atomic
-
-COLUMNS = [
-    # what was measured
-    *("experiment", "dataset", "model", "aug", "width", "trained", "seed"),
-    # where in it, and how
-    *("layer", "index", "part", "stride", "transform", "element", "measure", "similarity", "over"),
-    # the result, in [0, 1]: score, its cross-fitted value, chance level, 95 % confidence interval over images, and
-    # what the score would be if interpolation alone took part in it (not known for exact transformations)
-    *("value", "cross_fitted", "chance", "low", "high", "control"),
-    # of the layer `final`, shares of images: whose predicted class stays, and is right, under this element, and
-    # under all elements at once
-    *("agreement", "top1", "agreement_worst", "top1_worst"),
-    # mean of the feature maps
-    "activation",
-    # over how many images and channels; dead: without variance everywhere; live: mean share with variance
-    *("images", "channels", "dead_channels", "live"),
-    # where it comes from; epochs, accuracy and precision are those of the training, epoch the one measured
-    *("epoch", "epochs", "accuracy", "precision", "git_commit", "torch_version", "hardware"),
-]
-
 
 MEASUREMENT = ["dataset", "model", "aug", "width", "trained", "seed", "transform", "similarity", "over", "epoch"]
 KEY = [*MEASUREMENT, "layer", "element", "measure"]  # no two rows agree in all of these

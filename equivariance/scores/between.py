@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, find_layers, tap
 from equivariance.scores.linear import MOST_CHANNELS, UNKNOWN, Products, linear
-from equivariance.scores.metric import batches, evaluating, place
+from equivariance.scores.measure import batches
+from equivariance.scores.metric import evaluating, place
 from equivariance.scores.statistics import DEAD, chance_channels
 
 BLOCKS = 5  # of images, for `linear`

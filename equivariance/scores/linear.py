@@ -25,7 +25,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from equivariance.scores.statistics import DatasetSide, Side, chance_channels
+from equivariance.scores.over_dataset import DatasetSide
+from equivariance.scores.statistics import Side, chance_channels
 
 OVER = ("image", "dataset")  # the readings that are products of sums
 MOST_CHANNELS = 512  # of a layer that is fitted: solving for the maps takes the third power

@@ -38,20 +38,35 @@ def main(folder: Path = HERE) -> None:
         squeeze=False,
     )
     for transform, panels in zip(there, grid, strict=True):
-        images = results[results["transform"] == transform].images
-        size = f"{images.min()} to {images.max()}" if images.min() < images.max() else str(images.max())
         for axes, score in zip(panels, SCORES, strict=True):
             draw(axes, scores[(scores["transform"] == transform) & (scores.measure == score)])
             axes.set_title(score if transform == there[0] else "", fontsize=7)
-        panels[0].set_ylabel(f"{TRANSFORMS[transform]}\n{size} images", fontsize=7)
+        panels[0].set_ylabel(TRANSFORMS[transform], fontsize=7)
     kind = "Pretrained" if trained else "Untrained controls"
     note = "" if trained else "\n(Mixer ends at pool: its untrained classifier is zero)"
     figure.suptitle(f"{kind}, ImageNet photographs{note}", fontsize=7.5)
     handles, labels = grid[0][0].get_legend_handles_labels()
-    handles.append(plots.plt.Line2D([], [], color="0.4", ls=":", lw=1))
-    figure.legend(handles, [*labels, "chance: dotted, no marks"], ncols=2, loc="outside lower center", fontsize=6.5)
+    handles.append(plots.plt.Line2D([], [], color=plots.GREY, ls=":", lw=0.8, marker="o", ms=2.5, mfc="none"))
+    sizes = [f"{label} ({images(results, label, there)})" for label in labels]
+    figure.legend(
+        handles,
+        [*sizes, "chance: dotted, hollow"],
+        ncols=2,
+        loc="outside lower center",
+        fontsize=6,
+        title=f"images of {', '.join(TRANSFORMS[each] for each in there)} in brackets",
+        title_fontsize=6,
+        columnspacing=1,
+    )
     plots.save(figure, folder / "figure", ("png", "svg"))
     print(f"drew figure in {folder}")
+
+
+def images(results: pd.DataFrame, label: str, transforms: list[str]) -> str:
+    """How many images a network was measured with under each transformation; one number where they are equal."""
+    of_network = results[results.model.map(NAMES) == label].groupby("transform").images.max()
+    sizes = [f"{of_network[each]:g}" if each in of_network else "-" for each in transforms]
+    return sizes[0] if len({*sizes}) == 1 else ", ".join(sizes)
 
 
 def draw(axes: plots.Axes, panel: pd.DataFrame) -> None:
@@ -63,7 +78,7 @@ def draw(axes: plots.Axes, panel: pd.DataFrame) -> None:
             x, part = [places[each] for each in parts], one.loc[list(parts)]
             label = name if parts == PARTS[:3] and one.value.notna().any() else None
             axes.plot(x, part.value, color=colour, marker=marker, lw=1, label=label)
-            axes.plot(x, part.chance, color=colour, ls=":", lw=0.8)
+            axes.plot(x, part.chance, color=colour, ls=":", lw=0.8, marker=marker, ms=2.5, mfc="none", mew=0.6)
     axes.set_xticks(list(places.values()), PARTS, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_ylim(-0.02, 1.02)
 

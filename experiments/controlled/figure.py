@@ -9,7 +9,7 @@ from equivariance.names import SCORES
 from equivariance.runs import rows
 
 HERE = Path(__file__).resolve().parent
-NAMES = {"whole": "isotropic filters", "cut": "one corner cut, 4 turns"}
+NAMES = {"whole": "isotropic filters", "cut": "one corner cut"}
 
 
 def gaussian(deviation: float) -> np.ndarray:

@@ -12,9 +12,8 @@ TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-
 def main(folder: Path = HERE) -> None:
     results = rows.of_one_reading(rows.read(folder / "results.csv"))
     seeds = results.seed.nunique()
-    title = f"CNN-7, quarter turns, over={results.over.iloc[0]}; " + (
-        f"mean, band: ± s.d. of {seeds} seeds" if seeds > 1 else "one seed"
-    )
+    band = f"mean of {seeds} seeds; band: ± s.d." if seeds > 1 else "one seed; band: 95 % interval over images"
+    title = f"CNN-7, quarter turns, over={results.over.iloc[0]}\n{band}"
     figures = {"figure": compare.plot_compare([results], names=TASKS, title=title)}
     if results[results.trained].epoch.nunique() > 1:
         figures["epochs"] = compare.plot_compare([results], "epoch", names=TASKS, title=title)

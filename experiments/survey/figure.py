@@ -1,0 +1,62 @@
+"""Draw survey.csv: both scores of the first and the last layer before pooling, one line a network, by family.
+
+Families are what the table tells apart: the layout of the maps, and whether their stride grows with depth.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from equivariance.analysis import plots
+from equivariance.names import SCORES
+
+HERE = Path(__file__).resolve().parent
+TRANSFORMS = {"rotation": "quarter turn", "translation": "shift by 8 pixels"}
+FAMILIES = ("n c h w", "tokens, one stride", "tokens, stages")
+ENDS = ("first", "last")
+
+
+def main(folder: Path = HERE) -> None:
+    survey = pd.read_csv(folder / "survey.csv")
+    survey = survey[survey.layers > 0]  # of the others one was refused, and one has no layer before pooling
+    kinds = survey.apply(family, axis=1)
+    figure, grid = plots.plt.subplots(
+        len(TRANSFORMS),
+        len(FAMILIES),
+        figsize=(plots.COLUMN, 4.3),
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    for line, (transform, name) in zip(grid, TRANSFORMS.items(), strict=True):
+        for axes, kind in zip(line, FAMILIES, strict=True):
+            draw(axes, survey[kinds == kind], transform)
+            if transform == "rotation":
+                axes.set_title(f"{kind}\n{(kinds == kind).sum()} networks", fontsize=7)
+        line[0].set_ylabel(name)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), ncols=2, loc="outside lower center")
+    figure.suptitle(f"{len(survey)} untrained networks, two photographs;\nfirst and last layer before pooling")
+    plots.save(figure, folder / "figure", ("png", "svg"))
+    print(f"drew figure in {folder}")
+
+
+def family(row: pd.Series) -> str:
+    """Channels first; tokens or channels last, at one stride throughout, or in stages of growing stride."""
+    if set(row.kinds.split(", ")) <= {"n c h w"}:
+        return FAMILIES[0]
+    return FAMILIES[1 if len(row.strides.split()) == 1 else 2]
+
+
+def draw(axes: plots.Axes, networks: pd.DataFrame, transform: str) -> None:
+    """A thin line for each network, a thick one for the median of them all, for both scores."""
+    for score, colour, marker in zip(SCORES, plots.COLOURS, plots.MARKERS, strict=False):
+        values = networks[[f"{transform}_{score}_{end}" for end in ENDS]].to_numpy().T
+        axes.plot(ENDS, values, color=colour, lw=0.4, alpha=0.25)
+        middle = pd.DataFrame(values).median(axis=1)
+        axes.plot(ENDS, middle, color=colour, marker=marker, lw=1.8, label=f"{score} (median)")
+    axes.set_xlim(-0.25, 1.25)
+    axes.set_ylim(-0.02, 1.02)
+
+
+if __name__ == "__main__":
+    main()
