@@ -25,7 +25,15 @@ def main(folder: Path = HERE) -> None:
     scores = scores.reset_index()
     for name, figure in {"figure": draw_angles(scores), "scales": draw_others(scores)}.items():
         plots.save(figure, folder / name, ("png", "svg"))
-    renew(folder / "README.md", tables(scores, results))
+    sizes = results.drop_duplicates("model").set_index("model").images
+    images = ", ".join(f"{TITLES[name]} {sizes[name]} images" for name in networks(scores))
+    shown = (
+        "![Scores against the angle](figure.png)\n\n"
+        "*Solid: trained. Circles: exact quarter turns of whole images. Grey: the control of invariance; where the "
+        f"score is far below it, the network is measured. {images}.*\n\n"
+        "![Scores against scale and sub-pixel shift](scales.png)\n\n"
+    )
+    renew(folder / "README.md", shown + tables(scores, results))
     print(f"drew figure, scales and tables in {folder}")
 
 

@@ -24,7 +24,8 @@ def main(folder: Path = HERE, title: str = "CNN-7, quarter turns") -> None:
     seeds = scores.seed.nunique()
     several = f"mean of {seeds} seeds, band: ± s.d." if seeds > 1 else "one seed"
     plots.save(draw(scores, f"{title}, over={results.over.iloc[0]}, {several}"), folder / "figure", ("png", "svg"))
-    renew(folder / "README.md", table(scores))
+    shown = "![Scores of every part against the epoch, with accuracy](figure.png)"
+    renew(folder / "README.md", f"{shown}\n\n*{title}, over={results.over.iloc[0]}, {several}.*\n\n{table(scores)}")
     print(f"drew figure and table in {folder}")
 
 
