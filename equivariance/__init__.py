@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from equivariance.errors import UserError
     from equivariance.layers.find import find_layers
     from equivariance.scores.between import similarity
+    from equivariance.scores.continuous import scalings, subpixel_shifts
     from equivariance.scores.measure import measure
     from equivariance.scores.metric import Equivariance
     from equivariance.scores.transforms import dihedral, mirrors, rotations, shifts
@@ -37,8 +38,10 @@ __all__ = [
     "plot_depth",
     "plot_similarity",
     "rotations",
+    "scalings",
     "shifts",
     "similarity",
+    "subpixel_shifts",
 ]
 
 _HOME = {  # of each public name; the imports above tell type checkers the same
@@ -53,8 +56,10 @@ _HOME = {  # of each public name; the imports above tell type checkers the same
     "plot_depth": "analysis.plots",
     "plot_similarity": "analysis.similarity",
     "rotations": "scores.transforms",
+    "scalings": "scores.continuous",
     "shifts": "scores.transforms",
     "similarity": "scores.between",
+    "subpixel_shifts": "scores.continuous",
 }
 
 

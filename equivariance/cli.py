@@ -67,8 +67,10 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
     @functools.wraps(task)
     def checked(cfg: DictConfig) -> None:
         try:
-            if "Joblib" in HydraConfig.get().launcher._target_:
+            launcher = HydraConfig.get().launcher
+            if "Joblib" in launcher._target_:
                 _end_with_parent()  # joblib's processes would wait for ever for a parent that was killed
+            _limit_cores(launcher)
             check(cfg)
             progress.shared_terminal = "BasicLauncher" not in HydraConfig.get().launcher._target_
             task(cfg)
@@ -175,7 +177,13 @@ def command_line(main: Callable[..., None]) -> None:
 
 def _expected(error: BaseException) -> bool:
     """Whether the user can mend what went wrong: a wrong input, or a file or folder that the system refuses."""
-    return isinstance(error, EXPECTED) or (isinstance(error, OSError) and error.filename is not None)
+    system = isinstance(error, OSError) and error.filename is not None
+    return isinstance(error, EXPECTED) or system or _of_submitit(error)
+
+
+def _of_submitit(error: BaseException) -> bool:
+    """Whether submitit raised it, which is what its jobs or Slurm's programs have said."""
+    return type(error).__module__.startswith("submitit.")
 
 
 def one_line(error: BaseException) -> str:
@@ -187,6 +195,10 @@ def one_line(error: BaseException) -> str:
         return (
             f"{error.filename}: {error.strerror}; give a file or folder that can be used, such as runs_dir=FOLDER"
         )
+    if _of_submitit(error) and "timed-out" in text:
+        return "its time was over too often; the same command goes on, or give a longer hydra.launcher.timeout_min"
+    if _of_submitit(error):
+        return f"Slurm refused the jobs ({' '.join(text.split())}): hydra.launcher says what is asked for"
     if isinstance(error.__cause__, UserError):
         return str(error.__cause__)
     if unknown := re.search(r"Could not override '([\w.]+)'", text):
@@ -256,7 +268,7 @@ def _keys_beside(full_key: str) -> list[str]:
 
 
 class Stop:
-    """Whether Ctrl-C or SIGTERM has asked to stop."""
+    """Whether Ctrl-C, SIGTERM or a cluster's warning has asked to stop."""
 
     number: int | None = None
     at: float = 0.0
@@ -266,7 +278,7 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C, 143 after SIGTERM."""
+        """130 after Ctrl-C, 143 after SIGTERM; 128 and the signal's number."""
         return 128 + (self.number or 0)
 
 
@@ -274,11 +286,16 @@ class Stop:
 def stoppable() -> Iterator[Stop]:
     """Inside, Ctrl-C and SIGTERM only set the flag that is yielded; at the end a flag that is set exits.
 
+    So does SIGUSR1 or SIGUSR2 where somebody waits for it: submitit, which a cluster warns so before the time of a
+    job is over. At the end it has the signal, and puts the job into the queue again.
+
     A second Ctrl-C stops at once. Further SIGTERMs do nothing: `timeout` and torchrun send several, to the process
     and to its group, also after a Ctrl-C, and a state that is being saved must not be lost by them.
     """
     stop = Stop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    warnings = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+    before |= {number: handler for number, handler in warnings.items() if callable(handler)}
 
     def note(number: int, _frame: FrameType | None) -> None:
         if not stop:
@@ -293,6 +310,8 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if stop.number in warnings:
+            signal.raise_signal(stop.number)  # which exits
     if stop:  # it came too late for this job, but there may be more in the sweep
         raise SystemExit(stop.exit_code)
 
@@ -371,6 +390,23 @@ def _end_with_parent() -> None:
             time.sleep(2)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _limit_cores(launcher: DictConfig) -> None:
+    """Have `joblib.cpu_count` say how many cores the job may use, where the operating system would let it use all.
+
+    A job of Slurm has the cores that it asked for; joblib's jobs share those of the machine.
+    """
+    import joblib  # here, as --help does not need it
+
+    if "LOKY_MAX_CPU_COUNT" in os.environ:  # by a user, or for the job before in this process
+        return
+    given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
+    cores = int(given) if given.isdecimal() else joblib.cpu_count()
+    if "Joblib" in launcher._target_:
+        jobs = launcher.n_jobs or 1
+        cores //= jobs if jobs > 0 else max(cores + 1 + jobs, 1)  # -1: as many jobs as cores
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(max(cores, 1))
 
 
 def _program() -> str:

@@ -64,7 +64,7 @@ class MeasureConfig:
     image_seed: int = MISSING
     batch_size: int = MISSING
     blocks: int = MISSING
-    whole_accuracy: bool = False
+    whole_accuracy: bool | None = None
     trained: bool = True
     epoch: int | None = None
     partners: Any = False
@@ -288,10 +288,18 @@ def _published(network: str) -> DictConfig | None:
     return None if found is None else OmegaConf.create(found)
 
 
+def _public_networks(dataset: str) -> str:
+    """The values of a sweep over the networks in the table of published ones that were trained on a data set."""
+    from equivariance.models.public import table  # here, as importing torch takes seconds
+
+    return ",".join(name for name, row in table().items() if row["dataset"] == dataset)
+
+
 ConfigStore.instance().store(name="schema", node=SCHEMA)
 # Paths and sweeps in conf/ that depend on where the repository lies and on which entry point reads them.
 OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
 OmegaConf.register_new_resolver("measuring", lambda job, yes, no: yes if job == "measure" else no, replace=True)
 OmegaConf.register_new_resolver("timm_models", _timm_models, replace=True)
 OmegaConf.register_new_resolver("angles_name", _angles_name, replace=True)
+OmegaConf.register_new_resolver("public_networks", _public_networks, replace=True)
 OmegaConf.register_new_resolver("published", _published, replace=True)

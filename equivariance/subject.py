@@ -20,6 +20,7 @@ from equivariance.data.datasets import Images
 from equivariance.data.image_files import Stream
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
+from equivariance.layers.fusion import fused
 from equivariance.models import weights
 from equivariance.models.computation import computation_digest
 from equivariance.runs import results, rows
@@ -37,6 +38,7 @@ class Subject:
 
     Attributes:
         network: the configuration group `model`, as the network was built.
+        computation: identifies what the network computes, apart from its weights.
         training: epoch, epochs, accuracy and precision of its training, as far as they are known.
         published: the network has weights that others have trained.
         chosen: indices of the images.
@@ -47,6 +49,7 @@ class Subject:
     cfg: DictConfig
     network: DictConfig
     model: nn.Module
+    computation: str
     training: dict[str, Any]
     published: bool
     hardware: Hardware
@@ -88,7 +91,10 @@ class Subject:
             raise UserError(f"dataset {cfg.dataset.name} has one held-out image: needs at least two")
         torch.manual_seed(cfg.seed)
         network = cfg.model if cfg.measure.trained else models.untrained(cfg.model)
-        model = hardware.place(models.build(network, images.pixels.shape[1:], images.num_classes)).eval()
+        channels, height, width = images.pixels.shape[1:]
+        model = models.build(network, (channels, height, width), images.num_classes)
+        computation = computation_digest(model, (channels, height, width))  # on the CPU: devices differ in it
+        model = hardware.place(model).eval()
         published = models.brings_weights(network)
         training: dict[str, Any] = {"epoch": 0, "epochs": 0}
         if published:
@@ -99,11 +105,13 @@ class Subject:
             "over": OmegaConf.to_container(over) if OmegaConf.is_list(over) else over,
             **({"scores": list(cfg.measure.scores)} if cfg.measure.scores else {}),
             **{key: cfg.measure[key] for key in ("similarity", "blocks", "batch_size")},
+            "exact_eager": hardware.exact_eager,
         }
         return cls(
             cfg,
             network,
             model,
+            computation,
             training,
             published,
             hardware,
@@ -113,12 +121,6 @@ class Subject:
             patterns,
             reading,
         )
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(c, h, w) of the images."""
-        channels, height, width = self.images.pixels.shape[1:]
-        return channels, height, width
 
     @property
     def example(self) -> Tensor:
@@ -131,7 +133,7 @@ class Subject:
             "normalisation": {key: list(self.cfg.dataset[key]) for key in ("mean", "std")},
             "images": self.images.digest(self.chosen),
             "weights": weights.digest(self.model),
-            "computation": computation_digest(self.model, self.shape),
+            "computation": self.computation,
         }
 
     def announce(self, metric: Equivariance) -> None:
@@ -177,15 +179,15 @@ class Subject:
         if not self.classifies(metric):
             return {}
         found = {"top1": metric.accuracy, "published": (self.cfg.model.get("published") or {}).get("top1")}
-        in_memory = isinstance(self.images.pixels, Tensor)
-        if self.published and (self.cfg.measure.whole_accuracy or in_memory):
+        whole = self.cfg.measure.whole_accuracy
+        if self.published and (isinstance(self.images.pixels, Tensor) if whole is None else whole):
             device = self.hardware.device
             everything: Any = Stream(
                 self.images.pixels, torch.arange(len(self.images)), 0, metric.batch_size, device
             )
-            _, found["top1_all"] = evaluate(
-                self.model, replace(self.images, pixels=everything), self.hardware, metric.batch_size
-            )
+            images = replace(self.images, pixels=everything)
+            with fused(metric.chains):
+                _, found["top1_all"] = evaluate(self.model, images, self.hardware, metric.batch_size)
         return found
 
 
@@ -244,7 +246,7 @@ def report_partners(subject: Subject, metric: Equivariance, folder: Path) -> Non
     """Partner channels, what they come to by layer, and a picture of the strongest orbits on one image."""
     found = metric.partners()
     shares, composition = channel_matching.shares(found), channel_matching.composition(found)
-    by_layer = shares.merge(composition, on=["index", "layer"], how="left")
+    by_layer = shares.merge(composition, on=["index", "layer", "transform"], how="left")
     results.write_partners(found, by_layer, folder)
     print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
     if orbits := channel_matching.orbits(metric, subject.example):

@@ -44,6 +44,31 @@ def test_scores_are_numpys(images):
         assert (one.matching, one.cka) == pytest.approx(expected, abs=1e-9)
 
 
+def test_chance_levels_are_the_scores_of_other_images(images):
+    """Each image of the first network with the one before it of the second one, whichever way they are cut."""
+    a, b = network(0), network(1, width=6)
+    maps_a, maps_b = (centred(net[:4](images)) for net in (a, b))
+    positions = len(maps_a) // 30
+    expected = numpy_scores(maps_a, np.roll(maps_b, positions, axis=0))
+    one = similarity(a, b, images, ["3"], ["3"], batch_size=30).iloc[0]
+    assert (one.matching_chance, one.cka_chance) == pytest.approx(expected, abs=1e-9)
+    assert one.cka_chance < one.cka and one.matching_chance < one.matching
+    assert similarity(a, b, images, ["3"], ["3"], batch_size=6).linear_chance.item() < one.matching
+    cut = similarity(a, b, [images[:29], images[29:]], ["3"], ["3"]).iloc[0]
+    first = np.concatenate([np.arange(28 * positions, 29 * positions), np.arange(29 * positions)])
+    r = np.corrcoef(maps_a.T, maps_b[first].T)[:7, 7:] * maps_b[first].std(0) / maps_b.std(0)
+    assert cut.matching_chance == pytest.approx(np.maximum(r, 0).max(1).mean(), abs=1e-9)
+    with pytest.raises(UserError, match="the first batch holds one image"):
+        similarity(a, b, images, batch_size=1)
+
+
+def test_the_chance_level_sees_what_all_images_share(images):
+    """Of the same image over and over, with a little noise, chance is as high as the score."""
+    a, noise = network(0), 1e-3 * torch.rand(30, 1, 10, 10, generator=torch.Generator().manual_seed(1)).double()
+    one = similarity(a, a, images[:1] + noise, ["3"], ["3"], batch_size=6).iloc[0]
+    assert one[["matching_chance", "cka_chance", "linear_chance"]].min() > 0.99 and one.matching > 0.999
+
+
 def test_maps_of_two_sizes_meet_at_the_smaller_one(images):
     a, b = network(0), network(1, stride=3)
     one = similarity(a, b, images, ["1"], ["3"]).iloc[0]  # 8x8 and 2x2

@@ -182,6 +182,10 @@ def test_plot_depth_draws_scores_interval_chance_and_the_untrained_network():
     only = plots.plot_depth(one[~one.trained])
     assert "untrained" not in only.get_legend_handles_labels()[1]
     plots.plt.close(only.figure)
+    epochs = pd.concat([one.assign(epoch=5), one.assign(epoch=20, value=0.5)])  # of 100
+    (last,) = {*plots.plot_depth(epochs[epochs.trained]).lines[0].get_ydata()}
+    assert last == 0.5
+    plots.plt.close("all")
     for wrong, message in ((table[table.seed == 0], "several values of dataset"), (one[:0], "no rows to draw")):
         with pytest.raises(UserError, match=message):
             plots.plot_depth(wrong)

@@ -1,13 +1,15 @@
 """The measure on networks whose symmetry is built in, where the right answer is known."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import equivariance as eq
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
 from equivariance.models import CNN7
@@ -421,3 +423,51 @@ def test_statistics_take_no_more_memory_than_counted():
         most = max(most, now)
     counted = memory(list(metric.layers.values()), 2, 2)
     assert 0.5 * counted < most < 1.1 * counted
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e33])
+def test_maps_whose_squares_leave_float32_are_scaled(factor):
+    """A network whose maps are so many times as large has the same scores and as many times the activation."""
+
+    def scores(factor):
+        torch.manual_seed(1)
+        first, last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+        with torch.no_grad():
+            for weights in (first.weight, first.bias, last.bias):
+                weights *= factor
+        model = nn.Sequential(first, nn.ReLU(), last, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return eq.measure(model, images, eq.rotations([90]), over=["image", "dataset"])
+
+    images = torch.randn(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    found, usual = scores(factor), scores(1)
+    columns = ["value", "cross_fitted", "chance", "low", "high", "dead_channels"]
+    np.testing.assert_allclose(found[columns], usual[columns], atol=1e-5)
+    np.testing.assert_allclose(found.activation / factor, usual.activation, rtol=1e-4)
+
+
+def test_the_interval_holds_a_truth_of_zero_that_the_maximum_never_reaches():
+    """Independent features have equivariance 0: the plug-in value is far above, the interval begins near it."""
+    images = torch.randn(40, 32, 1, 1, generator=torch.Generator().manual_seed(0))
+
+    class Noise(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :16]
+
+    @dataclass(frozen=True)
+    class Exchange:
+        name = "exchange"
+        element = 1
+
+        def check(self, height, width):
+            pass
+
+        def act(self, x):
+            return x.roll(16, 1)
+
+        def align(self, copy, original, stride):
+            return copy, original
+
+    table = eq.measure(nn.Sequential(Noise()), images, [Exchange()], ["0"])
+    one = table[table.measure == "equivariance"].iloc[0]
+    assert one.value > 0.2 and one.cross_fitted < 0.1 and one.low < 0.05
+    assert one.low <= one.cross_fitted <= one.value <= one.high

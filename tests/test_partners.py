@@ -1,12 +1,17 @@
 """Partner channels on layers whose partners are known."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 import pytest
 import torch
 from test_measure import filled
+from torch import nn
 
 from equivariance.models import GaussianCNN
 from equivariance.scores.channel_matching import composition, partners, shares, strongest
+from equivariance.scores.metric import Equivariance
+from equivariance.scores.transforms import Shift, quarter_turns
 
 TURNS = (90, 180, 270)
 
@@ -21,7 +26,7 @@ def cyclic(order=4, invariants=1):
             r[c, (c - degrees // 90) % order] = 0.9
         for c in range(order, size):
             r[c, c] = 0.8
-        tables.append(partners("block1", 0, degrees, r))
+        tables.append(partners("block1", 0, "rotation", degrees, r))
     return pd.concat(tables)
 
 
@@ -45,7 +50,7 @@ def test_partners_that_do_not_compose_are_seen():
 def test_weak_channels_have_no_partner_and_dead_ones_do_not_count():
     r = torch.full((3, 3), 0.2, dtype=torch.float64)
     r[2] = r[:, 2] = torch.nan
-    table = partners("block1", 0, 90, r)
+    table = partners("block1", 0, "rotation", 90, r)
     assert table.channel.tolist() == [0, 1]
     assert shares(table).none.tolist() == [1.0]
     assert composition(table).empty
@@ -72,3 +77,35 @@ def test_a_network_made_by_hand_has_the_partners_it_was_given():
     assert found.r.min() == pytest.approx(1, abs=1e-9)
     composed = composition(found)
     assert len(composed) == 4 and (composed.agree == 1).all() and (composed.pairs > 0).all()
+
+
+def test_transformations_that_share_an_element_have_partners_of_their_own():
+    """A shift down by one position changes the two channels, a shift to the right leaves each where it is."""
+
+    class Edges(nn.Module):
+        """The brightness of every second row, and of the rows between."""
+
+        def forward(self, x):
+            rows = torch.arange(x.shape[2])[:, None] % 2
+            return torch.cat([x * rows, x * (1 - rows)], 1)
+
+    @dataclass(frozen=True)
+    class Named(Shift):
+        @property
+        def name(self):
+            return f"shift {self.direction}"
+
+    transforms = [Named(1, "vertical", "circular"), Named(1, "horizontal", "circular"), *quarter_turns([180])]
+    images = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    metric = Equivariance(nn.Sequential(Edges(), nn.Identity()), images[:1], transforms, ["0"])
+    metric.update(images)
+    found = metric.partners()
+    assert found.groupby("transform").partner.agg(list).to_dict() == {
+        "rotation": [1, 0],
+        "shift horizontal": [0, 1],
+        "shift vertical": [1, 0],
+    }
+    assert len(shares(found)) == 3 and not found.duplicated(["layer", "transform", "element", "channel"]).any()
+    (composed,) = composition(found[found["transform"] == "rotation"]).to_dict("records")
+    assert composed["agree"] == 1 and composed["transform"] == "rotation"
+    assert all(len(orbit) == 3 for orbit in strongest(found, 3))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import joblib
 import pandas as pd
 import pytest
 import torch
@@ -17,6 +18,7 @@ from test_config import config
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
+from equivariance import cli
 from equivariance.data import augmentation
 from equivariance.data import datasets as data
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, RandAugment
@@ -230,12 +232,28 @@ def test_memory_that_is_not_there_is_one_line(monkeypatch):
         torch.empty(2**60)
 
 
-def test_slurm_decides_the_threads_where_nobody_else_does(monkeypatch):
+@pytest.mark.parametrize(
+    ("slurm", "launcher", "threads"),
+    [
+        ({"SLURM_CPUS_PER_TASK": "1", "SLURM_CPUS_ON_NODE": "8"}, {"_target_": "SlurmLauncher"}, 1),
+        ({"SLURM_CPUS_ON_NODE": "1"}, {"_target_": "SlurmLauncher"}, 1),
+        ({}, {"_target_": "JoblibLauncher", "n_jobs": -1}, 1),
+        ({}, {"_target_": "JoblibLauncher", "n_jobs": 1000}, 1),
+        ({}, {"_target_": "JoblibLauncher", "n_jobs": 1}, min(2, joblib.cpu_count())),
+        ({}, {"_target_": "BasicLauncher"}, min(2, joblib.cpu_count())),
+    ],
+)
+def test_slurm_or_the_launcher_decides_the_threads_where_nobody_else_does(monkeypatch, slurm, launcher, threads):
+    for key in ("LOKY_MAX_CPU_COUNT", "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.setenv(key, "")  # so that it is as before after the test
+        monkeypatch.delenv(key)
+    for key, value in slurm.items():
+        monkeypatch.setenv(key, value)
     before = torch.get_num_threads()
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     try:
         torch.set_num_threads(2)
-        assert Hardware("cpu").threads == 1
+        cli._limit_cores(OmegaConf.create(launcher))
+        assert Hardware("cpu").threads == threads
         assert Hardware("cpu", threads=2).threads == 2
     finally:
         torch.set_num_threads(before)
@@ -348,6 +366,8 @@ def test_kept_weights_are_measured_and_equal_a_shorter_run(run, tmp_path):
         pd.read_csv(folder / f"measure/rotation-{kind}/results.csv") for kind in ("epoch0", "untrained")
     )
     assert list(at_0.epoch.unique()) == [0] and at_0.value.equals(untrained.value)
+    half_way = run("measure.py", *small, "measure.epoch=1")
+    assert half_way.code == 0 and "1 epochs" in half_way.out, half_way.error
     missing = run("measure.py", *small, "measure.epoch=7")
     assert missing.code == 1 and "has the weights of epoch 0, 1, 2; recipe.keep=[7]" in missing.error
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from equivariance.errors import UserError
 from equivariance.names import NESTED
 from equivariance.runs.atomic import write_atomic
-from equivariance.runs.rows import by_layer, is_trained, of_last_epoch, of_one_reading
+from equivariance.runs.rows import by_layer, is_trained, of_one_reading
 
 COLUMN = 8.5 / 2.54  # inches, the width of one column of a paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
@@ -71,7 +71,8 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """
     table = of_one_reading(table)
     trained = is_trained(table)
-    shown = of_last_epoch(table[trained]) if trained.any() else table
+    shown = table[trained] if trained.any() else table
+    shown = shown[shown.epoch.isna() | (shown.epoch == shown.epoch.max())]
     if shown.empty:
         raise UserError("no rows to draw")
     for column in ("dataset", "model", "aug", "width", "seed", "transform", "similarity"):

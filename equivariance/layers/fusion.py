@@ -7,32 +7,19 @@ logits agree with those of the plain way to rounding errors of float32.
 """
 
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from equivariance.layers import onednn
+from equivariance.layers.onednn import ACTIVATIONS, NO_ACTIVATION, Attribute
 from equivariance.layers.record import Call, Record
-
-CLEARLY = 1.5  # times as fast: so that which library computes a product does not change from run to run
-Attribute = tuple[str, list[float], str]  # an activation, as oneDNN's operations take it
-ACTIVATIONS: dict[str, Attribute] = {  # by name of PyTorch's and of timm's classes
-    "ReLU": ("relu", [], ""),
-    "ReLU6": ("hardtanh", [0.0, 6.0], ""),
-    "SiLU": ("swish", [], ""),
-    "Swish": ("swish", [], ""),
-    "Hardswish": ("hardswish", [], ""),
-    "HardSwish": ("hardswish", [], ""),
-    "GELU": ("gelu", [], "none"),
-    "GELUTanh": ("gelu", [], "tanh"),
-}
-NO_ACTIVATION: Attribute = ("none", [], "")
 
 
 @dataclass(frozen=True)
@@ -122,48 +109,6 @@ def fused(chains: Sequence[Chain]) -> Iterator[None]:
             del module.__dict__[name]
 
 
-def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """a.mT @ b for values (positions, c) and (positions, k), by the library that is faster."""
-    if onednn_is_faster(a.shape[1], b.shape[1], a.device.type, a.dtype):
-        return torch.ops.mkldnn._linear_pointwise(a.mT, b.mT, None, *NO_ACTIVATION)
-    return a.mT @ b
-
-
-@cache
-def onednn_is_faster(inner: int, outer: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> bool:
-    """Whether oneDNN multiplies matrices on this processor clearly faster than PyTorch's default library.
-
-    Measured once a process for each width, in a millisecond or two: the default library leaves half of the
-    AVX-512 of some processors unused.
-
-    Args:
-        inner, outer: the sizes of the matrix (outer, inner) that is multiplied with.
-    """
-    if device != "cpu" or dtype != torch.float32 or min(inner, outer) < 64 or not has_onednn():
-        return False
-    inner, outer = min(inner, 1024), min(outer, 1024)
-    rows = max(64, 2**26 // (inner * outer))
-    x, weight = torch.randn(rows, inner), torch.randn(outer, inner)
-    ways = (
-        partial(F.linear, x, weight),
-        partial(torch.ops.mkldnn._linear_pointwise, x, weight, None, *NO_ACTIVATION),
-    )
-    best = [float("inf")] * 2
-    for _ in range(5):
-        for index, way in enumerate(ways):
-            began = time.perf_counter()
-            way()
-            best[index] = min(best[index], time.perf_counter() - began)
-    return best[1] * CLEARLY < best[0]
-
-
-@cache
-def has_onednn() -> bool:
-    """Whether this PyTorch has the operations of oneDNN that are used here; they are not part of its public API."""
-    there = all(hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_linear_pointwise"))
-    return torch.backends.mkldnn.is_available() and there
-
-
 def _is_plain(module: nn.Module) -> bool:
     """Whether nothing but the module's own class decides what it does: no hook, no patch, no parametrisation."""
     hooks = module._forward_hooks or module._forward_pre_hooks or hasattr(module, "parametrizations")
@@ -200,7 +145,7 @@ def _attribute(activation: nn.Module | None) -> Attribute:
 def _computable(product: nn.Module) -> bool:
     weight = product.weight
     zeros = not isinstance(product, nn.Conv2d) or (product.padding_mode == "zeros" and product.padding != "same")
-    return has_onednn() and weight.device.type == "cpu" and weight.dtype == torch.float32 and zeros
+    return onednn.is_there() and weight.device.type == "cpu" and weight.dtype == torch.float32 and zeros
 
 
 def _folded(convolution: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor | None]:
@@ -216,13 +161,13 @@ def _folded(convolution: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor | None]:
 
 def _convolution(module: nn.Conv2d, attribute: Attribute, x: Tensor) -> Tensor:
     settings = module.padding, module.stride, module.dilation, module.groups
-    return torch.ops.mkldnn._convolution_pointwise(x, module.weight, module.bias, *settings, *attribute)
+    return onednn.convolution(x, module.weight, module.bias, *settings, attribute)
 
 
 def _linear(module: Any, attribute: Attribute, x: Tensor) -> Tensor:
-    if attribute == NO_ACTIVATION and not onednn_is_faster(module.in_features, module.out_features):
+    if attribute == NO_ACTIVATION and not onednn.is_faster("linear", module.in_features, module.out_features):
         return F.linear(x, module.weight, module.bias)
-    return torch.ops.mkldnn._linear_pointwise(x, module.weight, module.bias, *attribute)
+    return onednn.linear(x, module.weight, module.bias, attribute)
 
 
 def _unchanged(x: Tensor) -> Tensor:

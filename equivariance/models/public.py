@@ -1,6 +1,7 @@
 """Networks that others trained and published: a table of files, and how each is built and fed."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,34 @@ TABLE = Path(__file__).with_suffix(".yaml")
 TARGET = f"{__name__}.network"
 
 
-def network(network: str, weights_dir: str, pretrained: bool = True) -> nn.Module:
+def network(network: str, weights_dir: str, pretrained: bool = True, blur: Sequence[str] = ()) -> nn.Module:
     """A network of the table, with its published weights.
 
     Args:
         network: its name in the table.
         weights_dir: the folder that holds the table's files.
         pretrained: False builds it untrained; no file is needed.
+        blur: names of modules whose input is blurred by the binomial filter [1, 2, 1] (Zhang 2019), such as those
+            with a stride; the weights stay as they are.
 
     Raises:
-        UserError: the table has no such network, its file is missing, or holds something else.
+        UserError: the table has no such network, its file is missing, or holds something else; or the network has
+            no module of a name in `blur`.
     """
+    from timm.layers import BlurPool2d  # here, as importing timm takes a second
+
+    model = _network(network, weights_dir, pretrained)
+    for name in blur:
+        try:
+            module = model.get_submodule(name)
+        except AttributeError as error:
+            raise UserError(f"model.blur={name}: {network} has no module of this name") from error
+        model.set_submodule(name, nn.Sequential(BlurPool2d(stride=1), module))
+    return model
+
+
+def _network(network: str, weights_dir: str, pretrained: bool) -> nn.Module:
+    """As it was published."""
     row = entry(network)
     file = checked_file(row, Path(weights_dir).expanduser()) if pretrained else None
     if row["model"]["_target_"].endswith("torchvision_network"):

@@ -33,7 +33,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        return F.relu(out + self._shortcut(x))
+        return F.relu(out + self._shortcut(x), inplace=True)
 
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.projection is not None:

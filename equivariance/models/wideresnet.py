@@ -26,7 +26,7 @@ class PreActivationBlock(nn.Module):
             self.projection = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        active = F.relu(self.bn1(x))
+        active = F.relu(self.bn1(x), inplace=True)
         out = self.relu(self.bn2(self.conv1(active)))
         shortcut = x if self.projection is None else self.projection(active)
         return shortcut + self.conv2(out)

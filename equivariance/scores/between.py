@@ -9,6 +9,9 @@ With a_c and b_c' the channels of a layer of each network on the same images, as
 (linear CKA: Kornblith et al. 2019; matching: Li et al. 2016). CKA does not depend on the order of the networks, the
 other two say how much of a is in b. Maps of different sizes are compared at the smaller one, the larger one
 averaged over cells (`adaptive_avg_pool2d`); behind global pooling that is the mean of the map.
+
+The chance level of each is the same statistic for a and b of different images: what wide layers, few positions and
+patterns that all images share give by themselves.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,12 +26,14 @@ from torch import Tensor, nn
 
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, find_layers, tap
-from equivariance.scores.linear import MOST_CHANNELS, Products, linear
+from equivariance.scores.linear import MOST_CHANNELS, UNKNOWN, Products, linear
 from equivariance.scores.measure import batches
 from equivariance.scores.metric import evaluating, place
-from equivariance.scores.statistics import DEAD
+from equivariance.scores.statistics import DEAD, chance_channels
 
 BLOCKS = 5  # of images, for `linear`
+KINDS = ("matching", "linear", "cka")
+CHANCE = tuple(f"{kind}_chance" for kind in KINDS)
 Size = tuple[int, int]
 
 
@@ -73,18 +78,20 @@ def similarity(
 
     Returns:
         One row per pair of layers: layer_a, layer_b, their places index_a and index_b, `matching`, `linear` (NaN
-        with a single batch, or more than `linear.MOST_CHANNELS` channels), `cka`, all in [0, 1], and `positions`,
-        over how many they were taken. Channels without variance are left out.
+        with a single batch, or more than `linear.MOST_CHANNELS` channels), `cka`, and their chance levels
+        `matching_chance`, `linear_chance`, `cka_chance`, all in [0, 1], and `positions`, over how many they were
+        taken. Channels without variance are left out.
 
     Raises:
-        UserError: there are no images, or a network has no such layer.
+        UserError: there are no images, one alone in the first batch, or a network has no such layer.
     """
     device, dtype = place(model_a)
-    stream = batches(images, batch_size)
     first, pairs = None, _Pairs()
-    for index, (batch, _) in enumerate(stream):
+    for index, (batch, _) in enumerate(batches(images, batch_size)):
         batch = batch.to(device, dtype)
         if first is None:
+            if len(batch) < 2:
+                raise UserError("the first batch holds one image, which has no chance level: give at least two")
             first = batch
             sides = [
                 find_layers(model, batch[0], patterns)
@@ -114,23 +121,29 @@ class _Pairs:
         self.moments: dict[tuple, list[_Moments]] = {}
         self.origins: dict[tuple, Tensor] = {}
         self.sizes: dict[tuple[int, str], Size] = {}
+        self.before: dict[str, Tensor] = {}  # maps of the last image of b
 
     def add(self, maps_a: dict[str, Tensor], maps_b: dict[str, Tensor], batch: int) -> None:
-        """Add the maps of a batch, to the block `batch` modulo `BLOCKS`."""
+        """Add the maps of a batch, to the block `batch` modulo `BLOCKS`.
+
+        For the chance level each image of a meets the one before it of b, the very first one the last of its batch.
+        """
         values: dict[tuple, Tensor] = {}
-        maps = {(side, name): x for side, of in enumerate((maps_a, maps_b)) for name, x in of.items()}
+        others = {name: torch.cat([self.before.get(name, x[-1:]), x[:-1]]) for name, x in maps_b.items()}
+        self.before = {name: x[-1:].clone() for name, x in maps_b.items()}
+        maps = {(side, name): x for side, of in enumerate((maps_a, maps_b, others)) for name, x in of.items()}
         self.sizes = {key: (x.shape[2], x.shape[3]) for key, x in maps.items()}
 
         def at(key: tuple[int, str], size: Size) -> Tensor:
             if (*key, size) not in values:
                 flat = F.adaptive_avg_pool2d(maps[key], size).movedim(1, -1).flatten(0, 2)
-                values[*key, size] = flat - self.origins.setdefault((*key, size), flat.mean(0))
+                values[*key, size] = flat - self.origins.setdefault((min(key[0], 1), key[1], size), flat.mean(0))
             return values[*key, size]
 
         done = set()
         for a, b in product(maps_a, maps_b):
             size = self.common(a, b)
-            for left, right in (((0, a), (1, b)), ((0, a), (0, a)), ((1, b), (1, b))):
+            for left, right in (((0, a), (1, b)), ((0, a), (0, a)), ((1, b), (1, b)), ((0, a), (2, b))):
                 if (key := (left, right, size)) not in done:
                     done.add(key)
                     blocks = self.moments.setdefault(key, [_Moments() for _ in range(BLOCKS)])
@@ -147,7 +160,8 @@ class _Pairs:
         for a, b in product(layers_a, layers_b):
             size = self.common(a.name, b.name)
             left, right = (0, a.name), (1, b.name)
-            sums = [self.moments[key] for key in ((left, right, size), (left, left, size), (right, right, size))]
+            keys = [(left, right), (left, left), (right, right), (left, (2, b.name))]
+            sums = [self.moments[*key, size] for key in keys]
             count = sum(each.count for each in sums[0])
             means = [
                 torch.stack([each.sums[side] for each in sums[0] if each.count]).sum(0) / count for side in (0, 1)
@@ -155,28 +169,38 @@ class _Pairs:
             origins = [self.origins[*key, size].double() for key in (left, right)]
             parts = [
                 [each.about(pair) for each in of if each.count]
-                for of, pair in zip(sums, (means, means[:1] * 2, means[1:] * 2), strict=True)
+                for of, pair in zip(sums, (means, means[:1] * 2, means[1:] * 2, means), strict=True)
             ]
             dead_a, dead_b = (count * (DEAD * (m + o)) ** 2 for m, o in zip(means, origins, strict=True))
-            scores = _scores(parts[0], parts[1], parts[2], dead_a, dead_b)
+            scores = _scores(parts, dead_a, dead_b)
             names = {"layer_a": a.name, "layer_b": b.name, "index_a": a.index, "index_b": b.index}
             found.append(names | scores | {"positions": count})
         return found
 
 
-def _scores(
-    cross: list[Tensor], own_a: list[Tensor], own_b: list[Tensor], dead_a: Tensor, dead_b: Tensor
-) -> dict[str, float]:
-    """Of sums of products by block, and the sums of squares up to which a channel is dead."""
+def _scores(parts: Sequence[list[Tensor]], dead_a: Tensor, dead_b: Tensor) -> dict[str, float]:
+    """All scores and chance levels.
+
+    Args:
+        parts: sums of products by block: of a and b, a and a, b and b, and of a and b of different images.
+        dead_a, dead_b: sums of squares up to which a channel is dead.
+    """
+    cross, own_a, own_b, others = parts
     s_ab, s_aa, s_bb = (torch.stack(each).sum(0) for each in (cross, own_a, own_b))
     live_a, live_b = s_aa.diagonal() > dead_a, s_bb.diagonal() > dead_b
     if not (live_a.any() and live_b.any()):
-        return dict.fromkeys(("matching", "linear", "cka"), float("nan"))
-    r = (s_ab / torch.outer(s_aa.diagonal(), s_bb.diagonal()).sqrt())[live_a][:, live_b]
+        return dict.fromkeys((*KINDS, *CHANCE), float("nan"))
+    rows = chance_channels(len(s_aa), s_aa.device)
     products = [
-        Products(ab, ab.new_zeros(0, ab.shape[1]), bb, aa.diagonal())
-        for ab, aa, bb in zip(cross, own_a, own_b, strict=True)
+        Products(ab, other[rows], bb, aa.diagonal())
+        for ab, aa, bb, other in zip(cross, own_a, own_b, others, strict=True)
     ]
-    fitted = linear(products, live_a).value if len(s_bb) <= MOST_CHANNELS else float("nan")
-    cka = s_ab.square().sum() / (torch.linalg.matrix_norm(s_aa) * torch.linalg.matrix_norm(s_bb))
-    return {"matching": r.relu().amax(1).clamp(max=1).mean().item(), "linear": fitted, "cka": min(cka.item(), 1.0)}
+    fitted = linear(products, live_a) if len(s_bb) <= MOST_CHANNELS else UNKNOWN
+    found = {"linear": fitted.value, "linear_chance": fitted.chance}
+    deviations = torch.outer(s_aa.diagonal(), s_bb.diagonal()).sqrt()
+    norms = torch.linalg.matrix_norm(s_aa) * torch.linalg.matrix_norm(s_bb)
+    for ending, products_ab in (("", s_ab), ("_chance", torch.stack(others).sum(0))):
+        r = (products_ab / deviations)[live_a][:, live_b]
+        found[f"matching{ending}"] = r.relu().amax(1).clamp(max=1).mean().item()
+        found[f"cka{ending}"] = min((products_ab.square().sum() / norms).item(), 1.0)
+    return {key: found[key] for key in (*KINDS, *CHANCE)}

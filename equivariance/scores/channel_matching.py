@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 THRESHOLD = 0.5  # of the correlation, from which on two maps count as the same
 
 
-def partners(layer: str, index: int, element: float | str, r: Tensor) -> pd.DataFrame:
+def partners(layer: str, index: int, transform: str, element: float | str, r: Tensor) -> pd.DataFrame:
     """One row per live channel: its partner, their correlation, and the channel's correlation with itself.
 
     Args:
+        transform, element: name and element of g; other transformations may have the same element.
         r: (c, c), rows f(T_g x), columns T_g f(x); NaN for dead channels.
     """
     own = r.diagonal()
@@ -38,13 +39,13 @@ def partners(layer: str, index: int, element: float | str, r: Tensor) -> pd.Data
     best = r[live].nan_to_num(-2).max(1)
     columns = {"channel": live, "partner": best.indices, "r": best.values, "own": own[live]}
     table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
-    return table.assign(layer=layer, index=index, element=element)[
-        ["layer", "index", "element", "channel", "partner", "r", "own"]
+    return table.assign(layer=layer, index=index, transform=transform, element=element)[
+        ["layer", "index", "transform", "element", "channel", "partner", "r", "own"]
     ]
 
 
 def shares(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
-    """For each layer and element, the shares of live channels that are invariant, have another partner, have none.
+    """For each layer and transformation, the shares of live channels: invariant, with another partner, with none.
 
     Invariant: r[c, c] reaches the threshold; a partner: another channel does.
     """
@@ -52,7 +53,7 @@ def shares(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
     partner = ~invariant & (table.r >= threshold)
     kinds = table.assign(invariant=invariant, partner=partner, none=~invariant & ~partner)
     return (
-        kinds.groupby(["index", "layer", "element"], sort=False)[["invariant", "partner", "none"]]
+        kinds.groupby(["index", "layer", "transform", "element"], sort=False)[["invariant", "partner", "none"]]
         .mean()
         .reset_index()
     )
@@ -62,14 +63,16 @@ def composition(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFra
     """How often the partners of two rotations compose to that of their sum, p_gh(c) = p_h(p_g(c)).
 
     Counted are channels whose partners along the way all reach the threshold. Only rotations by degrees compose
-    here; 360 degrees are the identity, p(c) = c.
+    here, those of one name with each other; 360 degrees are the identity, p(c) = c.
 
     Returns:
-        One row per layer with at least one such pair: `pairs`, how many, and `agree`, the share that compose.
+        One row per layer and transformation with at least one such pair: `pairs`, how many, and `agree`, the share
+        that compose.
     """
+    columns = ["index", "layer", "transform"]
     rows = []
-    degrees = sorted(int(element) for element in table.element.unique() if isinstance(element, Integral))
-    for (index, layer), one in table[table.r >= threshold].groupby(["index", "layer"]):
+    for names, one in table[table.r >= threshold].groupby(columns, sort=False):
+        degrees = sorted(int(element) for element in one.element.unique() if isinstance(element, Integral))
         p = {g: dict(zip(of.channel, of.partner, strict=True)) for g, of in one.groupby("element")}
         p[0] = {channel: channel for channel in one.channel}
         agree = [
@@ -79,17 +82,18 @@ def composition(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFra
             if middle in p.get(h, {}) and c in p.get((g + h) % 360, {})
         ]
         if agree:
-            rows.append({"index": index, "layer": layer, "pairs": len(agree), "agree": sum(agree) / len(agree)})
-    return pd.DataFrame(rows, columns=["index", "layer", "pairs", "agree"])
+            found = {"pairs": len(agree), "agree": sum(agree) / len(agree)}
+            rows.append(dict(zip(columns, names, strict=True)) | found)
+    return pd.DataFrame(rows, columns=[*columns, "pairs", "agree"])
 
 
 def strongest(table: pd.DataFrame, count: int) -> Iterable[pd.DataFrame]:
     """The `count` strongest orbits: channels with another channel as partner, by their smallest correlation over G.
 
-    Each is a table of one channel's rows, one an element; a channel that is dead under one of them has none. Orbits
-    that share channels are shown once.
+    Each is a table of one channel's rows, one a transformation; a channel that is dead under one of them has none.
+    Orbits that share channels are shown once.
     """
-    elements = table.element.nunique()
+    elements = len(table[["transform", "element"]].drop_duplicates())
     channels = [one for _, one in table.groupby(["index", "layer", "channel"])]
     orbits = [one for one in channels if len(one) == elements and (one.partner != one.channel).any()]
     seen: set[tuple[int, frozenset[int]]] = set()

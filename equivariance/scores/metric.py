@@ -23,6 +23,7 @@ from equivariance.scores.score_table import ScoreTable
 from equivariance.scores.sums import Key, Sums
 from equivariance.scores.transforms import Transformation, preparation
 
+SMALL = 1e-10  # maps below it, and above its reciprocal, are scaled: squares in float32 end at 1e-38 and 1e38
 STATE = ("images", "reached", "predictions", "block_size", "blocks")  # of `Equivariance.state_dict`
 
 
@@ -102,7 +103,7 @@ class Equivariance:
         fitted = "linear" in self.scores
         self.too_wide = [each.name for each in found if fitted and each.channels > linear.MOST_CHANNELS]
         self.blocks_at_most = affordable_blocks(found, elements, blocks, fitted)
-        self.sums = Sums(self.layers, self.copies, readings, similarity, fitted, self.device)
+        self.sums = Sums(self.layers, self.copies, readings, similarity, fitted, self.device, self._scales(image))
         self.batch_size = affordable_images(batch_size, self.device, image, 1 + len(self.copies))
         self.first_image = first_image
         self.reset()
@@ -212,12 +213,13 @@ class Equivariance:
         """The scores so far: one row per layer, transformation and score, with the columns `names.SCORE_COLUMNS`.
 
         `value` is the score, `chance` the same statistic for pairs of different images, `cross_fitted` the value
-        with partners chosen on other images, `low` to `high` the 95 % jackknife interval over images (NaN with one
-        block), `control` the score of the transformation's control (NaN for exact ones), `activation` the mean of
-        f(x), `live` the mean share of channels that have variance in an image. Of the layer `final`, `agreement` is
-        the share of images whose predicted class stays and `top1` that of those whose class is right (NaN without
-        labels), `agreement_worst` and `top1_worst` under all elements at once. All but `activation` and `stride`
-        lie in [0, 1]; NaN where a layer has no live channel or no common position.
+        with partners chosen on other images, `low` to `high` the 95 % interval over images (from `cross_fitted`
+        less the jackknife's half width to `value` plus it; NaN with one block), `control` the score of the
+        transformation's control (NaN for exact ones), `activation` the mean of f(x), `live` the mean share of
+        channels that have variance in an image. Of the layer `final`, `agreement` is the share of images whose
+        predicted class stays and `top1` that of those whose class is right (NaN without labels), `agreement_worst`
+        and `top1_worst` under all elements at once. All but `activation` and `stride` lie in [0, 1]; NaN where a
+        layer has no live channel or no common position.
         """
         with self._with_held() as table:
             rows = [
@@ -273,7 +275,7 @@ class Equivariance:
         """Which channel matched which one, see `channel_matching.partners`: for all layers and transformations."""
         with self._with_held():
             return pd.concat(
-                partners(name, layer.index, g.element, self.similarities(name, g))
+                partners(name, layer.index, g.name, g.element, self.similarities(name, g))
                 for name, layer in self.layers.items()
                 for g in self.transforms
             )
@@ -320,6 +322,27 @@ class Equivariance:
         if images.ndim != 4 or not len(images):
             raise UserError(f"images of shape {tuple(images.shape)}: give (n, c, h, w) with n from 1 on")
         return images.to(self.device, self.dtype if images.is_floating_point() else images.dtype)
+
+    @torch.inference_mode()
+    def _scales(self, image: Tensor) -> dict[str, float]:
+        """Powers of two for layers whose maps are so small or large that their squares would leave float32.
+
+        No score depends on them. They are of the network's maps of one random image, so that metrics of the same
+        network have the same ones and can be merged.
+        """
+        if not image.is_floating_point():
+            return {}
+        scales: dict[str, float] = {}
+
+        def note(name: str, maps: Tensor) -> None:
+            largest = maps.abs().amax().item()
+            if 0 < largest < math.inf and not SMALL < largest < 1 / SMALL:
+                scales[name] = 2.0 ** -round(math.log2(largest))
+
+        random = torch.randn(1, *image.shape, generator=torch.Generator().manual_seed(0)).to(image)
+        with evaluating(self.model), tap(self.layers.values(), note):
+            self.model(self.prepare(random))
+        return scales
 
     def _add(self, images: Tensor, labels: Tensor | None) -> None:
         """Add an even number of images or three, in forward passes that fit into memory."""
@@ -378,8 +401,8 @@ class Equivariance:
         for name, finite in zip(self.layers, sums.isfinite().tolist(), strict=True):
             if not finite:
                 raise UserError(
-                    f"{type(self.model).__name__}: the feature maps of layer {name} hold NaN or infinity; "
-                    "look at the weights and at how the images are normalised"
+                    f"{type(self.model).__name__}: the feature maps of layer {name} hold NaN or infinity, or "
+                    "numbers too large to square; look at the weights and at how the images are normalised"
                 )
 
 

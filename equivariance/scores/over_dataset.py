@@ -55,7 +55,7 @@ class DatasetStatistics(PairStatistics):
         values = subtracted(x, origin, maps, owned)
         flat = values.flatten(0, 1)
         sums, squares = flat.sum(0), (flat * flat).sum(0)
-        total = sums / x.shape[1] + len(x) * origin
+        total = sums / x.shape[1] + len(x) * origin + 0 * squares  # NaN where squares are too large for float32
         return DatasetSide(values, total, origin=origin, sums=sums, squares=squares)
 
     def add(self, a: Side, b: Side) -> None:

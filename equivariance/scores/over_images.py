@@ -38,12 +38,13 @@ class ImageStatistics(PairStatistics):
         positions, mean = x.shape[1], x.mean(1)
         values = subtracted(x, mean[:, None] if self.similarity == "pearson" else None, maps, owned)
         norm = (values * values).sum(1).sqrt_()  # vector_norm is ten times slower along this axis
-        smallest = DEAD * mean.abs() * positions**0.5 if self.similarity == "pearson" else 0.0
+        smallest = mean.abs().mul_(DEAD * positions**0.5) if self.similarity == "pearson" else 0.0
         live = norm > smallest
-        scale = norm.reciprocal().mul_(live).nan_to_num_(0.0, 0.0)
+        total = mean.sum(0) + 0 * norm.sum(0)  # NaN where squares are too large for float32
         # asking a GPU whether all are live would wait for it
         all_live = live.device.type == "cpu" and bool(live.all())
-        return Side(values.mul_(scale[:, None]), mean.sum(0), live=None if all_live else live.to(torch.float32))
+        scale = norm.reciprocal_() if all_live else norm.reciprocal_().mul_(live).nan_to_num_(0.0, 0.0)
+        return Side(values.mul_(scale[:, None]), total, live=None if all_live else live.to(torch.float32))
 
     def add(self, a: Side, b: Side) -> None:
         super().add(a, b)
@@ -107,12 +108,15 @@ class ReluImageStatistics(ImageStatistics):
 class MaximumImageStatistics(ImageStatistics):
     """As `ImageStatistics`, with the maximum over c' taken within each image, before the average.
 
-    On small maps that maximum is mostly chance (64 channels of 8x8 positions). Offered to compare.
+    There is no partner to choose on other images: cross-fitted, its value is the plug-in one. On small maps the
+    maximum is mostly chance (64 channels of 8x8 positions). Offered to compare.
 
     Attributes:
         sums, counts: (2, 2), over images and live channels of relu(r_i[c, c]) and of max over c' of
             relu(r_i[c, c']); rows: true pairs, pairs of different images.
     """
+
+    cross_fits = False
 
     def __init__(self, channels: int, device: torch.device | str = "cpu", *arguments: Any, **named: Any):
         super().__init__(channels, device, *arguments, **named)

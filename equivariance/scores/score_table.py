@@ -67,7 +67,7 @@ class ScoreTable:
             "element": g.element,
             "similarity": self.sums.similarity,
             "over": reading,
-            "activation": whole.activation() if whole.images else math.nan,
+            "activation": whole.activation() / self.sums.scales.get(layer.name, 1.0) if whole.images else math.nan,
             "images": self.images,
             "channels": layer.channels,
             "dead_channels": int(whole.dead().sum()),
@@ -79,7 +79,8 @@ class ScoreTable:
         control = self._control(layer, g, reading)
         for name, score in self._scores(layer, g, reading, whole, parts).items():
             half = half_width(score.value, score.without, sizes) if len(score.without) > 1 else math.nan
-            ends = {"low": max(score.value - half, 0.0), "high": min(score.value + half, 1.0)}  # NaN stays NaN
+            lower_end = min(score.value, score.cross_fitted)
+            ends = {"low": max(lower_end - half, 0.0), "high": min(score.value + half, 1.0)}  # NaN stays NaN
             found = {"value": score.value, "cross_fitted": score.cross_fitted, "chance": score.chance}
             yield common | {"measure": name, "control": control.get(name, math.nan)} | found | ends
 

@@ -24,6 +24,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from equivariance.layers.onednn import add_product
 from equivariance.scores.formulas import FORMULAS
 
 # A channel is dead when its deviation is within what float32 rounding makes of a constant map.
@@ -101,7 +102,10 @@ class PairStatistics:
         cross: (c, c), sums of products; rows f(T_g x), columns T_g f(x).
         chance: (k, c), the same for pairs of different images, rows `chance_channels`.
         total: (2, c), sums over images of the mean of f(T_g x)_c and of (T_g f(x))_c.
+        cross_fits: whether partners are chosen over all images, so that they can be chosen on other ones.
     """
+
+    cross_fits = True
 
     def __init__(
         self,
@@ -232,21 +236,25 @@ class PairStatistics:
         return {name: score(r) for name, score in FORMULAS.items()}
 
     def _add_products(self, sums: Tensor, a: Tensor, b: Tensor, weight: float = 1.0) -> None:
-        sums.addmm_(a.flatten(0, 1).mT, b.flatten(0, 1), alpha=weight)
+        add_product(sums, a.flatten(0, 1), b.flatten(0, 1), weight)
 
     @staticmethod
     def _chance_rows(values: Tensor) -> Tensor:
         """The values of the rows `chance_channels`: (..., c) to (..., k)."""
         channels = values.shape[-1]
-        return values if channels <= CHANCE_CHANNELS else values[..., chance_channels(channels, values.device)]
+        if channels <= CHANCE_CHANNELS:
+            return values
+        step, rest = divmod(channels, CHANCE_CHANNELS)  # a slice is five times as fast as an index
+        return values[..., chance_channels(channels, values.device)] if rest else values[..., ::step].contiguous()
 
 
 def cross_fitted(whole: PairStatistics, held_out: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
     """Scores whose partners are chosen on other images than those that judge them; NaN with fewer than two parts.
 
     The partner of channel c is the argmax over c' of r[c, c'] on all parts of the stream but one, and that part
-    says how similar the two are. The plug-in maximum errs upwards with few images, this one downwards. The
-    invariance has no choice to make: its value is the plug-in one.
+    says how similar the two are. The plug-in maximum errs upwards with few images, this one downwards: no relu is
+    taken of what a part says, which would count the luck of one side alone. The invariance has no choice to make:
+    its value is the plug-in one.
 
     Args:
         whole: the statistics of all images.
@@ -255,9 +263,11 @@ def cross_fitted(whole: PairStatistics, held_out: Sequence[tuple[Tensor, Tensor]
     found = whole.values(whole.similarities())
     if len(held_out) < 2:
         return found | {"equivariance": math.nan}
+    if not whole.cross_fits:
+        return found
     sums, counts = (torch.stack(each).sum(0) for each in zip(*held_out, strict=True))
     mean = (sums / counts)[~whole.dead()]
-    return found | {"equivariance": mean.clamp(-1, 1).relu().nanmean().item()}
+    return found | {"equivariance": mean.clamp(-1, 1).nanmean().relu().item()}
 
 
 def chosen_columns(matrix: Tensor, columns: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ class Sums:
         similarity: pearson or cosine.
         fitted: with what `linear` needs.
         device: of the maps.
+        scales: factors for layers whose maps are too small or too large to be squared in float32.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class Sums:
         similarity: str,
         fitted: bool,
         device: torch.device,
+        scales: Mapping[str, float],
     ):
         self.layers, self.transforms, self.readings = layers, transforms, tuple(readings)
-        self.similarity, self.fitted, self.device = similarity, fitted, device
+        self.similarity, self.fitted, self.device, self.scales = similarity, fitted, device, scales
 
     def readings_of(self, layer: Layer) -> tuple[str, ...]:
         """Behind global pooling, where a map has one position, there is one: a similarity over the images."""
@@ -98,6 +100,8 @@ class Sums:
         Args:
             maps: (1 + g, n, c, h, w), or (1 + g, n, c) behind global pooling; n even, or three.
         """
+        if layer.name in self.scales:
+            maps = maps * self.scales[layer.name]
         most = CPU_VALUES if self.device.type == "cpu" else GPU_VALUES
         found: list[PairStatistics] = []
         grams: dict[Key, linear.Gram] = {}

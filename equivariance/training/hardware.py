@@ -1,7 +1,6 @@
 """Device, number format, memory layout: everything that serves speed."""
 
 import ctypes
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from joblib import cpu_count
 from torch.utils._triton import has_triton
 
 from equivariance.errors import UserError
@@ -49,11 +49,7 @@ class Hardware:
         self.strict, self.exact_eager = strict, exact_eager
         if threads is not None and threads < 1:
             raise UserError(f"hardware.threads={threads}: needs at least 1")
-        if threads is None and os.environ.get("SLURM_CPUS_PER_TASK", "").isdecimal():
-            # Slurm may give a job fewer cores than the operating system lets it see.
-            threads = min(torch.get_num_threads(), int(os.environ["SLURM_CPUS_PER_TASK"]))
-        if threads is not None:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads or min(torch.get_num_threads(), cpu_count()))
         self.threads = torch.get_num_threads()
         _keep_freed_memory()
         self.device = _device(device)

@@ -1,0 +1,61 @@
+"""Draw which part's score goes with agreement, and renew the table of README.md, from results.csv."""
+
+from pathlib import Path
+
+from equivariance.analysis import consistency, plots
+from equivariance.analysis.pages import renew
+from equivariance.names import NESTED, PARTS
+from equivariance.runs import rows
+
+HERE = Path(__file__).resolve().parent
+
+
+def main(folder: Path = HERE, what: str = "Networks trained on CIFAR-10 by others") -> None:
+    results = rows.of_one_reading(rows.read(folder / "results.csv"))
+    plots.save(consistency.plot_consistency(results, what), folder / "figure", ("png", "svg"))
+    renew(folder / "README.md", tables(results))
+    print(f"drew figure and table in {folder}")
+
+
+def tables(results) -> str:
+    """Correlations by transformation, and the agreement of each network."""
+    found = consistency.correlations(results)
+    lines = []
+    for transform, one in found.groupby("transform", sort=False):
+        networks, small = one.networks.max(), int((one[one.part.isin(PARTS)].p < 0.05).sum())
+        lines += [
+            f"{transform.capitalize()}, {networks} networks, {results.images.max()} images. Spearman's rho of "
+            f"score and agreement [95 % bootstrap interval over networks], and its range when the networks of each "
+            "author "
+            f"are left out in turn:\n",
+            "| score | " + " | ".join(PARTS) + " |",
+            "|---|" + "---|" * len(PARTS),
+        ]
+        for score in (score for score in NESTED if score in set(one.measure)):
+            each = one[one.measure == score].set_index("part").reindex(PARTS)
+            lines.append(f"| {score} | " + " | ".join(_cell(row) for _, row in each.iterrows()) + " |")
+        (accuracy,) = (row for _, row in one[one.part == consistency.ACCURACY].iterrows())
+        lines += [
+            "",
+            f"Accuracy and agreement: {_cell(accuracy)}. {small} of {int(one.part.isin(PARTS).sum())} p-values are "
+            f"below 0.05; one in twenty would be by chance alone.\n",
+        ]
+    agreement = consistency.agreements(results).drop_duplicates(["model", "transform"])
+    wide = agreement.pivot(index="model", columns="transform", values="agreement").sort_values(
+        list(agreement["transform"].unique()), ascending=False
+    )
+    lines += ["Agreement, mean over the elements:\n", "| network | " + " | ".join(wide.columns) + " |"]
+    lines += ["|---|" + "---|" * len(wide.columns)]
+    lines += [f"| {name} | " + " | ".join(f"{value:.3f}" for value in row) + " |" for name, row in wide.iterrows()]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row) -> str:
+    if row.rho != row.rho:
+        return "–"
+    interval = f" [{row.low:.2f}, {row.high:.2f}]" if row.low == row.low else ""
+    return f"{row.rho:.2f}{interval}, {row.lowest:.2f} to {row.highest:.2f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""How wrong is equivariance with few images? Plug-in, cross-fitted value and their middle against the truth.
+
+    python scripts/few_images.py WEIGHTS DATA_DIR [REPETITIONS]
+
+WEIGHTS are those of the published ResNet-44 (resnet44-014dd654.th), DATA_DIR holds CIFAR-10. Writes
+experiments/few_images/errors.csv: for each case and number of images the means over REPETITIONS (200) choices of
+images, and how often the truth lies between both ends, in the plug-in value's own interval, and in `low` to `high`.
+About 40 minutes on one core; a quarter of the repetitions for the widest case.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+import equivariance as eq
+from equivariance.checkout import EXPERIMENTS
+from equivariance.cli import command_line
+from equivariance.data import datasets
+from equivariance.models import ResNet, weights
+from equivariance.progress import progress
+from equivariance.runs.atomic import write_atomic
+from equivariance.scores.metric import Equivariance
+
+IMAGES = (40, 100, 200, 400, 1000, 2000)
+LAYERS = ["stem", "blocks.6", "blocks.13", "blocks.20", "pool", "final"]  # the last of each stage
+SMALLEST = 4  # images of a block of the statistics that are kept of all of them
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images that the published network was trained on
+CASE = ["network", "layer", "over", "channels", "truth", "images"]
+# What the features of each case of made maps correlate with: of channel c, those of c' = c, c + 1, ... under g.
+MADE = {
+    "independent": [0.0],
+    "one partner": [0.5],
+    "eight equal partners": [0.3] * 8,
+    "falling": [0.5 * 0.8**step for step in range(12)],
+}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The images (n, 2c, 1, 1) hold both sides of a comparison; g exchanges them."""
+
+    name: ClassVar[str] = "exchange"
+    element: int = 1
+
+    def check(self, height: int, width: int) -> None:
+        """It is defined on all images."""
+
+    def act(self, images: Tensor) -> Tensor:
+        """The second half of the channels first."""
+        return images.roll(images.shape[1] // 2, 1)
+
+    def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor]:
+        """Both maps as they are."""
+        return copy, original
+
+
+class FirstHalf(nn.Module):
+    """The first half of the channels, as features (n, c)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 2c, 1, 1) to (n, c)."""
+        return images[:, : images.shape[1] // 2, 0, 0]
+
+
+def made(correlations: list[float], channels: int, images: int, generator: torch.Generator) -> Tensor:
+    """Normal features: r[c, c + k] is exactly `correlations[k]`, every other one 0; (n, 2c, 1, 1).
+
+    With a_c and e_c independent and standard, b_c' = sum_k r_k a_(c' - k) + sqrt(1 - sum_k r_k^2) e_c'.
+    """
+    original, noise = torch.randn(2, images, channels, generator=generator)
+    common = sum(r * original.roll(step, 1) for step, r in enumerate(correlations))
+    other = common + math.sqrt(1 - sum(r * r for r in correlations)) * noise
+    return torch.cat([other, original], 1)[..., None, None]
+
+
+def of_made(name: str, channels: int, repetitions: int) -> Iterator[dict[str, Any]]:
+    """What is measured on made features, whose truth is the largest correlation."""
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(OrderedDict(features=FirstHalf()))
+    for images in IMAGES:
+        for _ in range(repetitions):
+            features = made(MADE[name], channels, images, generator)
+            metric = Equivariance(model, features[0], [Exchange()], ["features"])
+            metric.update(features)
+            for row in equivariances(metric.compute()):
+                yield row | {"network": name, "truth": max(MADE[name])}
+
+
+def of_network(file: str, data_dir: str, repetitions: int) -> Iterator[dict[str, Any]]:
+    """What is measured on choices of the test images, and on all of them, which stands for the truth."""
+    model = ResNet(3, 10, depth=44).eval()
+    weights.load(model, file)
+    pixels, labels, classes = datasets.cifar10(data_dir, False, "held_out")
+    images = datasets.Images(pixels[:], labels, classes, torch.tensor(MEAN), torch.tensor(STD))
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(pixels), generator=generator)
+
+    def metric(blocks: int) -> Equivariance:
+        example = torch.zeros(3, 32, 32)
+        return Equivariance(model, example, eq.rotations([90]), LAYERS, over=["image", "dataset"], blocks=blocks)
+
+    everything = metric(len(pixels) // SMALLEST)
+    with progress("all test images", len(pixels)) as bar:
+        for batch in order.split(250):
+            everything.update(images.normalise(images.pixels[batch]))
+            bar.update(len(batch))
+    everything.finish()
+    state, some = everything.state_dict(), metric(10)
+    whole = equivariances(chosen(some, state, torch.arange(len(state["blocks"]))))
+    truth = {(row["layer"], row["over"]): row["middle"] for row in whole}
+    for images_ in IMAGES:
+        for _ in range(repetitions):
+            blocks = torch.randperm(len(state["blocks"]), generator=generator)[: images_ // SMALLEST]
+            for row in equivariances(chosen(some, state, blocks)):
+                yield row | {"network": "ResNet-44", "truth": truth[row["layer"], row["over"]]}
+
+
+def chosen(metric: Equivariance, state: dict[str, Any], blocks: Tensor) -> pd.DataFrame:
+    """The scores on the images of some blocks alone, as if no other ones had been measured."""
+    metric.reset()
+    images = len(blocks) * SMALLEST
+    while metric.blocks_at_most * metric.block_size < images:
+        metric.block_size *= 2
+    metric.block_size = max(metric.block_size, SMALLEST)
+    there = {index: state["blocks"][block] for index, block in enumerate(blocks.tolist())}
+    metric.merge_state(state | {"images": images, "correct": None, "felt": {}, "blocks": there})
+    return metric.compute()
+
+
+def equivariances(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Both ends of the equivariance of each layer and reading, their middle, and the intervals."""
+    one = table[
+        (table.measure == "equivariance") & ~((table.over != "image") & table.layer.isin(["pool", "final"]))
+    ]
+    half = one.high - one.value  # none is as high as 1
+    one = one.assign(plug_in=one.value, middle=(one.value + one.cross_fitted) / 2, plug_in_low=one.value - half)
+    columns = [
+        "layer",
+        "over",
+        "channels",
+        "images",
+        "plug_in",
+        "cross_fitted",
+        "middle",
+        "plug_in_low",
+        "low",
+        "high",
+    ]
+    return one[columns].to_dict("records")
+
+
+def summary(found: pd.DataFrame) -> pd.DataFrame:
+    """Means and spreads over the choices of images, and how often what holds the truth."""
+    found = found.assign(
+        bracket_holds=found.truth.between(found.cross_fitted, found.plug_in),
+        plug_in_interval_holds=found.truth.between(found.plug_in_low, found.high),
+        interval_holds=found.truth.between(found.low, found.high),
+    )
+    each = found.groupby(CASE, sort=False)
+    ends = ["plug_in", "cross_fitted", "middle"]
+    means = each[[*ends, "low", "high"]].mean()
+    spread = each[ends].std().add_suffix("_sd")
+    shares = each[["bracket_holds", "plug_in_interval_holds", "interval_holds"]].mean()
+    return pd.concat([each.size().rename("repetitions"), means, spread, shares], axis=1).reset_index()
+
+
+def main(file: str, data_dir: str, repetitions: str = "200", folder: Path = EXPERIMENTS / "few_images") -> None:
+    times = int(repetitions)
+    cases: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+        f"{name}, 64 channels": partial(of_made, name, 64, times) for name in MADE
+    }
+    cases["one partner, 512 channels"] = partial(of_made, "one partner", 512, times // 4)
+    cases["ResNet-44"] = partial(of_network, file, data_dir, times)
+    tables = []
+    for name, rows in cases.items():
+        tables.append(summary(pd.DataFrame(rows())))
+        print(f"{name}\n{tables[-1].drop(columns=['network', 'repetitions']).to_string(index=False)}", flush=True)
+    text = pd.concat(tables).to_csv(index=False, float_format="%.5f", lineterminator="\n")
+    write_atomic(folder / "errors.csv", text)
+    print(f"wrote {folder / 'errors.csv'}")
+
+
+if __name__ == "__main__":
+    command_line(main)
