@@ -63,7 +63,7 @@ def test_the_commands_run_as_printed(name, walk, tmp_path):
     if name == "own_transformation":
         ring = next(out for line, out in printed.items() if "ring.Net" in line)
         scores = re.findall(
-            r"\b(?:0|1)\.\d{3}\b", "\n".join(re.findall(r"^.* (?:early|middle|late) .*$", ring, re.M))
+            r"\b(?:0|1)\.\d{3}\b", "\n".join(re.findall(r"^ *\d+ +(?:early|middle|late) .*$", ring, re.M))
         )
         assert scores[::2] == ["1.000"] * 4  # each second one is a chance level
     if name == "own_augmentation":
