@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test format collect figures figure claims report docs bench clean
+.PHONY: help setup quickstart test format collect figures figure claims report docs bench reproduce clean
 
 help:        ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -41,6 +41,9 @@ figure: setup
 
 claims: setup      ## verdicts from the committed rows into experiments/README.md; NAME=..: print those of one
 	$(PYTHON) scripts/claims.py $${NAME:+"$$NAME"}
+
+reproduce: setup   ## run every experiment of the papers; SIZE=reduced or public, DRY_RUN=1 prints the plan, ARGS=overrides
+	$(PYTHON) scripts/reproduce.py --size $${SIZE:-full} $${DRY_RUN:+--dry-run} $${ARGS}
 
 report: setup      ## one HTML page to hand on, report.html: figures, verdicts, settings, provenance
 	$(PYTHON) scripts/report.py

@@ -38,6 +38,7 @@ class Subject:
 
     Attributes:
         network: the configuration group `model`, as the network was built.
+        computation: identifies what the network computes, apart from its weights.
         training: epoch, epochs, accuracy and precision of its training, as far as they are known.
         published: the network has weights that others have trained.
         chosen: indices of the images.
@@ -48,6 +49,7 @@ class Subject:
     cfg: DictConfig
     network: DictConfig
     model: nn.Module
+    computation: str
     training: dict[str, Any]
     published: bool
     hardware: Hardware
@@ -89,7 +91,10 @@ class Subject:
             raise UserError(f"dataset {cfg.dataset.name} has one held-out image: needs at least two")
         torch.manual_seed(cfg.seed)
         network = cfg.model if cfg.measure.trained else models.untrained(cfg.model)
-        model = hardware.place(models.build(network, images.pixels.shape[1:], images.num_classes)).eval()
+        channels, height, width = images.pixels.shape[1:]
+        model = models.build(network, (channels, height, width), images.num_classes)
+        computation = computation_digest(model, (channels, height, width))  # on the CPU: devices differ in it
+        model = hardware.place(model).eval()
         published = models.brings_weights(network)
         training: dict[str, Any] = {"epoch": 0, "epochs": 0}
         if published:
@@ -106,6 +111,7 @@ class Subject:
             cfg,
             network,
             model,
+            computation,
             training,
             published,
             hardware,
@@ -115,12 +121,6 @@ class Subject:
             patterns,
             reading,
         )
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(c, h, w) of the images."""
-        channels, height, width = self.images.pixels.shape[1:]
-        return channels, height, width
 
     @property
     def example(self) -> Tensor:
@@ -133,7 +133,7 @@ class Subject:
             "normalisation": {key: list(self.cfg.dataset[key]) for key in ("mean", "std")},
             "images": self.images.digest(self.chosen),
             "weights": weights.digest(self.model),
-            "computation": computation_digest(self.model, self.shape),
+            "computation": self.computation,
         }
 
     def announce(self, metric: Equivariance) -> None:

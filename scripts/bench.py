@@ -2,24 +2,35 @@
 
     python scripts/bench.py train [--models cnn7 resnet44] [--threads 2] [--batch 128] [--rounds 12]
     python scripts/bench.py measure [--models resnet44 resnet50 ...] [--over image dataset] [--scores linear,...]
+    python scripts/bench.py passes [--models resnet44 ...] [--over image]
 
 `train`: one step of each network (forward, backward, update) on batches drawn from a uint8 tensor, as train.py runs
 it, against the plain step of the same network: eager, contiguous (NCHW), float32, unfused optimiser. Both run in
 turn, so that a busy machine slows both; the best round of each counts. Then the input of a step for each
 augmentation: choosing, augmenting, mixing and normalising the images.
 
-`measure`: a batch and its three quarter turns through each network, bare and measured (statistics of every layer
-inside the hooks, chance level included), in turn; the ratio to the bare pass, and the peak memory. `--scores` adds
-the first reading once more with each of: `linear`, the third score; `consistency`, labels, for the share of right
-classes; `continuous`, turns by 30, 60 and 120 degrees, each with its control; and their ratios to the plain
-measurement.
+`measure`: a batch and its three quarter turns through each network, in turn bare, measured under each reading
+(statistics of every layer inside the hooks, chance level included), measured with every module computed by itself
+(`hardware.exact_eager=true`), and in the way of tmeasures (Quiroga et al. 2021): the variance of every activation
+over transformations and over images, one score and no pairs of channels. The ratio to the bare pass, and the peak
+memory. `--scores` adds the first reading once more with each of: `linear`, the third score; `consistency`, labels,
+for the share of right classes; `continuous`, turns by 30, 60 and 120 degrees, each with its control; and their
+ratios to the plain measurement.
+
+`passes`: what the statistics of a batch consist of: every operation on the maps with its time, and the bytes that
+it reads and writes.
 """
 
 import argparse
+import math
+import platform
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -29,12 +40,12 @@ from omegaconf import DictConfig, OmegaConf
 from equivariance.checkout import CONF
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
 from equivariance.data.datasets import Images
-from equivariance.layers.find import find_layers
+from equivariance.layers.find import Layers, find_layers, tap
 from equivariance.models import CNN7, ResNet
 from equivariance.names import NESTED, OVER, SCORES
 from equivariance.scores.continuous import rotations
 from equivariance.scores.metric import Equivariance
-from equivariance.scores.transforms import quarter_turns
+from equivariance.scores.transforms import Transformation, quarter_turns
 from equivariance.training.hardware import Hardware
 from equivariance.training.trainer import Training
 from train import step as train_step
@@ -46,7 +57,11 @@ NETWORKS = {  # and the images (c, h, w) that they take
     "resnet44": (lambda: ResNet(3, 10, depth=44), (3, 32, 32)),
 }
 ADDITIONS = ("linear", "consistency", "continuous")  # to the plain measurement
-PHOTOGRAPHS = ("resnet50", "convnext_tiny", "vit_small_patch16_224", "efficientnet_b0")  # of timm
+PHOTOGRAPHS = (  # of timm
+    *("resnet50", "efficientnet_b0", "vit_small_patch16_224", "mixer_s16_224", "convnext_tiny"),
+    "swin_tiny_patch4_window7_224",
+)
+INSTRUCTIONS = ("amx_tile", "avx512_bf16", "avx512f", "avx2", "asimd")  # that decide how fast products are
 RECIPES = {"cnn7": "table1", "resnet44": "table2"}
 AUGMENTATIONS = {
     "none": Augmentation(),
@@ -98,7 +113,7 @@ def train(threads: int, batch: int, rounds: int, names: list[str]) -> None:
         kinds = {PLAIN: plain()}
         kinds |= {f"ours, {kind}": ours(kind) for kind in dict.fromkeys(("float32", hardware.precision))}
         best = _best(kinds, rounds, hardware.device)
-        print(f"{name}, batch {batch}, {hardware.name}: one training step")
+        print(f"{machine(hardware)}\n{name}, batch {batch}: one training step")
         for kind, seconds in best.items():
             print(f"{kind:26s} {1e3 * seconds:7.2f} ms   {best[PLAIN] / seconds:5.2f} x")
 
@@ -134,48 +149,124 @@ def measure(
     """
     hardware = Hardware.for_measuring(threads=threads)
     turns = quarter_turns([90, 180, 270])
-    print(f"{hardware.name}, images and 3 turns of each, float32")
+    print(f"{machine(hardware)}\nimages and 3 turns of each, float32")
     for name in names:
-        build, shape = NETWORKS.get(name) or (partial(timm.create_model, name), (3, 224, 224))
-        images = batch if name in NETWORKS else max(2, batch // 8)  # photographs are larger
-        model = hardware.place(build()).eval()
-        inputs = torch.randn(images, *shape, device=hardware.device)
-        orbit = torch.cat([inputs, *(turn.act(inputs) for turn in turns)])
-        layers = find_layers(model, inputs[0])
-
-        held_back = torch.cat([inputs, inputs[:2]])  # so that all of them are measured in one pass
-
-        @torch.inference_mode()
-        def bare(model: torch.nn.Module = model, orbit: torch.Tensor = orbit) -> None:
-            model(orbit)
-
-        def measured(over: str, addition: str = "", model=model, layers=layers, inputs=held_back) -> None:
-            scores = NESTED if addition == "linear" else SCORES
-            transforms = rotations([30, 60, 120]) if addition == "continuous" else turns
-            labels = torch.zeros(len(inputs), dtype=torch.long) if addition == "consistency" else None
-            metric = Equivariance(
-                model, inputs[0], transforms, layers, over=over, scores=scores, blocks=1, batch_size=len(inputs)
-            )
-            metric.update(inputs, labels)
-
-        kinds = {"bare": bare} | {over: partial(measured, over) for over in readings}
-        kinds |= {f"+ {each}": partial(measured, readings[0], each) for each in additions}
-        best, peak = {}, {}
-        for kind, work in kinds.items():
-            work()
-            peak[kind] = _peak(work, hardware.device)
-            best[kind] = float("inf")
-        for _ in range(rounds):
-            for kind, work in kinds.items():
-                best[kind] = min(best[kind], _time(work, hardware.device, steps=1))
+        model, inputs, orbit, layers = _network(name, batch, hardware, turns)
+        measured = partial(_measured, model, inputs, layers)
+        kinds = {"bare": partial(torch.inference_mode()(model), orbit)}
+        kinds |= {over: measured(turns, over=over) for over in readings}
+        kinds |= {"exact eager": measured(turns, over=readings[0], exact_eager=True)}
+        kinds |= {"tmeasures": partial(_variances, model, orbit, layers)}
+        for each in additions:
+            transforms = rotations([30, 60, 120]) if each == "continuous" else turns
+            scores = NESTED if each == "linear" else SCORES
+            labelled = each == "consistency"
+            kinds[f"+ {each}"] = measured(transforms, labelled, over=readings[0], scores=scores)
+        peak = {kind: _peak(work, hardware.device) for kind, work in kinds.items()}
+        best = _best(kinds, rounds, hardware.device, steps=1)
         for kind in kinds:
             ratio = best[kind] / best["bare"]
             to_plain = f"   {best[kind] / best[readings[0]]:5.2f}x {readings[0]}" if kind.startswith("+") else ""
             print(
-                f"{name:22s} {images:6d} {kind:13s} {1e3 * best[kind]:6.0f} ms {ratio:5.2f}x {peak[kind]:6.0f} MiB"
-                f"{to_plain}"
+                f"{name:30s} {len(inputs):4d} {kind:13s} {1e3 * best[kind]:6.0f} ms {ratio:5.2f}x "
+                f"{peak[kind]:6.0f} MiB{to_plain}"
             )
         sys.stdout.flush()
+
+
+def passes(threads: int, batch: int, names: list[str], over: str) -> None:
+    """Print, for the statistics of one batch, calls, time, bytes and bytes a second of each operation."""
+    hardware = Hardware.for_measuring(threads=threads)
+    turns = quarter_turns([90, 180, 270])
+    print(machine(hardware))
+    for name in names:
+        model, inputs, orbit, layers = _network(name, batch, hardware, turns)
+        metric = Equivariance(model, inputs[0], turns, layers, over=over, blocks=1)
+        maps: dict[str, torch.Tensor] = {}
+        with torch.inference_mode(), tap(layers, maps.__setitem__):
+            model(orbit)
+
+        @torch.inference_mode()
+        def statistics(metric: Equivariance = metric, maps: dict = maps, layers: Layers = layers) -> None:
+            for layer in layers:
+                metric.sums.of_maps(layer, over, maps[layer.name].unflatten(0, (1 + len(turns), -1)))
+
+        statistics()
+        timed = {event.key: event for event in _profiled(statistics).key_averages()}
+        moved = Counter[str]()  # in a run of its own, as recording the shapes keeps memory from being used again
+        for event in _profiled(statistics, record_shapes=True).key_averages(group_by_input_shape=True):
+            read = [math.prod(shape) for shape in event.input_shapes if shape]
+            reduces = event.key in ("aten::sum", "aten::mean", "aten::addmm_", "aten::mm")
+            moved[event.key] += 4 * event.count * (sum(read) + (0 if reduces else max(read, default=0)))
+        total = sum(event.self_cpu_time_total for event in timed.values())
+        size = 4 * sum(each.nelement() for each in maps.values()) / 2**20
+        print(f"{name}, {len(inputs)} images, over={over}: {size:.0f} MiB of maps, copies included")
+        print("operation            calls      ms   share     MiB   GiB/s")
+        for event in sorted(timed.values(), key=lambda event: -event.self_cpu_time_total)[:12]:
+            seconds, mib = event.self_cpu_time_total / 1e6, moved[event.key] / 2**20
+            print(
+                f"{event.key.removeprefix('aten::'):18s} {event.count:7d} {1e3 * seconds:7.1f} "
+                f"{event.self_cpu_time_total / total:7.0%} {mib:7.0f} {mib / 1024 / seconds:7.1f}"
+            )
+
+
+def _profiled(work: Callable[[], None], **arguments: bool) -> torch.profiler.profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], **arguments) as profile:
+        work()
+    return profile
+
+
+def _network(
+    name: str, batch: int, hardware: Hardware, turns: Sequence[Transformation]
+) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor, Layers]:
+    """A network, a batch of random images, the batch with all copies, and the network's layers."""
+    build, shape = NETWORKS.get(name) or (partial(timm.create_model, name), (3, 224, 224))
+    model = hardware.place(build()).eval()
+    images = batch if name in NETWORKS else max(2, batch // 8)  # photographs are larger
+    inputs = torch.randn(images, *shape, device=hardware.device)
+    orbit = torch.cat([inputs, *(turn.act(inputs) for turn in turns)])
+    return model, inputs, orbit, find_layers(model, inputs[0])
+
+
+def machine(hardware: Hardware) -> str:
+    """Processor, instruction sets, threads and libraries, in a line."""
+    found = {"model name": platform.processor() or platform.machine(), "flags": ""}
+    if (cpuinfo := Path("/proc/cpuinfo")).exists():
+        lines = [line.partition(":") for line in cpuinfo.read_text().splitlines()]
+        found |= {key.strip(): value.strip() for key, _, value in lines}
+    flags = found.get("flags") or found.get("Features", "")
+    there = [each for each in INSTRUCTIONS if each in flags.split()]
+    libraries = f"torch {torch.__version__}, {'MKL' if torch.backends.mkl.is_available() else 'no MKL'}"
+    libraries += f", {'oneDNN' if torch.backends.mkldnn.is_available() else 'no oneDNN'}"
+    return f"{found['model name']} ({', '.join(there)}); {hardware.name}; {libraries}"
+
+
+def _measured(
+    model: torch.nn.Module,
+    inputs: torch.Tensor,
+    layers: Layers,
+    transforms: Sequence[Transformation],
+    labelled: bool = False,
+    **arguments: Any,
+) -> Callable[[], None]:
+    """What adds a batch to a measurement that has begun; the metric holds its last two images back."""
+    size = len(inputs)
+    metric = Equivariance(model, inputs[0], transforms, layers, blocks=1, batch_size=size + 2, **arguments)
+    labels = torch.zeros(size, dtype=torch.long) if labelled else None
+    metric.update(inputs[-2:], None if labels is None else labels[-2:])
+    return partial(metric.update, inputs, labels)
+
+
+@torch.inference_mode()
+def _variances(model: torch.nn.Module, orbit: torch.Tensor, layers: Layers) -> None:
+    """The variance of every activation over transformations and over images, in the way of tmeasures."""
+
+    def receive(name: str, maps: torch.Tensor) -> None:
+        by_copy = maps.unflatten(0, (4, -1))
+        by_copy.var(0).mean(0) / by_copy.var(1).mean(0)
+
+    with tap(layers, receive):
+        model(orbit)
 
 
 def _peak(work: Callable[[], None], device: torch.device) -> float:
@@ -184,8 +275,7 @@ def _peak(work: Callable[[], None], device: torch.device) -> float:
         torch.cuda.reset_peak_memory_stats()
         work()
         return torch.cuda.max_memory_allocated() / 2**20
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        work()
+    profile = _profiled(work, profile_memory=True)
     now = most = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
@@ -217,7 +307,7 @@ def _time(step: Callable[[], None], device: torch.device, steps: int = STEPS) ->
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "measure"])
+    parser.add_argument("what", choices=["train", "measure", "passes"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=12)
@@ -230,6 +320,8 @@ if __name__ == "__main__":
         parser.error(f"--scores {unknown[0]}: choose from {', '.join((*SCORES, *ADDITIONS))}")
     if given.what == "train":
         train(given.threads, given.batch, given.rounds, given.models or list(NETWORKS))
+    elif given.what == "passes":
+        passes(given.threads, given.batch, given.models or ["resnet44"], given.over[0])
     else:
         names = given.models or [*NETWORKS, *PHOTOGRAPHS]
         measure(given.threads, given.batch, given.rounds, names, given.over, additions)

@@ -77,7 +77,7 @@ VALUES = {
         "measure.blocks": f"{NO_WHOLE} 0 100000",
         "measure.similarity": f"{NO_WORD} per_image cos",
         "measure.over": f"{NO_WORD} [] [image,image] [image,nothing] pixels",
-        "measure.whole_accuracy": NO_FLAG,
+        "measure.whole_accuracy": NO_FLAG.replace("null", ""),
         "measure.trained": NO_FLAG,
         "measure.partners": f"{NO_FLAG} abc",
         "measure.dry_run": NO_FLAG,

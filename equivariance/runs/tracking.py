@@ -111,11 +111,15 @@ def flat(cfg: DictConfig) -> dict[str, Any]:
         "augmentation": cfg.aug.name,
         "width": cfg.model.get("width"),
         "trained": cfg.measure.trained,
+        "weights": Path(cfg.model.weights).stem if cfg.model.get("weights") else None,
+        "epoch": cfg.measure.get("epoch"),
         "measured": cfg.measure.name,
         "over": str(cfg.measure.get("over")),
     }
     trained = "trained" if cfg.measure.trained else "untrained"
-    words = [varied["data"], varied["network"], varied["augmentation"], trained, varied["measured"], varied["over"]]
+    epoch = None if varied["epoch"] is None else f"epoch {varied['epoch']}"
+    words = [*(varied[key] for key in ("data", "network", "augmentation", "weights")), trained, epoch]
+    words += [varied["measured"], varied["over"]]
     return varied | {"curve": ", ".join(filter(None, words))}
 
 
