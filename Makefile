@@ -33,11 +33,11 @@ format: setup      ## format the code and mend what the linter can
 collect: setup     ## gather the rows of experiment NAME from runs/ into experiments/NAME/results.csv
 	$(PYTHON) scripts/collect.py $${NAME:+"$$NAME"}
 
-figures: setup     ## redraw all figures from the committed rows; `make figure NAME=..`: those of one experiment
+figures: setup     ## redraw all figures from the committed rows; `make figure NAME=..`: those of one; FOLDER=runs/..: from your own
 	$(PYTHON) scripts/figures.py
 
 figure: setup
-	$(PYTHON) scripts/figures.py $${NAME:+"$$NAME"}
+	$(PYTHON) scripts/figures.py $${NAME:+"$$NAME"} $${FOLDER:+"$$FOLDER"}
 
 claims: setup      ## verdicts from the committed rows into experiments/README.md; NAME=..: print those of one
 	$(PYTHON) scripts/claims.py $${NAME:+"$$NAME"}

@@ -240,6 +240,8 @@ def _wrong_type(text: str, cause: str) -> str | None:
 def _unknown(key: str) -> str:
     known = _keys_beside(key)
     close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+    if close and close[0] == key.rpartition(".")[2]:  # another choice of the group has it
+        return f"unknown key {key}: the chosen {key.partition('.')[0]} has none; +{key}=VALUE adds it"
     hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
     return f"unknown key {key}: {hint}"
 
