@@ -8,9 +8,12 @@ import sys
 import pytest
 import torch
 from conftest import REPOSITORY
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import nn
 
 import equivariance
+from equivariance.checkout import CONF
 
 SMALL = {"train.py": ["recipe.epochs=1"], "measure.py": ["recipe.epochs=1", "measure.images=4"]}
 WALKS = ["own_network", "own_data", "own_transformation", "own_augmentation"]
@@ -96,6 +99,48 @@ def test_the_lines_for_your_own_code_run_as_printed(page, tmp_path, monkeypatch)
     assert {"matching_chance", "linear_chance"} <= {*found["table"]} and (tmp_path / "similarity.png").exists()
     assert all(found[name].control.notna().any() for name in ("angles", "scales", "halves"))
     assert {*found["drops"].measure} == {"invariance", "equivariance"} and len(names["final"]) == 4
+
+
+ELSEWHERE = {  # how a command begins that the walk-throughs do not run: why, or where it is run
+    "make ": "installs, or runs the tests themselves",
+    ".venv/bin/pre-commit ": "changes the hooks of the checkout",
+    "wandb ": "needs an account",
+    "torchrun ": "test_results.py",
+    "python scripts/compare.py ": "test_compare.py",
+    "python scripts/dashboard.py": "test_tracking.py",
+    ". ": "the shell's environment",
+    "export ": "the shell's environment",
+}
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.suffix == ".md" and page.stem not in WALKS], ids=str
+)
+def test_every_command_is_run_or_said_to_be_run_elsewhere(page):
+    """Commands of train.py and measure.py on other pages than the walk-throughs: their configuration composes."""
+    if page.parts[0] == "experiments":
+        pytest.skip("commands of the presets, which test_config.py composes")
+    text = (REPOSITORY / page).read_text()
+    blocks = re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.S | re.M)
+    commands = [line for block in blocks for line in block.splitlines() if re.match(r"[\w./]+ .*", line)]
+    for line in commands:
+        if line.startswith(tuple(ELSEWHERE)):
+            continue
+        for command in line.partition("#")[0].split("&&"):
+            program, script, *words = shlex.split(command)
+            if program != "python" or script not in SMALL:
+                continue  # a listing of files, not a command
+            given = [first_value(word) for word in words if not word.startswith("-")]
+            with initialize_config_dir(str(CONF), version_base="1.3", job_name=script.removesuffix(".py")):
+                compose("config", given)
+
+
+def first_value(word: str) -> str:
+    """An override; of a sweep, with its first value."""
+    override = OverridesParser.create().parse_override(word)
+    if not override.is_sweep_override():
+        return word
+    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
