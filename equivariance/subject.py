@@ -1,6 +1,6 @@
 """What measure.py measures and how, from the configuration; and the report of what it has found.
 
-Beside the entry points and cli.py this is the one module that reads the configuration as a whole.
+Beside the entry points and cli/ this is the one module that reads the configuration as a whole.
 """
 
 from collections.abc import Callable, Iterator

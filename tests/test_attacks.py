@@ -14,8 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf, open_dict
 
-from equivariance import cli
 from equivariance.checkout import CONF
+from equivariance.cli import entrypoints
 from equivariance.scores.metric import Equivariance
 from equivariance.training.trainer import Training
 
@@ -292,7 +292,7 @@ def test_every_bad_input_is_one_line_that_names_it(monkeypatch, tmp_path, capsys
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(REPOSITORY))
-    monkeypatch.setattr(cli.hydra, "main", hydra_main)
+    monkeypatch.setattr(entrypoints.hydra, "main", hydra_main)
     monkeypatch.setattr(Training, "take", accepted)
     monkeypatch.setattr(Equivariance, "update", accepted)
     wrong = []

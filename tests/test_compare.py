@@ -12,7 +12,7 @@ from test_claims import REPORTED, shifts, symmetry
 from equivariance.analysis import plots
 from equivariance.analysis.compare import latex, markdown, plot_compare, values
 from equivariance.analysis.scatter import plot_accuracy
-from equivariance.cli import comparison
+from equivariance.cli.sweeps import comparison
 from equivariance.errors import UserError
 from equivariance.runs import rows
 

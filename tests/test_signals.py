@@ -71,7 +71,7 @@ def test_a_measurement_of_image_files_survives_a_stop_of_its_group(run, folder, 
 
 def test_a_process_ends_with_the_one_that_started_it():
     """As joblib's do not by themselves; a job under way may first save its state."""
-    child = "import time; from equivariance import cli; cli._end_with_parent(); print('up', flush=True)"
+    child = "import time; from equivariance.cli import signals; signals.end_with_parent(); print('up', flush=True)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child + '; time.sleep(600)'!r}])"
     process = subprocess.Popen([sys.executable, "-c", parent], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "up\n"

@@ -10,6 +10,7 @@ from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
 from equivariance import cli
+from equivariance.checkout import CONF
 from equivariance.errors import UserError
 from equivariance.runs import slurm
 
@@ -99,7 +100,7 @@ def test_a_warning_that_the_time_is_over_saves_first_and_then_reaches_submitit()
 
 
 def test_presets_of_slurm_compose():
-    launcher = Path(cli.CONF / "hydra/launcher")
+    launcher = Path(CONF / "hydra/launcher")
     cpu = OmegaConf.merge(*(OmegaConf.load(launcher / f"{name}.yaml") for name in ("slurm", "slurm_cpu")))
     assert cpu.launcher.gpus_per_node is None and cpu.launcher.cpus_per_task == 1
     assert cpu.callbacks.slurm._target_ == "equivariance.runs.slurm.Slurm"

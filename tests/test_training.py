@@ -19,7 +19,7 @@ from test_config import config
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from equivariance import cli
+from equivariance.cli import sweeps
 from equivariance.data import augmentation
 from equivariance.data import datasets as data
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, RandAugment
@@ -256,7 +256,7 @@ def test_slurm_or_the_launcher_decides_the_threads_where_nobody_else_does(monkey
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        cli._limit_cores(OmegaConf.create(launcher))
+        sweeps.limit_cores(OmegaConf.create(launcher))
         assert Hardware("cpu").threads == threads
         assert Hardware("cpu", threads=2).threads == 2
     finally:
