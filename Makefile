@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test format collect figures figure claims report docs bench clean
+.PHONY: help setup quickstart test format collect figures figure claims report docs bench reproduce clean
 
 help:        ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -33,14 +33,17 @@ format: setup      ## format the code and mend what the linter can
 collect: setup     ## gather the rows of experiment NAME from runs/ into experiments/NAME/results.csv
 	$(PYTHON) scripts/collect.py $${NAME:+"$$NAME"}
 
-figures: setup     ## redraw all figures from the committed rows; `make figure NAME=..`: those of one experiment
+figures: setup     ## redraw all figures from the committed rows; `make figure NAME=..`: those of one; FOLDER=runs/..: from your own
 	$(PYTHON) scripts/figures.py
 
 figure: setup
-	$(PYTHON) scripts/figures.py $${NAME:+"$$NAME"}
+	$(PYTHON) scripts/figures.py $${NAME:+"$$NAME"} $${FOLDER:+"$$FOLDER"}
 
 claims: setup      ## verdicts from the committed rows into experiments/README.md; NAME=..: print those of one
 	$(PYTHON) scripts/claims.py $${NAME:+"$$NAME"}
+
+reproduce: setup   ## run every experiment of the papers; SIZE=reduced or public, DRY_RUN=1 prints the plan, ARGS=overrides
+	$(PYTHON) scripts/reproduce.py --size $${SIZE:-full} $${DRY_RUN:+--dry-run} $${ARGS}
 
 report: setup      ## one HTML page to hand on, report.html: figures, verdicts, settings, provenance
 	$(PYTHON) scripts/report.py

@@ -100,7 +100,7 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
             return
         os.environ["HYDRA_FULL_ERROR"] = "1"  # have Hydra raise, so that the message is ours
         try:
-            sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in FLAGS)  # argparse wants them first
+            sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # argparse wants options before them
             without = _groups_set_to_null(sys.argv[1:])
             if without:
                 raise UserError(f"{without}=null: {_choose(without)}")
@@ -122,6 +122,11 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
             sys.exit(f"{_program()}: {len(failed)} failed: {'; '.join(failed)}")
 
     return run
+
+
+def _is_override(word: str) -> bool:
+    """Not an option of Hydra that is one word: -m, --config-dir=FOLDER."""
+    return word not in FLAGS and not (word.startswith("--") and "=" in word)
 
 
 def check(cfg: DictConfig) -> None:
@@ -235,6 +240,8 @@ def _wrong_type(text: str, cause: str) -> str | None:
 def _unknown(key: str) -> str:
     known = _keys_beside(key)
     close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+    if close and close[0] == key.rpartition(".")[2]:  # another choice of the group has it
+        return f"unknown key {key}: the chosen {key.partition('.')[0]} has none; +{key}=VALUE adds it"
     hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
     return f"unknown key {key}: {hint}"
 

@@ -25,6 +25,7 @@ COLUMNS = [  # of results.csv
     # what was measured
     *("experiment", "dataset", "model", "aug", "width", "trained", "seed"),
     *SCORE_COLUMNS,
-    # where it comes from; epochs, accuracy and precision are those of the training, epoch the one measured
-    *("epoch", "epochs", "accuracy", "precision", "git_commit", "torch_version", "hardware"),
+    # where it comes from; epochs, accuracy and precision are those of the training, epoch the one measured;
+    # trained_on: every stretch of the training with its hardware, threads and versions
+    *("epoch", "epochs", "accuracy", "precision", "trained_on", "git_commit", "torch_version", "hardware"),
 ]

@@ -1,11 +1,10 @@
 """How wrong is equivariance with few images? Plug-in, cross-fitted value and their middle against the truth.
 
-    python scripts/few_images.py WEIGHTS DATA_DIR [REPETITIONS]
+    python scripts/few_images.py WEIGHTS DATA_DIR
 
 WEIGHTS are those of the published ResNet-44 (resnet44-014dd654.th), DATA_DIR holds CIFAR-10. Writes
-experiments/few_images/errors.csv: for each case and number of images the means over REPETITIONS (200) choices of
-images, and how often the truth lies between both ends, in the plug-in value's own interval, and in `low` to `high`.
-About 40 minutes on one core; a quarter of the repetitions for the widest case.
+experiments/few_images/errors.csv: for each case and number of images the means over choices of images, and how
+often the truth lies between both ends, in the plug-in value's own interval, and in `low` to `high`.
 """
 
 import math
@@ -29,7 +28,8 @@ from equivariance.progress import progress
 from equivariance.runs.atomic import write_atomic
 from equivariance.scores.metric import Equivariance
 
-IMAGES = (40, 100, 200, 400, 1000, 2000)
+CHOICES = {40: 100, 100: 100, 200: 60, 400: 40, 1000: 30, 2000: 20}  # images: repetitions, of the network
+REPETITIONS = 200  # of made features
 LAYERS = ["stem", "blocks.6", "blocks.13", "blocks.20", "pool", "final"]  # the last of each stage
 SMALLEST = 4  # images of a block of the statistics that are kept of all of them
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images that the published network was trained on
@@ -85,7 +85,7 @@ def of_made(name: str, channels: int, repetitions: int) -> Iterator[dict[str, An
     """What is measured on made features, whose truth is the largest correlation."""
     generator = torch.Generator().manual_seed(0)
     model = nn.Sequential(OrderedDict(features=FirstHalf()))
-    for images in IMAGES:
+    for images in CHOICES:
         for _ in range(repetitions):
             features = made(MADE[name], channels, images, generator)
             metric = Equivariance(model, features[0], [Exchange()], ["features"])
@@ -94,7 +94,7 @@ def of_made(name: str, channels: int, repetitions: int) -> Iterator[dict[str, An
                 yield row | {"network": name, "truth": max(MADE[name])}
 
 
-def of_network(file: str, data_dir: str, repetitions: int) -> Iterator[dict[str, Any]]:
+def of_network(file: str, data_dir: str) -> Iterator[dict[str, Any]]:
     """What is measured on choices of the test images, and on all of them, which stands for the truth."""
     model = ResNet(3, 10, depth=44).eval()
     weights.load(model, file)
@@ -116,9 +116,9 @@ def of_network(file: str, data_dir: str, repetitions: int) -> Iterator[dict[str,
     state, some = everything.state_dict(), metric(10)
     whole = equivariances(chosen(some, state, torch.arange(len(state["blocks"]))))
     truth = {(row["layer"], row["over"]): row["middle"] for row in whole}
-    for images_ in IMAGES:
+    for count, repetitions in CHOICES.items():
         for _ in range(repetitions):
-            blocks = torch.randperm(len(state["blocks"]), generator=generator)[: images_ // SMALLEST]
+            blocks = torch.randperm(len(state["blocks"]), generator=generator)[: count // SMALLEST]
             for row in equivariances(chosen(some, state, blocks)):
                 yield row | {"network": "ResNet-44", "truth": truth[row["layer"], row["over"]]}
 
@@ -127,11 +127,10 @@ def chosen(metric: Equivariance, state: dict[str, Any], blocks: Tensor) -> pd.Da
     """The scores on the images of some blocks alone, as if no other ones had been measured."""
     metric.reset()
     images = len(blocks) * SMALLEST
-    while metric.blocks_at_most * metric.block_size < images:
-        metric.block_size *= 2
-    metric.block_size = max(metric.block_size, SMALLEST)
     there = {index: state["blocks"][block] for index, block in enumerate(blocks.tolist())}
-    metric.merge_state(state | {"images": images, "correct": None, "felt": {}, "blocks": there})
+    while metric.blocks.most * metric.blocks.size < images:
+        metric.blocks.join()
+    metric.merge_state(state | {"images": images, "blocks": there})
     return metric.compute()
 
 
@@ -172,13 +171,13 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([each.size().rename("repetitions"), means, spread, shares], axis=1).reset_index()
 
 
-def main(file: str, data_dir: str, repetitions: str = "200", folder: Path = EXPERIMENTS / "few_images") -> None:
-    times = int(repetitions)
+def main(file: str, data_dir: str, folder: Path = EXPERIMENTS / "few_images") -> None:
+    """Measure all cases and write the table."""
     cases: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
-        f"{name}, 64 channels": partial(of_made, name, 64, times) for name in MADE
+        f"{name}, 64 channels": partial(of_made, name, 64, REPETITIONS) for name in MADE
     }
-    cases["one partner, 512 channels"] = partial(of_made, "one partner", 512, times // 4)
-    cases["ResNet-44"] = partial(of_network, file, data_dir, times)
+    cases["one partner, 512 channels"] = partial(of_made, "one partner", 512, REPETITIONS // 4)
+    cases["ResNet-44"] = partial(of_network, file, data_dir)
     tables = []
     for name, rows in cases.items():
         tables.append(summary(pd.DataFrame(rows())))

@@ -1,9 +1,10 @@
 """Redraw the figures of all experiments, or of one, from committed rows.
 
-    python scripts/figures.py [NAME]
+    python scripts/figures.py [NAME [FOLDER]]
 
 Runs `main(folder)` of every experiments/NAME/figure.py; an experiment that has rows and no such file gets the
-comparison of all its networks. The same rows give the same bytes.
+comparison of all its networks. FOLDER holds rows of one's own, such as runs/zoo: they are drawn as those of the
+experiment NAME, into FOLDER. The same rows give the same bytes.
 """
 
 import inspect
@@ -17,8 +18,10 @@ from equivariance.errors import UserError
 from equivariance.runs import rows
 
 
-def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
+def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPERIMENTS) -> None:
     """Draw; NAME is a folder of experiments/."""
+    if own is not None and not Path(own).is_dir():
+        raise UserError(f"FOLDER={own}: there is no such folder; scripts/collect.py and leaderboard.py make it")
     drawable = sorted(
         each for each in folder.glob("*/") if any((each / file).exists() for file in ("figure.py", "results.csv"))
     )
@@ -28,17 +31,17 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
     for each in drawable if name is None else [folder / name]:
         with plots.plt.rc_context():  # one figure's settings are not the next one's
             try:
-                draw(each)
+                draw(each, each if own is None else Path(own))
             except (UserError, FileNotFoundError) as error:
                 if name is not None:
                     raise UserError(str(error)) from error
                 print(f"not drawn: {each.name} ({error})")
 
 
-def draw(folder: Path) -> None:
-    """Draw the figures of an experiment into its folder."""
-    if (folder / "figure.py").exists():
-        script = runpy.run_path(str(folder / "figure.py"))["main"]
+def draw(experiment: Path, folder: Path) -> None:
+    """Draw the figures of an experiment from the rows of a folder into it."""
+    if (experiment / "figure.py").exists():
+        script = runpy.run_path(str(experiment / "figure.py"))["main"]
         script(folder) if inspect.signature(script).parameters else script()
         return
     table = rows.of_one_reading(rows.read(folder / "results.csv"))

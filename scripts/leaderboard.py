@@ -48,6 +48,7 @@ def main(name: str, *overrides: str) -> None:
     write_atomic(target, text)
     failed = int(board.failed.notna().sum()) if "failed" in board else 0
     print(f"{len(board) - failed} measurements and {failed} failed ones in {target}")
+    print(f"its figure: python scripts/figures.py {name} {target.parent}")
 
 
 def measured(folder: Path) -> dict[str, float | str | bool]:

@@ -489,6 +489,7 @@ def epochs(late_change):
 
 
 def test_l2_both_ways_and_partly():
+    assert state("L2", epochs(0.0), kind="full") == "holds"
     assert state("L2", epochs(0.0), kind="reduced") == "holds"
     assert cases("L2", epochs(0.2), kind="reduced") == {(score, "late") for score in SCORES}
     restless = epochs(0.0)
@@ -534,8 +535,8 @@ def test_l6_both_ways_and_partly():
     def depths(first, second):
         slopes = {"first": first, "second": second}
         found = [
-            shifts({depth: {"final": slope * depth}}, "depth", seeds=(0,)).assign(
-                series=series, depth=depth, model=f"{series}{depth}"
+            shifts({depth: {}}, "depth", seeds=(0,), accuracy=0.9).assign(
+                series=series, depth=depth, model=f"{series}{depth}", agreement=0.5 + slope * depth
             )
             for series, slope in slopes.items()
             for depth in (20, 32, 44, 56)
@@ -545,8 +546,31 @@ def test_l6_both_ways_and_partly():
     assert state("L6", depths(0.005, 0.005), kind="public") == "holds"
     assert state("L6", depths(-0.005, -0.005), kind="public") == "fails"
     assert cases("L6", depths(0.005, -0.005), kind="public") == {("second",)}
+    assert state("L6", depths(0.005, 0.005).assign(agreement=None), kind="public") == "not run"
 
 
-def test_l7_says_why_it_is_not_run():
-    (outcome,) = decide("L7", table([]), kind="public").values()
-    assert outcome.state == "not run" and "linear map" in outcome.text
+def linear_scores(early, late, **more):
+    """The third score of two networks by part, under turns."""
+    value = {"early": early, "middle": (early + late) / 2, "late": late}
+    return table(
+        {"model": model, "layer": part, "part": part, "index": index, "element": 90, "transform": "rotation"}
+        | {"measure": "linear", "value": value[part] + 0.01 * (model == "other")}
+        | more
+        for model in ("net", "other")
+        for index, part in enumerate(BODY)
+    )
+
+
+@pytest.mark.parametrize("kind", ["full", "reduced", "public"])
+def test_l7_both_ways_and_partly(kind):
+    assert state("L7", linear_scores(0.9, 0.4), kind=kind) == "holds"
+    assert state("L7", linear_scores(0.4, 0.9), kind=kind) == "fails"
+    assert cases("L7", linear_scores(0.6, 0.4), kind=kind) == {("good early", "rotation")}
+    assert cases("L7", linear_scores(0.9, 0.95), kind=kind) == {("worse late", "rotation")}
+    shifted = linear_scores(0.95, 0.99, transform="translation")
+    both = pd.concat([linear_scores(0.9, 0.4), shifted])
+    assert cases("L7", both, kind=kind) == {("worse late", "translation")}
+    one = pd.concat([linear_scores(0.9, 0.4), linear_scores(0.9, 0.95, seed=1)])
+    assert cases("L7", one, kind=kind) == {("worse late", "rotation")}  # in every network
+    plain = linear_scores(0.9, 0.4).assign(measure="equivariance")
+    assert state("L7", plain, kind=kind) == "not run"

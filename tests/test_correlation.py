@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
+from equivariance.analysis import consistency, plots
 from equivariance.analysis.correlation import by_part, rank_correlation
+from equivariance.runs import rows
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -100,3 +102,36 @@ def test_correlations_by_part_average_elements_and_layers_first():
     (found,) = by_part(rows).itertuples()
     assert (found.rho, found.networks, found.part) == (1, 5, "early") and found.p == pytest.approx(2 / 120)
     assert by_part(rows.assign(accuracy=None)).empty
+
+
+def felt(agreement, late):
+    """Networks of two authors: early scores fall with their agreement, late ones are given."""
+    return pd.DataFrame(
+        {"dataset": "d", "model": name, "aug": "none", "width": None, "trained": True, "seed": 0, "epoch": None}
+        | {"transform": "translation", "similarity": "pearson", "over": "image", "measure": "invariance"}
+        | {"element": element, "layer": part, "part": part, "index": index, "value": value, "chance": 0.1}
+        | {"agreement": share + 0.1 * element if part == "final" else None, "accuracy": 1 - share}
+        for name, share, score in zip(("a_1", "a_2", "b_1", "b_2", "b_3", "b_4"), agreement, late, strict=True)
+        for element in (1, 2)
+        for index, (part, value) in enumerate((("early", -share), ("late", score), ("final", share)))
+    ).reindex(columns=rows.COLUMNS)
+
+
+def test_which_part_goes_with_agreement():
+    agreement = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    table = felt(agreement, [0.6, 0.5, 0.1, 0.2, 0.3, 0.4])
+    found = consistency.agreements(table).drop_duplicates("model")
+    assert found.agreement.tolist() == pytest.approx([share + 0.15 for share in agreement])
+    each = consistency.correlations(table).set_index("part")
+    assert each.rho[["early", "final", "accuracy"]].tolist() == pytest.approx([-1, 1, -1])
+    assert each.rho["late"] == pytest.approx(spearmanr(agreement, [0.6, 0.5, 0.1, 0.2, 0.3, 0.4]).statistic)
+    assert each.lowest["late"] == each.highest["late"] == pytest.approx(1)  # without the first author
+    assert (each.networks == 6).all()
+    without = table.assign(agreement=table.agreement.where(table.model != "b_4"))
+    assert (consistency.correlations(without).networks == 5).all()
+    figure = consistency.plot_consistency(table)
+    (panel,) = figure.axes
+    drawn = {label: place for place, label in enumerate(tick.get_text() for tick in panel.get_xticklabels())}
+    points = {(round(x), round(y, 6)) for line in panel.lines for x, y in zip(*line.get_data(), strict=True)}
+    assert {(drawn["early"], -1.0), (drawn["accuracy"], -1.0)} <= points
+    plots.plt.close(figure)

@@ -66,7 +66,7 @@ def test_the_commands_run_as_printed(name, walk, tmp_path):
     if name == "own_transformation":
         ring = next(out for line, out in printed.items() if "ring.Net" in line)
         scores = re.findall(
-            r"\b(?:0|1)\.\d{3}\b", "\n".join(re.findall(r"^.* (?:early|middle|late) .*$", ring, re.M))
+            r"\b(?:0|1)\.\d{3}\b", "\n".join(re.findall(r"^ *\d+ +(?:early|middle|late) .*$", ring, re.M))
         )
         assert scores[::2] == ["1.000"] * 4  # each second one is a chance level
     if name == "own_augmentation":
@@ -78,20 +78,27 @@ def test_the_commands_run_as_printed(name, walk, tmp_path):
             assert (tmp_path / file).stat().st_size
 
 
-def test_the_control_of_interpolation_is_measured_as_printed():
-    text = (REPOSITORY / "docs/reading_scores.md").read_text()
-    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)
-    names = {
-        "eq": equivariance,
-        "model": nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU()),
-        "images": torch.rand(4, 1, 24, 24),
-    }
-    exec(code, names)
-    scores, controls = names["scores"], names["controls"]
-    assert list(controls.element.unique()) == [15, 30, 45] and len(controls) == len(scores)
-    assert (
-        controls["transform"].str.endswith("rotation control").all() and controls.value.mean() > scores.value.mean()
-    )
+@pytest.mark.parametrize("page", ["reading_scores", "beyond"])
+def test_the_lines_for_your_own_code_run_as_printed(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (REPOSITORY / f"docs/{page}.md").read_text()
+
+    def network(width):
+        layers = [nn.Conv2d(1, width, 3), nn.ReLU(), nn.Conv2d(width, 4, 3, 2), nn.ReLU()]
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+    names = {"eq": equivariance, "model": network(3), "other": network(5), "images": torch.rand(8, 1, 24, 24)}
+    names["labels"] = torch.arange(8) % 3
+    found = {}
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.S | re.M):
+        exec(code, names)
+        found |= {name: names[name] for name in ("table", "angles", "scales", "halves", "drops") if name in names}
+    if page == "reading_scores":
+        assert list(found["table"].element.unique()) == [15, 30, 45] and found["table"].control.notna().any()
+        return
+    assert {"matching_chance", "linear_chance"} <= {*found["table"]} and (tmp_path / "similarity.png").exists()
+    assert all(found[name].control.notna().any() for name in ("angles", "scales", "halves"))
+    assert {*found["drops"].measure} == {"invariance", "equivariance"} and len(names["final"]) == 4
 
 
 ELSEWHERE = {  # how a command begins that the walk-throughs do not run: why, or where it is run

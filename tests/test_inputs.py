@@ -123,6 +123,7 @@ def test_measure_refuses_in_one_line(run, tmp_path, arguments, line):
         ("collect.py", (), "Gather the rows of an experiment"),
         ("collect.py", ("symetry",), "^collect.py: unknown experiment symetry: choose one of [^\n]*$"),
         ("figures.py", ("symetry",), "^figures.py: NAME=symetry: there is no figure of it[^\n]*$"),
+        ("figures.py", ("zoo", "nothing"), "^figures.py: FOLDER=nothing: there is no such folder[^\n]*$"),
         ("figures.py", ("a", "b", "c"), "Redraw the figures of all experiments"),
     ],
 )

@@ -133,11 +133,17 @@ def test_figures_are_drawn_from_rows_to_the_same_bytes(tmp_path, capsys):
 def test_an_experiment_without_figure_code_gets_the_comparison(tmp_path, capsys):
     rows.write(tmp_path / "mine/results.csv", rows.read(COMMITTED / "controlled/results.csv"))
     main = script("figures")["main"]
-    main("mine", tmp_path)
+    main("mine", folder=tmp_path)
     assert "comparison of all networks" in capsys.readouterr().out
     assert (tmp_path / "mine/figure.png").stat().st_size > 5000
     with pytest.raises(UserError, match="there is no figure of it; choose mine"):
-        main("other", tmp_path)
+        main("other", folder=tmp_path)
+
+
+def test_rows_of_one_s_own_are_drawn_where_they_lie(tmp_path):
+    shutil.copy(COMMITTED / "zoo/leaderboard.csv", tmp_path)
+    script("figures")["main"]("zoo", str(tmp_path))
+    assert (tmp_path / "figure.png").read_bytes() == (COMMITTED / "zoo/figure.png").read_bytes()
 
 
 PROGRAMS = [each.stem for each in (REPOSITORY / "scripts").glob("*.py") if "__main__" in each.read_text()]

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from equivariance import models
+from equivariance.analysis.jobs import jobs
 from equivariance.checkout import CONF
 from equivariance.data import datasets as data
 from equivariance.data.datasets import Images
@@ -97,6 +98,11 @@ def test_published_weights_are_measured_as_trained_without_a_run(run, tmp_path, 
     assert rows.trained.all() and rows.epochs.isna().all() and rows.aug.isna().all()
     assert rows.accuracy.nunique() == 1 and rows.accuracy.between(0, 1).all()
     assert "is complete" in run("measure.py", *given, f"model.weights={weights}").out
+    assert "on all held-out images" in result.out
+    alone = run(
+        "measure.py", *given, f"model.weights={weights}", "measure.whole_accuracy=false", "measure.name=alone"
+    )
+    assert alone.code == 0 and "on the measured images" in alone.out and "held-out" not in alone.out
     refused = run("train.py", *given, f"model.weights={weights}")
     assert refused.code == 1 and "model.weights" in refused.error and "is already trained" in refused.error
 
@@ -191,6 +197,8 @@ def test_the_presets_are_the_table_of_published_networks():
     presets = [OmegaConf.load(CONF / f"experiment/public_{name}.yaml") for name in ("cifar", "imagenet")]
     named = ",".join(preset.hydra.sweeper.params["model.name"] for preset in presets).replace(" ", "").split(",")
     assert sorted(named) == sorted(public.table())
+    swept = [jobs(name, "measure", ("weights_dir=nowhere",)) for name in ("consistency", "consistency_imagenet")]
+    assert {cfg.model.name for of in swept for cfg in of} == set(named)
     for name, row in public.table().items():
         assert row["licence"] and row["repository"] and len(row["sha256"]) == 64 and row["path"]
         wanted = public.preprocessing(name)
@@ -202,6 +210,23 @@ def test_the_presets_are_the_table_of_published_networks():
         shape = (3, *public.preprocessing(name).size)
         model = models.build(models.untrained(cfg), shape, 0).eval()
         assert model(torch.zeros(1, *shape)).shape[1] == len(public.classes(name))
+
+
+def test_a_blur_before_named_modules():
+    """The binomial filter of the inputs of these modules, and nothing else; the weights stay as they are."""
+    torch.manual_seed(0)
+    plain = public.network("akamaster_resnet44", "nowhere", pretrained=False).eval()
+    torch.manual_seed(0)
+    blurred = public.network("akamaster_resnet44", "nowhere", pretrained=False, blur=["blocks.7"]).eval()
+    before = plain.blocks[6](plain.stem(torch.rand(2, 3, 32, 32)))
+    kernel = torch.tensor([1.0, 2, 1]) / 4
+    channels = before.shape[1]
+    padded = torch.nn.functional.pad(before, [1] * 4, mode="reflect")
+    expected = torch.nn.functional.conv2d(padded, kernel.outer(kernel).expand(channels, 1, 3, 3), groups=channels)
+    torch.testing.assert_close(blurred.blocks[7](before), plain.blocks[7](expected))
+    torch.testing.assert_close(blurred.blocks[8](plain.blocks[7](before)), plain.blocks[8](plain.blocks[7](before)))
+    with pytest.raises(UserError, match=r"model\.blur=layer2\.0: akamaster_resnet44 has no module"):
+        public.network("akamaster_resnet44", "nowhere", pretrained=False, blur=["layer2.0"])
 
 
 def test_a_missing_or_other_file_says_where_the_right_one_comes_from(run, tmp_path):

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,10 @@ from equivariance.data import datasets as data
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, RandAugment
 from equivariance.errors import UserError
 from equivariance.models import CNN7, prepare
+from equivariance.runs import rows
 from equivariance.runs.folder import Run, _comparable, measurement_folder
+from equivariance.scores.blocks import Blocks
+from equivariance.scores.metric import Equivariance
 from equivariance.training import trainer as training
 from equivariance.training.hardware import Hardware
 from equivariance.training.recipe import learning_rate
@@ -281,6 +285,9 @@ def test_stretches_of_a_run_are_recorded_said_and_refused(run, tmp_path, monkeyp
     assert again.code == 0 and "now another machine: the weights will not be exactly" in again.out
     after = torch.load(folder / "checkpoint.pt", weights_only=True)["stretches"]
     assert after == [first, first | {"epoch": 1, "hardware": "another machine"}]
+    assert run("measure.py", *TINY, "measure.images=20").code == 0
+    (told,) = rows.read(next(tmp_path.rglob("results.csv"))).trained_on.unique()
+    assert re.fullmatch(r"from epoch 0 step 0: cpu, 1 thread, .*; from epoch 1 step 0: another machine, .*", told)
 
 
 def test_temporary_files_of_dead_processes_are_removed(run, tmp_path):
@@ -385,3 +392,20 @@ def test_weights_of_one_name_are_measured_in_folders_of_their_own(tmp_path):
     assert one == hub == f"rotation-net-{digest}" and other.startswith("rotation-net-") and one != other
     with pytest.raises(UserError, match="needs the name of a file"):
         measurement_folder(config("model=own", "model._target_=x.Y", "model.weights=[a]"))
+
+
+def test_memory_that_runs_out_in_a_step_or_in_the_scores_is_one_line(run, monkeypatch):
+    def no_memory(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    monkeypatch.setattr(Training, "take", no_memory)
+    result = run("train.py", *TINY)
+    assert result.code == 1 and "out of memory: give a lower recipe.batch_size than 128" in result.error
+    assert result.error.count("\n") == 0
+    monkeypatch.setattr(Equivariance, "compute", no_memory)
+    untrained = ("measure.trained=false", "measure.images=20")
+    result = run("measure.py", *TINY, *untrained)
+    assert result.code == 1 and "out of memory: give a lower measure.blocks than 10" in result.error
+    monkeypatch.setattr(Blocks, "add", no_memory)
+    result = run("measure.py", *TINY, *untrained, "measure.name=other")
+    assert result.code == 1 and "out of memory with 2 images and 3 copies of each" in result.error

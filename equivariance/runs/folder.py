@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from equivariance.training.trainer import Training
 
 LIBRARY_WEIGHTS = {"pretrained": "true", "weights": "..."}
+PROVENANCE = ("git_commit", "torch_version", "hardware")
 PLACES = ("root", "download")  # where data lie, not what they are
 ORIGINS = (
     "weights",
@@ -111,7 +112,7 @@ class Run:
         """
         if saved is None:
             return [{"epoch": 0, "step": 0} | here]
-        before = saved.get("stretches") or [{"epoch": 0, "step": 0} | {key: saved.get(key) for key in here}]
+        before = stretches_of(saved)
         last = before[-1]
         changed = [
             f"{last[key]}, now {here[key]}" for key in ("hardware", "torch_version") if last[key] != here[key]
@@ -251,9 +252,23 @@ def first_difference(a: dict, b: dict, prefix: str = "") -> tuple[str, Any, Any]
     return None
 
 
+def stretches_of(saved: dict[str, Any]) -> list[dict[str, Any]]:
+    """The stretches that a checkpoint records, see `Run.stretches`; of an old one that it was one."""
+    return saved.get("stretches") or [{"epoch": 0, "step": 0} | {key: saved.get(key) for key in PROVENANCE}]
+
+
+def trained_on(saved: dict[str, Any]) -> str:
+    """The stretches of a training in words: from which epoch on, hardware with threads, PyTorch, commit."""
+    return "; ".join(
+        f"from epoch {each['epoch']} step {each['step']}: {each['hardware']}, torch {each['torch_version']}, "
+        f"commit {each['git_commit']}"
+        for each in stretches_of(saved)
+    )
+
+
 def provenance(hardware: str) -> dict[str, str]:
     """The code, the version of PyTorch and the hardware of this process."""
-    return {"git_commit": git_commit(), "torch_version": str(torch.__version__), "hardware": hardware}
+    return dict(zip(PROVENANCE, (git_commit(), str(torch.__version__), hardware), strict=True))
 
 
 @cache
@@ -272,7 +287,7 @@ def git_commit() -> str:
 
 
 def load_weights(model: torch.nn.Module, cfg: DictConfig, run: Run) -> dict[str, Any]:
-    """Load the weights that `train.py` left in the run's folder; returns epochs, accuracy and precision.
+    """Load the weights that `train.py` left in the run's folder; returns epochs, accuracy, precision, stretches.
 
     Raises:
         UserError: there are none, training is not complete, or they belong to another network.
@@ -298,7 +313,8 @@ def load_weights(model: torch.nn.Module, cfg: DictConfig, run: Run) -> dict[str,
         detail = str(error).splitlines()[-1].strip()
         raise UserError(f"{run.checkpoint} is of another network than model={cfg.model.name}: {detail}") from error
     precision = state["config"]["precision"]
-    return {"epoch": epoch, "epochs": state["epoch"], "accuracy": accuracy, "precision": precision}
+    found = {"epoch": epoch, "epochs": state["epoch"], "accuracy": accuracy, "precision": precision}
+    return found | {"trained_on": trained_on(state)}
 
 
 def _kept_weights(run: Run, epoch: int, epochs: int) -> tuple[float | None, dict[str, torch.Tensor]]:

@@ -18,8 +18,9 @@ FELT = ["agreement", "top1", "agreement_worst", "top1_worst"]
 SHARES = [  # in [0, 1], or not known
     *("value", "cross_fitted", "chance", "low", "high", "control", *FELT, "live", "accuracy")
 ]
-LATER = ["stride", "control", *FELT]  # columns that older files do not have
+LATER = ["stride", "control", *FELT, "trained_on"]  # columns that older files do not have
 WORDS = {"part": PARTS, "measure": NESTED, "similarity": SIMILARITIES, "over": OVER}
+BRACKET = 0.02  # a wider gap between the ends of an equivariance: the plug-in value errs by some 0.01
 INTERPOLATED = 0.9  # a control below it: interpolation takes part in the score
 WHOLE = ["seed", "index", "images", "channels", "dead_channels"]  # numbers from 0 on
 
@@ -144,7 +145,7 @@ def of_one_reading(rows: pd.DataFrame) -> pd.DataFrame:
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over elements: one row per measurement, layer and score, in the order of the layers."""
     keys = [*MEASUREMENT, "index", "layer", "part", "measure"]
-    scores = ["value", "chance", "low", "high", "control", "stride", "dead_channels"]
+    scores = ["value", "cross_fitted", "chance", "low", "high", "control", "stride", "dead_channels"]
     return _completed(rows).groupby(keys, dropna=False, sort=False)[scores].mean().reset_index()
 
 
@@ -159,7 +160,7 @@ def summary(rows: pd.DataFrame) -> str:
     """A short table of one measurement for the terminal: the scores and their chance level, layer by layer.
 
     The control of the scores stands beside them where they were interpolated. Below, what becomes of the predicted
-    classes, and how many rows' control is low.
+    classes, how many rows' control is low, and both ends of an equivariance where there are too few images for one.
     """
     return "\n".join(_summary(of) for _, of in _completed(rows).groupby("transform", sort=False))
 
@@ -170,7 +171,12 @@ def _summary(rows: pd.DataFrame) -> str:
     columns = [(score, kind) for score in NESTED if score in set(rows.measure) for kind in kinds]
     table = pd.DataFrame({place: wide[place[::-1]].map("{:.3f}".format) for place in columns})
     table.columns = [kinds[kind] or score for score, kind in columns]
-    lines = [table.reset_index().drop(columns="index").to_string(index=False), *_felt(rows), *_interpolated(rows)]
+    lines = [
+        table.reset_index().drop(columns="index").to_string(index=False),
+        *_felt(rows),
+        *_interpolated(rows),
+        *_few_images(rows),
+    ]
     return "\n".join(lines)
 
 
@@ -181,6 +187,17 @@ def _felt(rows: pd.DataFrame) -> Iterator[str]:
         if final[column].notna().any():
             each = ", ".join(f"{row.element} {row[column]:.3f}" for _, row in final.iterrows())
             yield f"{words} under {each}; under all at once {final[f'{column}_worst'].iloc[0]:.3f}"
+
+
+def _few_images(rows: pd.DataFrame) -> Iterator[str]:
+    """A line for each layer whose equivariance hangs on too few images, with both of its ends and their middle."""
+    layers = by_layer(rows[rows.measure == "equivariance"])
+    wide = layers[layers.value - layers.cross_fitted > BRACKET]
+    if len(wide):
+        yield f"too few images to quote the equivariance of {len(wide)} of {len(layers)} layers; it lies between"
+    for _, row in wide.iterrows():
+        middle = (row.value + row.cross_fitted) / 2
+        yield f"  {row.layer}: {row.cross_fitted:.3f} (cross-fitted) and {row.value:.3f}, middle {middle:.3f}"
 
 
 def _interpolated(rows: pd.DataFrame) -> Iterator[str]:

@@ -13,7 +13,8 @@ HERE = Path(__file__).resolve().parent
 def main(folder: Path = HERE, what: str = "Networks trained on CIFAR-10 by others") -> None:
     results = rows.of_one_reading(rows.read(folder / "results.csv"))
     plots.save(consistency.plot_consistency(results, what), folder / "figure", ("png", "svg"))
-    renew(folder / "README.md", tables(results))
+    shown = "![Rank correlation of score and agreement by part](figure.png)"
+    renew(folder / "README.md", f"{shown}\n\n*{what}; bars: 95 % intervals over networks.*\n\n{tables(results)}")
     print(f"drew figure and table in {folder}")
 
 
@@ -26,8 +27,7 @@ def tables(results) -> str:
         lines += [
             f"{transform.capitalize()}, {networks} networks, {results.images.max()} images. Spearman's rho of "
             f"score and agreement [95 % bootstrap interval over networks], and its range when the networks of each "
-            "author "
-            f"are left out in turn:\n",
+            f"author are left out in turn:\n",
             "| score | " + " | ".join(PARTS) + " |",
             "|---|" + "---|" * len(PARTS),
         ]

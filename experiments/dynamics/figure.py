@@ -24,7 +24,8 @@ def main(folder: Path = HERE, title: str = "CNN-7, quarter turns") -> None:
     seeds = scores.seed.nunique()
     several = f"mean of {seeds} seeds, band: ± s.d." if seeds > 1 else "one seed"
     plots.save(draw(scores, f"{title}, over={results.over.iloc[0]}, {several}"), folder / "figure", ("png", "svg"))
-    renew(folder / "README.md", table(scores))
+    shown = "![Scores of every part against the epoch, with accuracy](figure.png)"
+    renew(folder / "README.md", f"{shown}\n\n*{title}, over={results.over.iloc[0]}, {several}.*\n\n{table(scores)}")
     print(f"drew figure and table in {folder}")
 
 
@@ -90,7 +91,7 @@ def table(scores: pd.DataFrame) -> str:
         f"| network | score | part | {head} | settled from epoch |",
         "|---|---|---|" + "---|" * (len(shown) + 1),
     ]
-    late, total = [], 0
+    late, total = dict.fromkeys((TASKS[task] for task in TASKS if task in set(scores.dataset)), 0), 0
     for task in (task for task in TASKS if task in set(scores.dataset)):
         for score in NESTED:
             for part in PARTS:
@@ -99,23 +100,22 @@ def table(scores: pd.DataFrame) -> str:
                     continue
                 mean, settled = one.groupby("epoch").value.mean(), settled_from(one)
                 total += 1
-                late += [f"{TASKS[task]} {score} {part}"] * int(settled > 5)
+                late[TASKS[task]] += int(settled > 5)
                 values = " | ".join(f"{mean.get(epoch, math.nan):.2f}" for epoch in shown)
                 lines.append(f"| {TASKS[task]} | {score} | {part} | {values} | {settled:g} |")
-    accuracy = scores.drop_duplicates(["dataset", "seed", "epoch"]).groupby(["dataset", "epoch"]).accuracy.mean()
+    accuracy = scores[scores.accuracy.notna()].drop_duplicates(["dataset", "seed", "epoch"])
+    accuracy = accuracy.groupby(["dataset", "epoch"]).accuracy.mean().reset_index()
     text = "; ".join(
-        f"{TASKS[task]} "
-        + ", ".join(f"{accuracy[task, epoch]:.3f}" for epoch in shown if (task, epoch) in accuracy)
+        f"{TASKS[task]} " + ", ".join(f"{one.accuracy:.3f}" for _, one in known.sort_values("epoch").iterrows())
         for task in TASKS
-        if task in set(scores.dataset)
+        if len(known := accuracy[(accuracy.dataset == task) & accuracy.epoch.isin(shown)])
     )
-    epochs = ", ".join(f"{epoch:g}" for epoch in shown)
+    moved = ", ".join(f"{count} {task}" for task, count in late.items())
+    epochs = ", ".join(f"{epoch:g}" for epoch in shown if epoch)
     return (
-        f"{total - len(late)} of {total} curves stay within {SETTLED} of their last value from epoch 5 on, of "
-        f"{last:g}; not {', '.join(late) or 'one'}.\nAccuracy after epochs {epochs}: {text}.\n\n"
-        + "\n".join(lines)
-        + "\n"
-    )
+        f"{total - sum(late.values())} of {total} curves stay within {SETTLED} of their last value from epoch 5 of "
+        f"{last:g} on; those that do not: {moved}. Accuracy after epochs {epochs}: {text}.\n\n"
+    ) + "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from equivariance.runs import rows
 
 SETTLED = 0.05  # a score in [0, 1] that stays this close to its last value has settled
 FIRST_EPOCHS = 5
+GOOD = 0.7  # a multiple correlation that explains half of the variance
 FEWEST = 6  # networks for a correlation with accuracy
 FAMILIES = {
     "CNN": ("efficientnet_b6", "efficientnet_b7", "resnext101_32x8d", "inception_v3"),
@@ -119,20 +120,38 @@ def decide_l5(results: pd.DataFrame, evidence: Evidence) -> Outcome:
 
 
 def deeper_is_more_consistent(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    final = results[(results.part == "final") & (results.measure == "invariance")]
-    scores = final.groupby(["series", "depth"]).value.mean().unstack()
-    rho = {series: spearmanr(row.dropna().index, row.dropna()).statistic for series, row in scores.iterrows()}
-    text = "; ".join(
-        f"{series}: " + ", ".join(f"depth {depth:g} {value:.3f}" for depth, value in row.dropna().items())
-        for series, row in scores.iterrows()
-    )
+    final = results[results.agreement.notna() & (results.measure == "invariance")]
+    if final.empty:
+        return Outcome({}, "no rows with the share of predicted classes that stay")
+    scores = final.groupby(["series", "depth"])[["agreement", "accuracy"]].mean()
+    rho, texts = {}, []
+    for series, one in scores.groupby("series"):
+        one = one.droplevel("series")
+        rho[series] = spearmanr(one.index, one.agreement).statistic
+        each = ", ".join(
+            f"depth {depth:g} {row.agreement:.3f} ({row.accuracy:.3f})" for depth, row in one.iterrows()
+        )
+        texts.append(f"{series}: {each}")
     return Outcome(
-        {(series,): bool(value > 0) for series, value in rho.items()}, f"invariance of the logits, {text}"
+        {(series,): bool(value > 0) for series, value in rho.items()},
+        f"predicted classes that stay (and accuracy), {'; '.join(texts)}",
     )
 
 
-def no_linear_map(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    return Outcome({}, "rows hold no score of a linear map between features, only of channels one by one")
+def linear_maps(results: pd.DataFrame, evidence: Evidence) -> Outcome:
+    of_score = results[(results.measure == "linear") & results.part.isin(BEFORE_POOLING)]
+    if of_score.value.isna().all():
+        return Outcome({}, "no rows of the linear score")
+    networks = ["transform", "dataset", "model", "aug", "width", "seed"]
+    scores = of_score.groupby([*networks, "part"], dropna=False).value.mean().unstack("part")
+    cases: dict[tuple[str, ...], bool | None] = {}
+    texts = []
+    for transform, one in scores.groupby("transform"):
+        cases["good early", transform] = bool((one.early >= GOOD).all())
+        cases["worse late", transform] = bool((one.late < one.early).all())
+        each = ", ".join(f"{part} {one[part].min():.2f} to {one[part].max():.2f}" for part in BEFORE_POOLING)
+        texts.append(f"{transform}, {len(one)} networks: {each}")
+    return Outcome(cases, "; ".join(texts))
 
 
 RULES = [
@@ -168,9 +187,14 @@ RULES = [
     ),
     Rule(
         "L6",
-        "for each author's networks, rho of depth and the invariance of the logits under shifts is positive",
+        "for each author's networks, rho of depth and the share of predicted classes that stay under shifts is "
+        "positive",
         deeper_is_more_consistent,
         "translation",
     ),
-    Rule("L7", "no rule: the score that it speaks of is not measured", no_linear_map, from_rows=False),
+    Rule(
+        "L7",
+        "in every network and under every transformation, the linear score is at least 0.7 early and lower late",
+        linear_maps,
+    ),
 ]

@@ -22,7 +22,10 @@ SHOWN = 3  # drops
 def main(folder: Path = HERE) -> None:
     results = rows.of_one_reading(rows.read(folder / "results.csv"))
     plots.save(draw(rows.by_layer(results[results.part.isin(BEFORE_POOLING)])), folder / "figure", ("png", "svg"))
-    renew(folder / "README.md", table(results))
+    shown = "![Invariance by block with and without blurs, and its drop over each block](figure.png)"
+    images = results.images.max()
+    about = f"*{images} images, over={results.over.iloc[0]}; bands: 95 % intervals over images.*"
+    renew(folder / "README.md", f"{shown}\n\n{about}\n\n{table(results)}")
     print(f"drew figure and table in {folder}")
 
 
