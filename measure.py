@@ -38,7 +38,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     from equivariance.runs.cost import Cost
     from equivariance.runs.folder import Run, measurement_config, measurement_folder
     from equivariance.scores.metric import Equivariance
-    from equivariance.subject import Subject, report
+    from equivariance.subject import Subject, report, report_partners
 
     subject = Subject.of(cfg, say=print if process.first else None)
     if subject is None:  # a dry run, which has printed the layers
@@ -47,15 +47,19 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     config = measurement_config(cfg, subject.network, **subject.identity())
     memory = subject.hardware.explain_failures("measure.blocks", cfg.measure.blocks)
     with Run(folder).only_process() if process.first else nullcontext(), stoppable() as stop, memory:
+
+        def new_metric(first_image: int) -> Equivariance:
+            given = model, subject.example, subject.transforms, subject.patterns
+            return Equivariance(*given, first_image=first_image, **subject.reading)
+
         if previous := results.finished(folder, config):
             if process.first:
                 print(f"{folder} is complete:\n{rows.summary(rows.of_one_reading(rows.read(previous)))}")
+                report_partners(subject, new_metric(0), folder)
                 note_measured(folder)
             return
         start, end = process.share(len(subject.chosen))
-        metric = Equivariance(
-            model, subject.example, subject.transforms, subject.patterns, first_image=start, **subject.reading
-        )
+        metric = new_metric(start)
         unfinished = results.unfinished(folder, process)
         if state := results.load_unfinished(unfinished, config):
             metric.load_state_dict(state)

@@ -151,6 +151,14 @@ def _patterns(value: Any) -> bool:
     return bool(patterns) and all(isinstance(each, str) and each != "" for each in patterns)
 
 
+def _partners(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return isinstance(value, bool)
+    layer, channel = value.get("layer"), value.get("channel")
+    number = type(channel) is int and channel >= 0 and layer is not None
+    return {*value} <= {"layer", "channel"} and isinstance(layer, str | None) and (channel is None or number)
+
+
 def _elements(value: Any) -> bool:
     known = isinstance(value, list) and all(isinstance(each, str) or _number(each) for each in value)
     return known and 0 < len(value) == len({*value})
@@ -197,7 +205,7 @@ RANGES: dict[str, Range] = {
     "measure.batch_size": _whole(1),
     "measure.blocks": _whole(1, 1001),
     "measure.epoch": _or_null(_whole(0)),
-    "measure.partners": BOOLEAN,
+    "measure.partners": (_partners, "needs true, false, or layer=NAME, and channel=NUMBER of it"),
     "measure.layers": _or_null((_patterns, "needs patterns of module names, such as [layer*.*,fc]")),
     "measure.transform": (
         lambda value: isinstance(value, dict),

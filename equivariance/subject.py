@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -233,8 +234,8 @@ def report(
         trained = epochs if cfg.measure.trained else "untrained"
         name = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {subject.transforms[0].name}"
         plots.save(plots.depth(first, name), folder / "depth.png")
-        if cfg.measure.partners:
-            report_partners(subject, metric, folder)
+        results.keep_partners(metric.partners(), folder)
+        report_partners(subject, metric, folder)
         results.write(folder, scores, config, subject.chosen.tolist(), cost)
         tracker.scores(scores)
         tracker.image("depth", folder / "depth.png")
@@ -243,16 +244,42 @@ def report(
 
 
 def report_partners(subject: Subject, metric: Equivariance, folder: Path) -> None:
-    """Partner channels, what they come to by layer, and a picture of the strongest orbits on one image."""
-    found = metric.partners()
+    """Where `measure.partners` asks for it: partner channels, what they come to by layer, pictures.
+
+    Args:
+        metric: gives the maps of one image, and need not have measured any; the partners are the kept ones.
+
+    Raises:
+        UserError: there is no such layer or channel.
+    """
+    asked = subject.cfg.measure.partners
+    choice = {key: value for key, value in asked.items() if value is not None} if OmegaConf.is_dict(asked) else {}
+    if not asked or (OmegaConf.is_dict(asked) and not choice):
+        return
+    found = results.kept_partners(folder)
+    orbits = channel_matching.orbits(metric, subject.example, found, **choice)
     shares, composition = channel_matching.shares(found), channel_matching.composition(found)
     by_layer = shares.merge(composition, on=["index", "layer", "transform"], how="left")
     results.write_partners(found, by_layer, folder)
     print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
-    if orbits := channel_matching.orbits(metric, subject.example):
-        elements = [g.element for g in metric.transforms]
-        drawn = plots.orbits([plots.Orbit(**each) for each in orbits], elements, metric.transforms[0].name)
-        plots.save(drawn, folder / "orbits.png")
+    name = subject.transforms[0].name
+    plots.save(plots.channels(found, f"{subject.cfg.model.name}: {name}"), folder / "channels")
+    if orbits:
+        elements = ["x", *(f"{g.element}" for g in metric.transforms)]
+        images = metric.prepare(subject.example)
+        copies = torch.cat([images, *(g.act(images) for g in metric.transforms)])
+        drawn = plots.orbits([plots.Orbit(**each) for each in orbits], elements, name, shown(copies))
+        plots.save(drawn, folder / "orbits")
+    names = ", ".join(file for file in ("partners.csv", "channels.png", "orbits.png") if (folder / file).exists())
+    print(f"partner channels: {names} in {folder}")
+
+
+def shown(images: Tensor) -> np.ndarray:
+    """Normalised images (n, c, h, w) as (n, h, w), or (n, h, w, 3) where they are coloured, in [0, 1]."""
+    pixels = (images if images.shape[1] == 3 else images[:, :1]).float().cpu().nan_to_num(0)
+    low, high = pixels.amin((0, 2, 3), keepdim=True), pixels.amax((0, 2, 3), keepdim=True)
+    scaled = (pixels - low) / (high - low).clamp(min=1e-12)
+    return scaled.movedim(1, -1).squeeze(-1).numpy()
 
 
 def layer_table(cfg: DictConfig, hardware: Hardware, patterns: list[str] | None) -> str:

@@ -79,7 +79,7 @@ VALUES = {
         "measure.over": f"{NO_WORD} [] [image,image] [image,nothing] pixels",
         "measure.whole_accuracy": NO_FLAG.replace("null", ""),
         "measure.trained": NO_FLAG,
-        "measure.partners": f"{NO_FLAG} abc",
+        "measure.partners": f"{NO_FLAG} abc [a] {{layer:1}} {{channel:1}} {{layer:a,nothing:1}}",
         "measure.dry_run": NO_FLAG,
         "measure.epoch": "-1 1.5 abc nan [1] true",
         "measure.layers": "[] 5 [1] {a:1}",

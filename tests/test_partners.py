@@ -8,7 +8,9 @@ import torch
 from test_measure import filled
 from torch import nn
 
+from equivariance.errors import UserError
 from equivariance.models import GaussianCNN
+from equivariance.runs.results import keep_partners, kept_partners
 from equivariance.scores.channel_matching import composition, partners, shares, strongest
 from equivariance.scores.metric import Equivariance
 from equivariance.scores.transforms import Shift, quarter_turns
@@ -45,6 +47,40 @@ def test_partners_that_do_not_compose_are_seen():
     table = cyclic()
     table.loc[table.element == 180, "partner"] = 0
     assert composition(table).agree.iloc[0] < 0.7
+
+
+def test_partners_are_kept_with_the_measurement(tmp_path):
+    table = cyclic()
+    keep_partners(table, tmp_path)
+    kept = kept_partners(tmp_path)
+    for column in table:
+        assert kept[column].tolist() == pytest.approx(table[column].tolist(), abs=1e-6), column
+    (tmp_path / "partners.npz").write_bytes(b"PK")
+    with pytest.raises(UserError, match="is damaged; delete the folder to measure again"):
+        kept_partners(tmp_path)
+
+
+def test_orbits_are_drawn_of_a_finished_measurement(run, tmp_path):
+    """Of any layer and channel, under shifts past the size of a map, and without a further look at the images."""
+    given = ("model=cnn7", "dataset=digits6", "measure.trained=false", "measure=translation", "measure.images=6")
+    assert run("measure.py", *given).code == 0
+    (folder,) = tmp_path.glob("runs/*/*/*/*/measure/*")
+    before = (folder / "results.csv").stat().st_mtime_ns
+    assert not (folder / "partners.csv").exists()
+    layer = ("measure.partners.layer=block2",)
+    result = run("measure.py", *given, *layer, "measure.partners.channel=3")
+    assert result.code == 0 and "is complete" in result.out, result.error
+    assert (folder / "orbits.png").stat().st_size > 5000 and (folder / "channels.png").stat().st_size > 5000
+    found = pd.read_csv(folder / "partners.csv")
+    scores = pd.read_csv(folder / "results.csv").query("measure == 'equivariance'")
+    own = found.groupby(["layer", "element"]).r.mean().clip(lower=0)
+    value = scores.set_index(["layer", "element"]).value
+    assert (own - value).abs()["block1"].max() < 1e-4 and (folder / "results.csv").stat().st_mtime_ns == before
+    for wrong, message in (
+        (("measure.partners.layer=blok",), "choose block1"),
+        ((*layer, "measure.partners.channel=99"), "no live channel of block2"),
+    ):
+        assert message in run("measure.py", *given, *wrong).error
 
 
 def test_weak_channels_have_no_partner_and_dead_ones_do_not_count():

@@ -117,21 +117,21 @@ def depth(rows: pd.DataFrame, title: str) -> Figure:
 
 @dataclass(frozen=True)
 class Orbit:
-    """One channel on the transformed images, and what should equal it: its partners on the image, moved.
+    """One channel on the transformed images, and what should equal it: its partners on the image.
 
     Attributes:
         layer: its name.
         channel: its number.
-        copies: (elements, h, w), the channel's map of each transformed image g x.
-        moved: (elements, h, w), g applied to the partner's map of the image x.
+        copies: (h, w) for each element, the channel's map of the transformed image g x, as it is compared.
+        aligned: likewise the partner's map of the image x.
         partners: numbers of the partner channels, one for each element.
         r: their correlations.
     """
 
     layer: str
     channel: int
-    copies: np.ndarray
-    moved: np.ndarray
+    copies: Sequence[np.ndarray]
+    aligned: Sequence[np.ndarray]
     partners: Sequence[int]
     r: Sequence[float]
 
@@ -141,7 +141,7 @@ def orbits(found: Sequence[Orbit], elements: Sequence, title: str, images: np.nd
 
     Args:
         found: the orbits, the strongest first.
-        elements: of the transformation, in the order of the orbits' maps.
+        elements: of the transformation, in the order of the orbits' maps; "x" is the image itself.
         title: such as the transformation's name.
         images: (elements, h, w) or (elements, h, w, 3) in [0, 1], the transformed images.
     """
@@ -160,18 +160,51 @@ def orbits(found: Sequence[Orbit], elements: Sequence, title: str, images: np.nd
             row = block.pop(0)
             for axes, place in zip(row, places, strict=False):
                 axes.imshow(images[place], cmap="Greys_r", vmin=0, vmax=1)
-                axes.set_title(f"g = {elements[place]}", fontsize=6, pad=2)
+                name = "x" if elements[place] == "x" else f"g = {elements[place]}"
+                axes.set_title(name, fontsize=6, pad=2)
         for orbit, upper, lower in zip(found, block[::2], block[1::2], strict=True):
-            scale = np.stack([orbit.copies, orbit.moved])
+            scale = np.concatenate([np.ravel(each) for each in (*orbit.copies, *orbit.aligned)])
             limits = {"vmin": np.nanmin(scale), "vmax": np.nanmax(scale)}
             for column, place in enumerate(places):
                 upper[column].imshow(orbit.copies[place], cmap="Greys", **limits)
-                lower[column].imshow(orbit.moved[place], cmap="Greys", **limits)
-                label = f"channel {orbit.partners[place]}\nr = {orbit.r[place]:.2f}"
+                lower[column].imshow(orbit.aligned[place], cmap="Greys", **limits)
+                itself = elements[place] == "x"
+                label = "" if itself else f"channel {orbit.partners[place]}\nr = {orbit.r[place]:.2f}"
                 lower[column].set_title(label, fontsize=5, pad=1.5)
             name = f"{orbit.layer}\nchannel {orbit.channel}"
             upper[0].text(-0.12, 0.5, name, ha="right", va="center", transform=upper[0].transAxes, fontsize=5.5)
-            lower[0].text(-0.12, 0.5, "moved", ha="right", va="center", transform=lower[0].transAxes, fontsize=5.5)
+            lower[0].text(
+                -0.12, 0.5, "partner on x", ha="right", va="center", transform=lower[0].transAxes, fontsize=5.5
+            )
+    figure.suptitle(title)
+    return figure
+
+
+def channels(table: pd.DataFrame, title: str) -> Figure:
+    """Heat maps of channels by layers: is a score the mean of a few high correlations, or of many middling ones?
+
+    Each column is a layer, its live channels sorted by their mean correlation over the elements: above with the
+    same channel (whose mean is the invariance), below with the partner (the equivariance).
+
+    Args:
+        table: from `scores.channel_matching.partners`.
+        title: of the figure.
+    """
+    layers = table.drop_duplicates("index").sort_values("index").layer.tolist()
+    each = table.groupby(["index", "channel"])[["own", "r"]].mean().clip(lower=0)
+    figure, panels = plt.subplots(2, 1, figsize=(COLUMN, 4.2), sharex=True, layout="constrained")
+    for axes, column, name in zip(panels, ("own", "r"), ("same channel", "partner"), strict=True):
+        picture = np.stack(
+            [np.quantile(one, np.linspace(1, 0, 100)) for _, one in each[column].groupby(level="index")], axis=1
+        )
+        image = axes.imshow(picture, vmin=0, vmax=1, cmap="viridis", aspect="auto", interpolation="nearest")
+        axes.set_ylabel(f"{name}:\nlive channels, sorted")
+        axes.set_yticks([0, 99], ["highest", "lowest"], rotation=90)
+        axes.grid(False)
+    step = max(1, -(-len(layers) // 12))
+    named = [place for place in range(len(layers)) if place % step == 0 or layers[place] in ("pool", "final")]
+    axes.set_xticks(named, [layers[place] for place in named], rotation=45, ha="right", rotation_mode="anchor")
+    figure.colorbar(image, ax=panels, label="mean correlation", shrink=0.6)
     figure.suptitle(title)
     return figure
 

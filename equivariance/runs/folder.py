@@ -32,7 +32,7 @@ ORIGINS = (
     "weights_dir",
     "published",
 )  # where weights lie; their digest says what they are
-SCORING = ("transform", "similarity", "over", "images", "image_seed", "blocks", "trained", "partners", "layers")
+SCORING = ("transform", "similarity", "over", "images", "image_seed", "blocks", "trained", "layers")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """What a measurement leaves in its folder: rows, partners, which images; its statistics while unfinished."""
 
+import io
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +17,8 @@ from equivariance.runs import rows
 from equivariance.runs.atomic import atomic_file, write_atomic
 from equivariance.runs.folder import first_difference, read_state
 from equivariance.runs.processes import Processes
+
+PLACE = ["layer", "index", "transform", "element"]  # of a row of partner channels
 
 
 def score_rows(cfg: DictConfig, table: pd.DataFrame, provenance: dict[str, Any]) -> pd.DataFrame:
@@ -73,6 +78,7 @@ def finished(folder: Path, config: dict) -> Path | None:
         made_with: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
         if not isinstance(made_with, dict):
             raise TypeError("no dictionary")
+        made_with.get("measure", {}).pop("partners", None)  # older ones name it; no row depends on it
     except Exception as error:  # garbage makes the reader raise anything
         raise UserError(f"{folder}/config.yaml is damaged; delete the folder to measure again") from error
     if difference := first_difference(made_with, config):
@@ -105,6 +111,36 @@ def load_unfinished(path: Path, config: dict[str, Any]) -> dict[str, Any] | None
         return None
     saved = read_state(path, ("config", "state"), "delete it to measure from the start")
     return saved["state"] if saved["config"] == config else None
+
+
+def keep_partners(found: pd.DataFrame, folder: Path) -> None:
+    """Keep which channel matched which one in partners.npz, small enough to be kept of every measurement."""
+    places = found[PLACE].drop_duplicates()
+    codes = found[PLACE].merge(places.assign(code=range(len(places))), on=PLACE, how="left").code
+    columns: dict[str, Any] = {name: found[name].to_numpy(np.int32) for name in ("channel", "partner")}
+    columns |= {name: found[name].to_numpy(np.float32) for name in ("r", "own")}
+    buffer = io.BytesIO()
+    text = places.to_json(orient="values")
+    np.savez_compressed(buffer, places=np.array(text), code=codes.to_numpy(np.int32), **columns)
+    write_atomic(folder / "partners.npz", buffer.getvalue())
+
+
+def kept_partners(folder: Path) -> pd.DataFrame:
+    """What `keep_partners` has kept of a measurement.
+
+    Raises:
+        UserError: nothing is there, or it is damaged.
+    """
+    file = folder / "partners.npz"
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            places = pd.DataFrame(json.loads(str(kept["places"])), columns=PLACE, dtype=object)
+            of_channels = pd.DataFrame({name: kept[name] for name in ("channel", "partner", "r", "own")})
+            rows_of = places.iloc[kept["code"]].reset_index(drop=True)
+    except Exception as error:  # garbage makes the reader raise anything
+        what = "is damaged" if file.exists() else "is not there: an older measurement did not keep it"
+        raise UserError(f"{file} {what}; delete the folder to measure again") from error
+    return pd.concat([rows_of.astype({"index": int}), of_channels], axis=1)
 
 
 def write_partners(found: pd.DataFrame, by_layer: pd.DataFrame, folder: Path) -> None:

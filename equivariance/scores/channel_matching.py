@@ -11,15 +11,16 @@ f(T_g T_h x)_c ~ T_g f(T_h x)_{p_g(c)} ~ T_g T_h f(x)_{p_h(p_g(c))}, a layer tha
     p_gh(c) = p_h(p_g(c)).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+
+from equivariance.errors import UserError
 
 if TYPE_CHECKING:
     from equivariance.scores.metric import Equivariance
@@ -104,37 +105,67 @@ def strongest(table: pd.DataFrame, count: int) -> Iterable[pd.DataFrame]:
             yield orbit
 
 
-def orbits(metric: "Equivariance", images: Tensor, count: int = 4) -> list[dict[str, Any]]:
+def orbits(
+    metric: "Equivariance",
+    images: Tensor,
+    table: pd.DataFrame | None = None,
+    count: int = 4,
+    layer: str | None = None,
+    channel: int | None = None,
+) -> list[dict[str, Any]]:
     """The strongest orbits of a measured network, with their feature maps on one image.
 
     Args:
+        metric: gives the maps; without `table`, it must have measured images.
         images: one normalised image, (1, c, h, w).
+        table: from `partners`; None: the metric's own.
+        layer: of this layer alone.
+        channel: of this channel of the layer alone, whatever its partners are.
 
     Returns:
-        For each orbit `layer`, `channel`, `partners`, `r`, and as arrays (elements, h, w) `copies`, the channel on
-        the transformed images, and `moved`, its partners on the image itself, transformed.
+        For each orbit `layer`, `channel`, `partners`, `r`, and as lists of arrays (h, w), one for the image and
+        one for each element, `copies`, the channel on the image and its copies, and `aligned`, its partners on the
+        image itself, both at the positions that are compared. The first partner is the channel itself, with r = 1.
+
+    Raises:
+        UserError: there is no such layer, or no such channel that is alive under every element.
     """
-    transforms = metric.transforms
-    maps = metric.maps(images, transforms)
+    table = metric.partners() if table is None else table
+    if layer is not None and layer not in metric.layers:
+        raise UserError(f"measure.partners.layer={layer}: choose {', '.join(metric.layers)}")
+    chosen = table if layer is None else table[table.layer == layer]
+    if channel is not None:
+        one = chosen[chosen.channel == channel]
+        if len(one) < len(metric.transforms):
+            live = ", ".join(map(str, sorted(chosen.channel.unique())[:8]))
+            raise UserError(f"measure.partners.channel={channel}: no live channel of {layer}; there is {live} ...")
+    found = [one] if channel is not None else [*strongest(chosen, count)]
+    maps = metric.maps(images, metric.transforms)
+    strides = {name: layer.stride for name, layer in metric.layers.items()}
+    names = [each.layer.iloc[0] for each in found]
+    return [
+        _orbit(each, maps[name], strides[name], metric.transforms) for each, name in zip(found, names, strict=True)
+    ]
 
-    def array(each: list[Tensor]) -> np.ndarray:
-        return torch.stack([one if one.ndim == 2 else one.reshape(1, 1) for one in each]).float().cpu().numpy()
 
-    found = []
-    for orbit in strongest(metric.partners(), count):
-        layer, channel = orbit.layer.iloc[0], int(orbit.channel.iloc[0])
-        original, *copies = maps[layer]
-        spatial = original.ndim == 3 and original[0].numel() > 1
-        moved = [g.act(original[None])[0] if spatial else original for g in transforms]
-        pairs = zip(moved, orbit.partner, strict=True)
-        found.append(
-            {
-                "layer": layer,
-                "channel": channel,
-                "copies": array([copy[channel] for copy in copies]),
-                "moved": array([each[partner] for each, partner in pairs]),
-                "partners": [int(partner) for partner in orbit.partner],
-                "r": list(orbit.r),
-            }
-        )
-    return found
+def _orbit(orbit: pd.DataFrame, maps: Tensor, stride: float | None, transforms: Sequence[Any]) -> dict[str, Any]:
+    """The maps of one orbit, see `orbits`."""
+    channel = int(orbit.channel.iloc[0])
+    original, *copies = maps
+    pairs = [(original[channel], original[channel])]
+    for g, copy, partner in zip(transforms, copies, orbit.partner, strict=True):
+        aligned = g.align(copy[None], original[None], stride) if copy.ndim == 3 else (copy[None], original[None])
+        nothing = (torch.full_like(original[channel], torch.nan),) * 2
+        pairs.append(nothing if aligned is None else (aligned[0][0, channel], aligned[1][0, int(partner)]))
+    copy_maps, moved = (
+        [(one if one.ndim == 2 else one.reshape(1, 1)).float().cpu().numpy() for one in side]
+        for side in zip(*pairs, strict=True)
+    )
+    return {
+        "layer": orbit.layer.iloc[0],
+        "channel": channel,
+        "copies": copy_maps,
+        "aligned": moved,
+        "partners": [channel, *map(int, orbit.partner)],
+        "r": [1.0, *orbit.r],
+    }
