@@ -85,6 +85,8 @@ def table(scores: pd.DataFrame) -> str:
     """Of each score and part, its values at the beginning, after one and five epochs and at the end, and where it
     settles."""
     last = scores.epoch.max()
+    complete = scores[scores.epoch == last].dataset.unique()
+    scores = scores[scores.dataset.isin(complete)]  # the others have no last value yet
     shown = [epoch for epoch in sorted({0, 1, 5, last}) if epoch in set(scores.epoch)]
     head = " | ".join(f"epoch {epoch:g}" for epoch in shown)
     lines = [
