@@ -263,7 +263,9 @@ def _variances(model: torch.nn.Module, orbit: torch.Tensor, layers: Layers) -> N
 
     def receive(name: str, maps: torch.Tensor) -> None:
         by_copy = maps.unflatten(0, (4, -1))
-        by_copy.var(0).mean(0) / by_copy.var(1).mean(0)
+        squares = by_copy.square()
+        variances = [(squares.mean(axis) - by_copy.mean(axis).square()).mean(0) for axis in (0, 1)]
+        variances[0].div_(variances[1])
 
     with tap(layers, receive):
         model(orbit)

@@ -3,21 +3,47 @@
 import runpy
 from pathlib import Path
 
+import pandas as pd
+
 from equivariance.analysis import compare, plots
+from equivariance.analysis.pages import renew
 from equivariance.analysis.parts import STRIDES
 from equivariance.runs import rows
 
 HERE = Path(__file__).resolve().parent
 DIRECTIONS = ("diagonal", "horizontal", "vertical")
+SHOWN = (1, 2, 3, 4, 5, 6, 7, 8, 15, 16)  # pixels
+PARTS = (*STRIDES, "pool", "final")
 
 
 def main(folder: Path = HERE) -> None:
-    tables = {direction: rows.of_one_reading(rows.read(folder / f"{direction}.csv")) for direction in DIRECTIONS}
+    found = {direction: rows.read(folder / f"{direction}.csv") for direction in DIRECTIONS}
     title = "Published ResNet-44; band: 95 % interval over images"
+    tables = {direction: rows.of_one_reading(each) for direction, each in found.items()}
     figure = compare.plot_compare(tables, "element", "invariance", title=title, parts=tuple(STRIDES))
     runpy.run_path(str(HERE.parent / "augmentation/figure.py"))["dips"](figure)
     plots.save(figure, folder / "figure", ("png", "svg"))
-    print(f"drew figure in {folder}")
+    renew(folder / "README.md", table(found))
+    print(f"drew figure and table in {folder}")
+
+
+def table(found: dict[str, pd.DataFrame]) -> str:
+    """Invariance by part and shift, for each direction and reading; and how much larger equivariance is."""
+    lines = [
+        f"| invariance at a shift of | over | {' | '.join(map(str, SHOWN))} |",
+        "|---|---|" + "---|" * len(SHOWN),
+    ]
+    for direction, each in found.items():
+        means = each.groupby(["over", "measure", "part", "element"]).value.mean()
+        for part in PARTS if direction == "diagonal" else STRIDES:
+            for over in sorted(each.over.unique(), reverse=True):
+                cells = " | ".join(f"{means[over, 'invariance', part, pixels]:.2f}" for pixels in SHOWN)
+                stride = f", stride {STRIDES[part]}" if part in STRIDES else ""
+                lines.append(f"| {direction}, {part}{stride} | `{over}` | {cells} |")
+    scores = found["diagonal"].groupby(["measure", "over", "part"]).value.mean()
+    gap = (scores["equivariance"] - scores["invariance"]).max()
+    sizes = ", ".join(f"{direction} {each.images.max()}" for direction, each in found.items())
+    return "\n".join(lines) + f"\n\nImages: {sizes}. Equivariance is {gap:.3f} larger at most, averaged over shifts.\n"
 
 
 if __name__ == "__main__":
