@@ -32,7 +32,7 @@ NETWORKS = {
     "timm vit": (lambda: timm.create_model("test_vit"), (3, 160, 160)),
     "timm convnext": (lambda: timm.create_model("test_convnext"), (3, 64, 64)),
 }
-SURVEY = pd.read_csv(EXPERIMENTS / "survey/survey.csv").model
+SURVEY = pd.read_csv(EXPERIMENTS / "survey/survey.csv").query("refused.isna()").model
 needs_onednn = pytest.mark.skipif(not onednn.is_there(), reason="this PyTorch has no oneDNN")
 
 
@@ -219,5 +219,7 @@ def test_maps_of_the_surveys_networks_are_those_of_the_plain_way(name):
     shape = getattr(model, "default_cfg", {}).get("input_size", (3, 224, 224))
     images = torch.randn(2, *shape)
     plain, fast = maps_both_ways(model, images)
+    nudged, _ = maps_both_ways(model, images * (1 + 3e-7))  # untrained visformer_tiny amplifies rounding errors
     for layer, maps in plain.items():
-        assert (maps - fast[layer]).abs().max() < 1e-4 * maps.abs().max(), layer
+        bound = 1e-5 * maps.abs().max() + 3 * (maps - nudged[layer]).abs().max()
+        assert (maps - fast[layer]).abs().max() <= bound, layer
