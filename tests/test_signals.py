@@ -14,13 +14,15 @@ from equivariance import cli
 from equivariance.runs import rows
 
 SLOWLY = """
-import sys, time
+import multiprocessing, sys, time
 import measure
+from equivariance.data import image_files
 from equivariance.scores.metric import Equivariance
+image_files.cpu_count = lambda: 2
 update = Equivariance.update
 def slowly(self, images, labels=None):
     update(self, images, labels)
-    print("batch", flush=True)
+    print(len(multiprocessing.active_children()), "workers", flush=True)
     time.sleep(1)
 Equivariance.update = slowly
 measure.main()
@@ -55,7 +57,7 @@ def test_a_measurement_of_image_files_survives_a_stop_of_its_group(run, folder, 
         start_new_session=True,
     )
     for _ in range(2):
-        while process.stdout.readline() != "batch\n":
+        while process.stdout.readline() != "2 workers\n":
             assert process.poll() is None, process.stderr.read()
     for _ in range(2):  # `timeout` sends it to the process and to its group
         os.killpg(process.pid, signal.SIGTERM)

@@ -92,9 +92,11 @@ def fused(chains: Sequence[Chain]) -> Iterator[None]:
         for chain in chains:
             if not _computable(chain.product):
                 continue
+            weight, bias = _folded(chain.product, chain.norm)
+            if not all(bool(each.sum().isfinite()) for each in (weight, bias) if each is not None):
+                continue  # oneDNN's ReLU makes 0 of NaN, and nobody would see it
             attribute = _attribute(chain.activation)
             if isinstance(chain.product, nn.Conv2d):
-                weight, bias = _folded(chain.product, chain.norm)
                 replace(chain.product, weight=weight, bias=bias)
                 if chain.activation is not None:
                     replace(chain.product, forward=partial(_convolution, chain.product, attribute))
@@ -148,9 +150,9 @@ def _computable(product: nn.Module) -> bool:
     return onednn.is_there() and weight.device.type == "cpu" and weight.dtype == torch.float32 and zeros
 
 
-def _folded(convolution: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor | None]:
-    """Weights and bias of a convolution with the batch norm behind it: w g / s and (b - m) g / s + beta."""
-    weight, bias = convolution.weight, convolution.bias
+def _folded(product: Any, norm: Any) -> tuple[Tensor, Tensor | None]:
+    """Weights and bias of a product with the batch norm behind it: w g / s and (b - m) g / s + beta."""
+    weight, bias = product.weight, product.bias
     if norm is None:
         return weight, bias
     scale = (norm.running_var + norm.eps).rsqrt()
