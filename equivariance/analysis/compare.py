@@ -144,20 +144,28 @@ def values(
         shown, untrained = shown.assign(label=shown.part + more), untrained[:0]
     read = [column for column in columns if column in READ]
     untrained = untrained.assign(label=_reference("untrained", untrained, read))
+    chance = _reference("chance", shown, read)
     if by == "depth":
         shared = len({tuple(one.drop_duplicates("index").layer) for _, one in shown.groupby("label")}) == 1
         shown, untrained = (_with_depth(one, shared) for one in (shown, untrained))
-        if not shared:  # one untrained twin cannot stand for networks with other layers
+        if not shared:  # no reference can stand for networks with other layers
             twins = [column for column in columns if column not in ("aug", "trained", "epoch")]
             untrained = untrained.assign(label=_reference("untrained", untrained, twins or ["model"]))
+            chance = _reference("chance", shown, columns)
     else:
         shown, untrained = (one.assign(x=one[by], name=one.layer) for one in (shown, untrained))
     found = [_over_seeds(shown, "value", "score", by, minus)]
     if minus is None:
-        found.append(_over_seeds(shown.assign(label=_reference("chance", shown, read)), "chance", "chance", by))
+        found.append(_over_seeds(shown.assign(label=chance), "chance", "chance", by))
         if len(untrained):
             found.append(_over_seeds(untrained, "value", "untrained", by))
     return pd.concat(found, ignore_index=True)
+
+
+def has_shared_places(table: pd.DataFrame) -> bool:
+    """Whether the numbers of all curves stand at the same places, as those of layers with other names do not."""
+    scores = table[table.kind == "score"]
+    return len({frozenset(zip(one.name, one.x, strict=True)) for _, one in scores.groupby("label")}) == 1
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -184,13 +192,21 @@ def latex(table: pd.DataFrame) -> str:
 
 
 def _wide(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and, over several seeds, deviation as text: a row for each score and place, a column for each curve."""
+    """Mean and, over several seeds, deviation as text: a row for each score and place, a column for each curve.
+
+    Chance levels have their mean alone: one column may hold those of several networks.
+    """
     mean, deviation = (table[column].map("{:.3f}".format) for column in ("mean", "deviation"))
-    text = (mean + " ± " + deviation).where(table.seeds > 1, mean)
+    text = (mean + " ± " + deviation).where((table.seeds > 1) & (table.kind != "chance"), mean)
     x = table.name.where(table.name != "", table.x.map(lambda each: each if isinstance(each, str) else f"{each:g}"))
     words = zip(table.score, table.part, x, strict=True)
     table = table.assign(text=text, place=[" ".join(dict.fromkeys(filter(None, each))) for each in words])
-    order = table.sort_values("score", key=lambda scores: scores.map(NESTED.index), kind="stable").place.unique()
+    ranks = {
+        "score": table.score.map(NESTED.index),
+        "part": table.part.map(lambda part: PARTS.index(part) if part in PARTS else 0),
+        "number": pd.to_numeric(table.x, errors="coerce"),  # layers, elements, epochs and widths in their order
+    }
+    order = table.assign(**ranks).sort_values(list(ranks), kind="stable").place.unique()
     wide = table.drop_duplicates(["place", "label"]).pivot(index="place", columns="label", values="text")
     return wide.reindex(order)[list(dict.fromkeys(table.label))].fillna("")
 
