@@ -38,6 +38,12 @@ def test_curves_are_named_by_whatever_differs():
     assert labels(one) == ["net"]
     twice = values({"here": one, "there": one.assign(value=one.value / 2)})
     assert list(dict.fromkeys(twice[twice.kind == "score"].label)) == ["here", "there"]
+    runs = {
+        f"runs/own/seed0/measure/rotation-{name}": one.assign(value=value)
+        for name, value in (("a", 0.1), ("b", 0.2))
+    }
+    found = values(runs)  # two checkpoints of one network: named by where their folders part
+    assert list(dict.fromkeys(found[found.kind == "score"].label)) == ["rotation-a", "rotation-b"]
     assert labels(one, one) == ["net"]  # the same rows twice are one curve
 
 

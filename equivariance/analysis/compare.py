@@ -26,6 +26,7 @@ REFERENCES = {
 }
 READ = ("transform", "similarity", "over")  # how a network is read: references of one reading are none of another
 NAMED = 9  # layers whose names have room below a figure
+WIDEST = 26  # letters of a name in a legend of two columns
 GAP = 0.6  # of a name's room, between the last one before pooling and those behind it
 Tables = Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame]
 
@@ -97,7 +98,8 @@ def plot_compare(
     handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))
     handles = {label: handles[label] for label in sorted(handles, key=("untrained", "chance").__contains__)}
     if len(handles) > 1 or by == "part":
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=2)
+        columns = 2 if max(map(len, handles)) <= WIDEST else 1
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns)
     return figure
 
 
@@ -216,12 +218,25 @@ def _gathered(tables: Tables) -> pd.DataFrame:
     named = tables if isinstance(tables, Mapping) else {str(place): each for place, each in enumerate(tables)}
     if not named:
         raise UserError("nothing to compare: give folders of runs, or files of rows")
-    table = pd.concat([each.assign(source=name) for name, each in named.items()], ignore_index=True)
+    sources = zip(_without_common_folders(list(named)), named.values(), strict=True)
+    table = pd.concat([each.assign(source=name) for name, each in sources], ignore_index=True)
     key = [*MEASUREMENT, "layer", "element", "measure"]
     table = table.drop_duplicates([*key, "value"])
     return (
         table if table.duplicated(key).any() else table.assign(source="")
     )  # sources that nothing else tells apart
+
+
+def _without_common_folders(paths: list[str]) -> list[str]:
+    """What tells paths apart: "runs/a/measure/rotation", "runs/b/measure/rotation" are "a" and "b"."""
+    split = [path.split("/") for path in paths]
+    shortest = min(map(len, split))
+    first, last = 0, 0
+    while first < shortest - 1 and len({parts[first] for parts in split}) == 1:
+        first += 1
+    while last < shortest - first - 1 and len({parts[-1 - last] for parts in split}) == 1:
+        last += 1
+    return ["/".join(parts[first : len(parts) - last]) for parts in split]
 
 
 def _in_common(tables: Tables, table: pd.DataFrame) -> str:
