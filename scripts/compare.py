@@ -7,10 +7,12 @@ RUN is a folder, all of whose measurements are taken, or a file of rows (results
 differs between them, seeds are a band. --by element and epoch draw a panel for each part of the network. --over
 chooses readings of the measure (`image,dataset` for two); without it, the first one that all measurements have.
 --minus subtracts one network's scores, seed by seed. --out ends in .png, .svg or .pdf; the values are written
-beside it as .csv, and printed as a table of Markdown, or with --latex of LaTeX.
+beside it as .csv, and printed as a table of Markdown, or with --latex of LaTeX; by depth, of networks with other
+layers than each other, the means over each part.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,8 +46,10 @@ def main(*words: str) -> None:
     plots.save(figure, given.out, (given.out.suffix.removeprefix("."),))
     table = compare.values(tables, given.by, given.score, minus)
     write_atomic(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    if given.by == "depth" and not compare.has_shared_places(table):  # no two layers in one line: parts are
+        table = compare.values(tables, "part", given.score, minus)
     print(compare.latex(table) if given.latex else compare.markdown(table))
-    print(f"\nfigure: {given.out}; values: {given.out.with_suffix('.csv')}")
+    print(f"\nfigure: {given.out}; values: {given.out.with_suffix('.csv')}", file=sys.stderr)
 
 
 def refuse(message: str) -> NoReturn:

@@ -38,6 +38,12 @@ def test_curves_are_named_by_whatever_differs():
     assert labels(one) == ["net"]
     twice = values({"here": one, "there": one.assign(value=one.value / 2)})
     assert list(dict.fromkeys(twice[twice.kind == "score"].label)) == ["here", "there"]
+    runs = {
+        f"runs/own/seed0/measure/rotation-{name}": one.assign(value=value)
+        for name, value in (("a", 0.1), ("b", 0.2))
+    }
+    found = values(runs)  # two checkpoints of one network: named by where their folders part
+    assert list(dict.fromkeys(found[found.kind == "score"].label)) == ["rotation-a", "rotation-b"]
     assert labels(one, one) == ["net"]  # the same rows twice are one curve
 
 
@@ -109,6 +115,9 @@ def test_depth_is_relative_where_layers_differ():
     body = found[found.part.isin(("early", "middle", "late"))]
     assert body.groupby("label").x.max().eq(1).all() and body.x.min() == 0
     assert found[found.part == "final"].x.nunique() == 1
+    chance = found[found.kind == "chance"].set_index("label")  # of each network, at its own depths
+    assert {*chance.index} == {f"chance, {label}" for label in found[found.kind == "score"].label}
+    assert len({*chance.index}) == 2 and chance["mean"].notna().all()
     same = values([SHIFTS])
     assert same[same.part == "early"].x.unique().tolist() == [0, 1]
 
@@ -118,6 +127,8 @@ def test_epochs_elements_and_widths_along_x():
     table = pd.concat([last.assign(epoch=0), last.assign(epoch=5), last])
     found = values([table], "epoch")
     assert sorted(found.x.unique()) == [0, 5, 20] and set(found.score) == {"equivariance"}
+    late = [line.split(" | ")[0] for line in markdown(found.sort_values("x", key=lambda x: -x)).splitlines()]
+    assert late[2:5] == [f"| equivariance early {epoch}" for epoch in (0, 5, 20)]
     found = values([table], "element", "invariance")
     assert sorted(found.x.unique()) == list(range(1, 17)) and found[found.kind == "score"].seeds.eq(3).all()
     found = values([shifts({1: {}, 2: {"late": 0.1}}, "width")], "width").set_index(["label", "score", "x"])
@@ -217,7 +228,7 @@ def test_the_script_compares_folders_and_files(tmp_path, monkeypatch, capsys):
     for aug in ("none", "crop"):
         rows.write(tmp_path / f"runs/{aug}/measure/translation/results.csv", SHIFTS[SHIFTS.aug == aug])
     main("runs", "--by", "part", "--minus", "aug=none", "--out", "out/figure.pdf", "--latex")
-    assert r"\toprule" in capsys.readouterr().out
+    assert capsys.readouterr().out.strip().endswith(r"\end{tabular}")  # and nothing else, to be written to a file
     assert (tmp_path / "out/figure.pdf").read_bytes().startswith(b"%PDF")
     table = pd.read_csv(tmp_path / "out/figure.csv")
     assert set(table.label) == {"crop"} and len(table) == 10

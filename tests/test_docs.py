@@ -121,9 +121,11 @@ def test_every_command_is_run_or_said_to_be_run_elsewhere(page):
     if page.parts[0] == "experiments":
         pytest.skip("commands of the presets, which test_config.py composes")
     text = (REPOSITORY / page).read_text()
-    blocks = re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.S | re.M)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    commands = [line for line in lines if re.match(r"[\w./]+ .*", line)]
+    blocks = [
+        block for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.S | re.M) if language in "sh"
+    ]
+    whole = "\n".join(blocks).replace("\\\n", " ")
+    commands = [line for line in whole.splitlines() if re.match(r"[\w./]+ .*", line)]
     for line in commands:
         if line.startswith(tuple(ELSEWHERE)):
             continue

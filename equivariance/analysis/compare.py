@@ -26,6 +26,7 @@ REFERENCES = {
 }
 READ = ("transform", "similarity", "over")  # how a network is read: references of one reading are none of another
 NAMED = 9  # layers whose names have room below a figure
+WIDEST = 26  # letters of a name in a legend of two columns
 GAP = 0.6  # of a name's room, between the last one before pooling and those behind it
 Tables = Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame]
 
@@ -97,7 +98,8 @@ def plot_compare(
     handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))
     handles = {label: handles[label] for label in sorted(handles, key=("untrained", "chance").__contains__)}
     if len(handles) > 1 or by == "part":
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=2)
+        columns = 2 if max(map(len, handles)) <= WIDEST else 1
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns)
     return figure
 
 
@@ -144,20 +146,28 @@ def values(
         shown, untrained = shown.assign(label=shown.part + more), untrained[:0]
     read = [column for column in columns if column in READ]
     untrained = untrained.assign(label=_reference("untrained", untrained, read))
+    chance = _reference("chance", shown, read)
     if by == "depth":
         shared = len({tuple(one.drop_duplicates("index").layer) for _, one in shown.groupby("label")}) == 1
         shown, untrained = (_with_depth(one, shared) for one in (shown, untrained))
-        if not shared:  # one untrained twin cannot stand for networks with other layers
+        if not shared:  # no reference can stand for networks with other layers
             twins = [column for column in columns if column not in ("aug", "trained", "epoch")]
             untrained = untrained.assign(label=_reference("untrained", untrained, twins or ["model"]))
+            chance = _reference("chance", shown, columns)
     else:
         shown, untrained = (one.assign(x=one[by], name=one.layer) for one in (shown, untrained))
     found = [_over_seeds(shown, "value", "score", by, minus)]
     if minus is None:
-        found.append(_over_seeds(shown.assign(label=_reference("chance", shown, read)), "chance", "chance", by))
+        found.append(_over_seeds(shown.assign(label=chance), "chance", "chance", by))
         if len(untrained):
             found.append(_over_seeds(untrained, "value", "untrained", by))
     return pd.concat(found, ignore_index=True)
+
+
+def has_shared_places(table: pd.DataFrame) -> bool:
+    """Whether the numbers of all curves stand at the same places, as those of layers with other names do not."""
+    scores = table[table.kind == "score"]
+    return len({frozenset(zip(one.name, one.x, strict=True)) for _, one in scores.groupby("label")}) == 1
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -184,13 +194,21 @@ def latex(table: pd.DataFrame) -> str:
 
 
 def _wide(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and, over several seeds, deviation as text: a row for each score and place, a column for each curve."""
+    """Mean and, over several seeds, deviation as text: a row for each score and place, a column for each curve.
+
+    Chance levels have their mean alone: one column may hold those of several networks.
+    """
     mean, deviation = (table[column].map("{:.3f}".format) for column in ("mean", "deviation"))
-    text = (mean + " ± " + deviation).where(table.seeds > 1, mean)
+    text = (mean + " ± " + deviation).where((table.seeds > 1) & (table.kind != "chance"), mean)
     x = table.name.where(table.name != "", table.x.map(lambda each: each if isinstance(each, str) else f"{each:g}"))
     words = zip(table.score, table.part, x, strict=True)
     table = table.assign(text=text, place=[" ".join(dict.fromkeys(filter(None, each))) for each in words])
-    order = table.sort_values("score", key=lambda scores: scores.map(NESTED.index), kind="stable").place.unique()
+    ranks = {
+        "score": table.score.map(NESTED.index),
+        "part": table.part.map(lambda part: PARTS.index(part) if part in PARTS else 0),
+        "number": pd.to_numeric(table.x, errors="coerce"),  # layers, elements, epochs and widths in their order
+    }
+    order = table.assign(**ranks).sort_values(list(ranks), kind="stable").place.unique()
     wide = table.drop_duplicates(["place", "label"]).pivot(index="place", columns="label", values="text")
     return wide.reindex(order)[list(dict.fromkeys(table.label))].fillna("")
 
@@ -200,12 +218,25 @@ def _gathered(tables: Tables) -> pd.DataFrame:
     named = tables if isinstance(tables, Mapping) else {str(place): each for place, each in enumerate(tables)}
     if not named:
         raise UserError("nothing to compare: give folders of runs, or files of rows")
-    table = pd.concat([each.assign(source=name) for name, each in named.items()], ignore_index=True)
+    sources = zip(_without_common_folders(list(named)), named.values(), strict=True)
+    table = pd.concat([each.assign(source=name) for name, each in sources], ignore_index=True)
     key = [*MEASUREMENT, "layer", "element", "measure"]
     table = table.drop_duplicates([*key, "value"])
     return (
         table if table.duplicated(key).any() else table.assign(source="")
     )  # sources that nothing else tells apart
+
+
+def _without_common_folders(paths: list[str]) -> list[str]:
+    """What tells paths apart: "runs/a/measure/rotation", "runs/b/measure/rotation" are "a" and "b"."""
+    split = [path.split("/") for path in paths]
+    shortest = min(map(len, split))
+    first, last = 0, 0
+    while first < shortest - 1 and len({parts[first] for parts in split}) == 1:
+        first += 1
+    while last < shortest - first - 1 and len({parts[-1 - last] for parts in split}) == 1:
+        last += 1
+    return ["/".join(parts[first : len(parts) - last]) for parts in split]
 
 
 def _in_common(tables: Tables, table: pd.DataFrame) -> str:
