@@ -43,7 +43,9 @@ def table(found: dict[str, pd.DataFrame]) -> str:
     scores = found["diagonal"].groupby(["measure", "over", "part"]).value.mean()
     gap = (scores["equivariance"] - scores["invariance"]).max()
     sizes = ", ".join(f"{direction} {each.images.max()}" for direction, each in found.items())
-    return "\n".join(lines) + f"\n\nImages: {sizes}. Equivariance is {gap:.3f} larger at most, averaged over shifts.\n"
+    return (
+        "\n".join(lines) + f"\n\nImages: {sizes}. Equivariance is {gap:.3f} larger at most, averaged over shifts.\n"
+    )
 
 
 if __name__ == "__main__":
