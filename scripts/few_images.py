@@ -28,8 +28,8 @@ from equivariance.progress import progress
 from equivariance.runs.atomic import write_atomic
 from equivariance.scores.metric import Equivariance
 
-CHOICES = {40: 100, 100: 100, 200: 60, 400: 40, 1000: 30, 2000: 20}  # images: repetitions, of the network
-REPETITIONS = 200  # of made features
+CHOICES = {40: 50, 100: 50, 200: 40, 400: 30, 1000: 20, 2000: 20}  # images: repetitions, of the network
+REPETITIONS = 100  # of made features; a quarter of it with 512 channels
 LAYERS = ["stem", "blocks.6", "blocks.13", "blocks.20", "pool", "final"]  # the last of each stage
 SMALLEST = 4  # images of a block of the statistics that are kept of all of them
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images that the published network was trained on
