@@ -65,10 +65,10 @@ def test_rows_that_are_missing_or_there_twice(tmp_path):
     lines = WHOLE.read_text().splitlines(keepends=True)
     file = tmp_path / "results.csv"
     file.write_text("".join(lines[:20] + lines[21:]))
-    with pytest.raises(UserError, match=r"row \d+: cnn7 block4 has 5 of its 6 scores"):
+    with pytest.raises(UserError, match=r"row \d+: cnn7 \w+ has 5 of its 6 scores"):
         rows.read(file)
     file.write_text("".join([*lines[:21], lines[20], *lines[21:]]))
-    with pytest.raises(UserError, match=r"row 22: equivariance of cnn7 block4 at 90 is there twice"):
+    with pytest.raises(UserError, match=r"row 22: \w+ of cnn7 \w+ at \d+ is there twice"):
         rows.read(file)
     file.write_text("".join(lines[:300])[:-30])
     with pytest.raises(UserError, match="row 300: the file ends in the middle of a row"):
