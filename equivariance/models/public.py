@@ -53,7 +53,7 @@ def _network(network: str, weights_dir: str, pretrained: bool) -> nn.Module:
         return instantiate(row["model"], weights=file and str(file))
     model = instantiate(row["model"])
     if file:
-        weights.load(model, file)
+        weights.load(model, file, in_order=row.get("in_order", False))
     return model
 
 
