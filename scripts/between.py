@@ -1,9 +1,9 @@
-"""How alike are the layers of two published networks? Two trainings of one recipe, two widths, trained and untrained.
+"""How alike are the layers of two published networks: two trainings, two widths, trained and untrained?
 
     python scripts/between.py WEIGHTS_DIR DATA_DIR
 
 WEIGHTS_DIR holds the files of the table of published networks (`python scripts/public.py WEIGHTS_DIR` lists them),
-DATA_DIR holds CIFAR-10. Writes experiments/between/similarity.csv: the rows of `equivariance.similarity` for each pair.
+DATA_DIR holds CIFAR-10. Writes experiments/between/similarity.csv: for each pair the rows of `equivariance.similarity`.
 """
 
 from pathlib import Path

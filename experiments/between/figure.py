@@ -1,4 +1,4 @@
-"""Draw how alike the layers of two networks are as heat maps, and renew the table of README.md, from similarity.csv."""
+"""Draw the similarity of layers of two networks as heat maps, and renew README.md's table, from similarity.csv."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def draw(table: pd.DataFrame) -> plots.Figure:
 
 
 def means(table: pd.DataFrame) -> str:
-    """Of each pair and kind: the mean over layers of the same relative depth, of all others, and of the chance level."""
+    """Of each pair and kind: the mean over layers at the same place, over all others, and of the chance level."""
     lines = ["| pair | similarity | same layer | other layers | best layer is the same or next to it | chance |"]
     lines.append("|---|---|---|---|---|---|")
     for pair in AXES:
