@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+from omegaconf import OmegaConf
 
 from equivariance.analysis.verdicts import (
     KINDS,
@@ -52,6 +53,7 @@ decided under two readings of the measure where there are rows: `image` (similar
 images) and `dataset` (one correlation over all images and positions). *Partly*: for some of what a claim speaks of;
 the numbers say for which. Means over seeds stand with plus-minus one standard deviation.
 """
+PUBLIC = REPOSITORY / "equivariance/models/public.yaml"
 OF = {"full": "Full size", "reduced": "Reduced", "public": "Public networks"}
 
 
@@ -65,6 +67,7 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS, readme: Path = REP
     for each, verdicts in deciding.items():
         renew_table(folder / each / "README.md", markdown(verdicts))
         renew_table(folder / each / "README.md", accuracies(results(each, folder)))
+        renew_table(folder / each / "README.md", beside_published(results(each, folder)))
     renew_table(readme, overview(decided, folder))
     if name is not None:
         print(markdown(deciding[name]))
@@ -88,6 +91,16 @@ def accuracies(table: pd.DataFrame) -> str:
             if len(each) > 1
             else f"| {name} | {values} | |"
         )
+    return "\n".join(lines)
+
+
+def beside_published(table: pd.DataFrame) -> str:
+    """The accuracies of networks that others trained, and what their authors say."""
+    published = OmegaConf.load(PUBLIC)["networks"]
+    lines = ["| network | accuracy, measured | published |", "|---|---|---|"]
+    for name, accuracy in table[table.trained.astype(bool)].groupby("model", sort=False).accuracy.first().items():
+        theirs = published.get(name, {}).get("top1")
+        lines.append(f"| {name} | {100 * accuracy:.2f} % | {f'{theirs:.2f} %' if theirs else 'not stated'} |")
     return "\n".join(lines)
 
 

@@ -183,6 +183,20 @@ def test_a_checkpoint_that_does_not_fit_names_its_keys(small, tmp_path):
         loaded(small, file)
 
 
+def test_tensors_of_other_names_load_in_the_order_of_the_network(small, tmp_path):
+    file, values = tmp_path / "net.pth", [*small.state_dict().values()]
+    other = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    torch.save({f"_{place}": value for place, value in enumerate(values)}, file)
+    with pytest.raises(UserError, match="is of another network"):
+        load(other, file)
+    load(other, file, in_order=True)
+    assert digest(other) == digest(small)
+    for wrong in (values[::-1], values[:-1]):
+        torch.save({f"_{place}": value for place, value in enumerate(wrong)}, file)
+        with pytest.raises(UserError, match="is of another network"):
+            load(other, file, in_order=True)
+
+
 def test_weights_for_wide_resnets_are_given_as_for_resnets(run, tmp_path):
     save_file(WideResNet(1, 6, 10).state_dict(), tmp_path / "wrn.safetensors")
     given = ("model=wrn40", "model.depth=10", "dataset=digits6", "measure.images=20", "measure.blocks=1")
@@ -203,7 +217,13 @@ def test_the_presets_are_the_table_of_published_networks():
         assert row["licence"] and row["repository"] and len(row["sha256"]) == 64 and row["path"]
         wanted = public.preprocessing(name)
         assert len(public.classes(name)) == (10 if row["dataset"] == "cifar10" else 1000) and len(wanted.mean) == 3
-    for name in ("akamaster_resnet20", "zskt_wrn_16_2", "mobilenet_v1_0.25_128", "squeezenet1_1"):
+    for name in (
+        "akamaster_resnet20",
+        "zskt_wrn_16_2",
+        "mobilenet_v1_0.25_128",
+        "squeezenet1_1",
+        "efficientnet_lite0",
+    ):
         given = {"name": name, "network": name, "weights_dir": "nowhere", "published": None}
         cfg = OmegaConf.merge(OmegaConf.load(CONF / "model/public.yaml"), given)
         assert models.brings_weights(cfg) and not models.brings_weights(models.untrained(cfg))

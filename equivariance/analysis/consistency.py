@@ -33,7 +33,7 @@ def correlations(rows: pd.DataFrame) -> pd.DataFrame:
     """Spearman's rho of score and agreement over networks, for each transformation, score and part.
 
     Networks of one author (the first word of their names) are no independent draws: `lowest` and `highest` are the
-    range of rho when each author's networks are left out in turn.
+    range of rho when each author's networks are left out in turn, NaN where fewer than two of these rho exist.
 
     Returns:
         Columns transform, measure, part, rho, p, low, high, networks (see `RankCorrelation`), lowest, highest; with
@@ -45,15 +45,14 @@ def correlations(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for key, one in pd.concat([table, accuracies]).groupby(["transform", "measure", "part"], sort=False):
         author = one.model.str.split("_").str[0]
-        without = [
-            rank_correlation(rest.value, rest.agreement).rho
-            for each in author.unique()
-            if len(rest := one[author != each])
-        ]
+        others = [one[author != each] for each in author.unique()] if author.nunique() > 1 else []
+        left_out = pd.Series([rank_correlation(rest.value, rest.agreement).rho for rest in others], dtype=float)
+        if left_out.count() < 2:  # one number is no range
+            left_out[:] = float("nan")
         found.append(
             dict(zip(["transform", "measure", "part"], key, strict=True))
             | asdict(rank_correlation(one.value, one.agreement))
-            | {"lowest": pd.Series(without, dtype=float).min(), "highest": pd.Series(without, dtype=float).max()}
+            | {"lowest": left_out.min(), "highest": left_out.max()}
         )
     return pd.DataFrame(found, columns=COLUMNS)
 
@@ -61,7 +60,8 @@ def correlations(rows: pd.DataFrame) -> pd.DataFrame:
 def plot_consistency(rows: pd.DataFrame, title: str = "") -> plots.Figure:
     """Draw the rank correlation of score and agreement by part, a panel for each transformation.
 
-    The bars are 95 % intervals over networks; the last place is the accuracy's correlation.
+    The bars are 95 % intervals over networks; a correlation of too few networks for one is left out. The last place
+    is the accuracy's correlation.
 
     Args:
         rows: see `runs.rows.COLUMNS`, of one reading.
@@ -76,7 +76,7 @@ def plot_consistency(rows: pd.DataFrame, title: str = "") -> plots.Figure:
     for axes, transform in zip(panels[:, 0], transforms, strict=True):
         one = table[table["transform"] == transform]
         for position, score in enumerate([*scores, ACCURACY]):
-            of_score = one[one.measure == score].dropna(subset="rho")
+            of_score = one[one.measure == score].dropna(subset="low")
             x = of_score.part.map(places.index).to_numpy(float)
             if score != ACCURACY:
                 x = x + 0.22 * (position - (len(scores) - 1) / 2)

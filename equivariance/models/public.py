@@ -36,7 +36,7 @@ def network(network: str, weights_dir: str, pretrained: bool = True, blur: Seque
     theirs = {"weights": file and str(file)} if row["model"]["_target_"].endswith("torchvision_network") else {}
     model = instantiate(row["model"], **theirs)
     if file and not theirs:
-        weights.load(model, file)
+        weights.load(model, file, in_order=row.get("in_order", False))
     for name in blur:
         try:
             module = model.get_submodule(name)

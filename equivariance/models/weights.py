@@ -50,15 +50,21 @@ class _Dictionary:
         return {}
 
 
-def load(model: nn.Module, file: str | Path, key: str | None = None) -> None:
+def load(model: nn.Module, file: str | Path, key: str | None = None, in_order: bool = False) -> None:
     """Load a state dict into the model.
 
     Names may begin with what wrappers put before them, such as `module.` or `model.`. Names of another network go
     through the model's `our_names`, if it has any.
+
+    Args:
+        key: see `read`.
+        in_order: the file names the model's tensors otherwise, but holds them in the model's order.
     """
     state, names = read(file, key), set(model.state_dict())
     if hasattr(model, "our_names") and not any(name.endswith(min(names)) for name in state):
         state = model.our_names({name.removeprefix("module."): state[name] for name in state})  # type: ignore[operator]
+    if in_order and len(state) == len(names):
+        state = dict(zip(model.state_dict(), state.values(), strict=True))
     state = _without_prefix(state, names, file)
     _check(model, state, file)
     model.load_state_dict(state)

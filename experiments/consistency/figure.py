@@ -23,7 +23,7 @@ def tables(results) -> str:
     found = consistency.correlations(results)
     lines = []
     for transform, one in found.groupby("transform", sort=False):
-        networks, small = one.networks.max(), int((one[one.part.isin(PARTS)].p < 0.05).sum())
+        networks, tests = one.networks.max(), one[one.part.isin(PARTS)].p.dropna()
         lines += [
             f"{transform.capitalize()}, {networks} networks, {results.images.max()} images. Spearman's rho of "
             f"score and agreement [95 % bootstrap interval over networks], and its range when the networks of each "
@@ -33,28 +33,30 @@ def tables(results) -> str:
         ]
         for score in (score for score in NESTED if score in set(one.measure)):
             each = one[one.measure == score].set_index("part").reindex(PARTS)
-            lines.append(f"| {score} | " + " | ".join(_cell(row) for _, row in each.iterrows()) + " |")
+            lines.append(f"| {score} | " + " | ".join(_cell(row, networks) for _, row in each.iterrows()) + " |")
         (accuracy,) = (row for _, row in one[one.part == consistency.ACCURACY].iterrows())
         lines += [
             "",
-            f"Accuracy and agreement: {_cell(accuracy)}. {small} of {int(one.part.isin(PARTS).sum())} p-values are "
-            f"below 0.05; one in twenty would be by chance alone.\n",
+            f"Accuracy and agreement: {_cell(accuracy, networks)}. {(tests < 0.05).sum()} of {len(tests)} p-values "
+            f"of scores are below 0.05; one in twenty would be by chance alone.\n",
         ]
     agreement = consistency.agreements(results).drop_duplicates(["model", "transform"])
-    wide = agreement.pivot(index="model", columns="transform", values="agreement").sort_values(
-        list(agreement["transform"].unique()), ascending=False
-    )
+    transforms = list(agreement["transform"].unique())
+    wide = agreement.pivot(index="model", columns="transform", values="agreement")[transforms]
+    wide = wide.sort_values(transforms, ascending=False)
     lines += ["Agreement, mean over the elements:\n", "| network | " + " | ".join(wide.columns) + " |"]
     lines += ["|---|" + "---|" * len(wide.columns)]
     lines += [f"| {name} | " + " | ".join(f"{value:.3f}" for value in row) + " |" for name, row in wide.iterrows()]
     return "\n".join(lines) + "\n"
 
 
-def _cell(row) -> str:
+def _cell(row, networks: int) -> str:
+    """Rho, its interval and range where there are any, and of how many networks if not of all."""
     if row.rho != row.rho:
         return "–"
-    interval = f" [{row.low:.2f}, {row.high:.2f}]" if row.low == row.low else ""
-    return f"{row.rho:.2f}{interval}, {row.lowest:.2f} to {row.highest:.2f}"
+    interval = f" [{row.low:z.2f}, {row.high:z.2f}]" if row.low == row.low else ""
+    range_ = f", {row.lowest:z.2f} to {row.highest:z.2f}" if row.lowest == row.lowest else ""
+    return f"{row.rho:z.2f}{interval}{range_}" + (f" ({row.networks} networks)" if row.networks < networks else "")
 
 
 if __name__ == "__main__":

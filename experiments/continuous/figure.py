@@ -89,10 +89,13 @@ def draw_others(scores: pd.DataFrame) -> plots.Figure:
         one = scores[(scores.model == name) & (scores["transform"] == transform)]
         for axes, part in zip(column, parts, strict=True):
             _curves(axes, one[one.part == part])
-        column[0].set_title(TITLES[name], fontsize=7)
+        column[0].set_title(TITLES[name].replace(" ", "\n"), fontsize=7)
         column[-1].set_xlabel(OTHERS[transform], fontsize=7)
         elements = sorted(one.element.unique())
-        column[-1].set_xticks(elements, [f"{each:g}" for each in elements], fontsize=5.5, rotation=45)
+        if transform == "scaling":
+            column[-1].set_xscale("log")
+            column[-1].minorticks_off()
+        column[-1].set_xticks(elements, [f"{each:g}" for each in elements], fontsize=5.5, rotation=90)
     for axes, part in zip(grid[:, 0], parts, strict=True):
         axes.set_ylabel(part)
         axes.set_ylim(-0.02, 1.02)
@@ -134,6 +137,8 @@ def tables(scores: pd.DataFrame, results: pd.DataFrame) -> str:
             for score in NESTED:
                 one = trained[(trained.model == name) & (trained.part == part) & (trained.measure == score)]
                 angle = one[one["transform"] == ANGLES].set_index("element").value
+                if angle.isna().all():  # no linear score where there are too many channels
+                    continue
                 values = " | ".join(f"{angle[each]:.2f}" for each in shown)
                 lines.append(f"| {TITLES[name]} | {part} | {score} | {values} |")
     return "\n".join([*lines, "", *verdicts(trained, results)]) + "\n"

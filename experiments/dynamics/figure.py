@@ -22,8 +22,9 @@ def main(folder: Path = HERE, title: str = "CNN-7, quarter turns") -> None:
     results = rows.of_one_reading(rows.read(folder / "results.csv"))
     scores = rows.by_part(results)
     seeds = scores.seed.nunique()
-    several = f"mean of {seeds} seeds, band: ± s.d." if seeds > 1 else "one seed"
-    plots.save(draw(scores, f"{title}, over={results.over.iloc[0]}, {several}"), folder / "figure", ("png", "svg"))
+    several = f"mean of {seeds} seeds, band: ± standard deviation" if seeds > 1 else "one seed"
+    figure = draw(scores, f"{title}, over={results.over.iloc[0]}\n{several}")
+    plots.save(figure, folder / "figure", ("png", "svg"))
     shown = "![Scores of every part against the epoch, with accuracy](figure.png)"
     renew(folder / "README.md", f"{shown}\n\n*{title}, over={results.over.iloc[0]}, {several}.*\n\n{table(scores)}")
     print(f"drew figure and table in {folder}")
@@ -51,12 +52,12 @@ def draw(scores: pd.DataFrame, title: str) -> plots.Figure:
         column[-1].set_ylim(math.floor(10 * scores.accuracy.min()) / 10, 1)
         column[0].set_title(TASKS[task])
         named = [place for place in ticks if place % 2 == 1 or len(epochs) < 8]
+        column[-1].set_xlabel("epoch")
         column[-1].set_xticks(named, [f"{epochs[place]:g}" for place in named], fontsize=6)
     for axes, part in zip(grid[:, 0], [*PARTS, "accuracy"], strict=True):
         axes.set_ylabel(part)
     for axes in grid[:, 1:].flat:
         axes.tick_params(labelleft=False)
-        column[-1].set_xlabel("epoch")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     chance = plots.plt.Line2D([], [], color=plots.GREY, ls=":", lw=0.8)
     figure.legend([*handles, chance], [*labels, "chance"], loc="outside lower center", ncols=4, fontsize=6.5)
