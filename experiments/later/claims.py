@@ -150,7 +150,7 @@ def linear_maps(results: pd.DataFrame, evidence: Evidence) -> Outcome:
         cases["good early", transform] = bool((one.early >= GOOD).all())
         cases["worse late", transform] = bool((one.late < one.early).all())
         each = ", ".join(f"{part} {one[part].min():.2f} to {one[part].max():.2f}" for part in BEFORE_POOLING)
-        texts.append(f"{transform}, {len(one)} networks: {each}")
+        texts.append(f"{transform}, {len(one)} network{'s' * (len(one) > 1)}: {each}")
     return Outcome(cases, "; ".join(texts))
 
 
