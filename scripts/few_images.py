@@ -28,8 +28,8 @@ from equivariance.progress import progress
 from equivariance.runs.atomic import write_atomic
 from equivariance.scores.metric import Equivariance
 
-CHOICES = {40: 50, 100: 50, 200: 40, 400: 30, 1000: 20, 2000: 20}  # images: repetitions, of the network
-REPETITIONS = 100  # of made features; a quarter of it with 512 channels
+IMAGES = [40, 100, 200, 400, 1000, 2000]
+REPETITIONS = 100  # for each number of images: choices of the test images, or draws of made features
 LAYERS = ["stem", "blocks.6", "blocks.13", "blocks.20", "pool", "final"]  # the last of each stage
 SMALLEST = 4  # images of a block of the statistics that are kept of all of them
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images that the published network was trained on
@@ -81,12 +81,12 @@ def made(correlations: list[float], channels: int, images: int, generator: torch
     return torch.cat([other, original], 1)[..., None, None]
 
 
-def of_made(name: str, channels: int, repetitions: int) -> Iterator[dict[str, Any]]:
+def of_made(name: str, channels: int) -> Iterator[dict[str, Any]]:
     """What is measured on made features, whose truth is the largest correlation."""
     generator = torch.Generator().manual_seed(0)
     model = nn.Sequential(OrderedDict(features=FirstHalf()))
-    for images in CHOICES:
-        for _ in range(repetitions):
+    for images in IMAGES:
+        for _ in range(REPETITIONS):
             features = made(MADE[name], channels, images, generator)
             metric = Equivariance(model, features[0], [Exchange()], ["features"])
             metric.update(features)
@@ -116,8 +116,8 @@ def of_network(file: str, data_dir: str) -> Iterator[dict[str, Any]]:
     state, some = everything.state_dict(), metric(10)
     whole = equivariances(chosen(some, state, torch.arange(len(state["blocks"]))))
     truth = {(row["layer"], row["over"]): row["middle"] for row in whole}
-    for count, repetitions in CHOICES.items():
-        for _ in range(repetitions):
+    for count in IMAGES:
+        for _ in range(REPETITIONS):
             blocks = torch.randperm(len(state["blocks"]), generator=generator)[: count // SMALLEST]
             for row in equivariances(chosen(some, state, blocks)):
                 yield row | {"network": "ResNet-44", "truth": truth[row["layer"], row["over"]]}
@@ -174,9 +174,9 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
 def main(file: str, data_dir: str, folder: Path = EXPERIMENTS / "few_images") -> None:
     """Measure all cases and write the table."""
     cases: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
-        f"{name}, 64 channels": partial(of_made, name, 64, REPETITIONS) for name in MADE
+        f"{name}, 64 channels": partial(of_made, name, 64) for name in MADE
     }
-    cases["one partner, 512 channels"] = partial(of_made, "one partner", 512, REPETITIONS // 4)
+    cases["one partner, 512 channels"] = partial(of_made, "one partner", 512)
     cases["ResNet-44"] = partial(of_network, file, data_dir)
     tables = []
     for name, rows in cases.items():

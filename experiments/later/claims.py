@@ -142,8 +142,8 @@ def linear_maps(results: pd.DataFrame, evidence: Evidence) -> Outcome:
     of_score = results[(results.measure == "linear") & results.part.isin(BEFORE_POOLING)]
     if of_score.value.isna().all():
         return Outcome({}, "no rows of the linear score")
-    networks = ["transform", "dataset", "model", "aug", "width", "seed"]
-    scores = of_score.groupby([*networks, "part"], dropna=False).value.mean().unstack("part")
+    keys = ["transform", "dataset", "model", "aug", "width", "seed"]
+    scores = of_score.groupby([*keys, "part"], dropna=False).value.mean().unstack("part")
     cases: dict[tuple[str, ...], bool | None] = {}
     texts = []
     for transform, one in scores.groupby("transform"):
