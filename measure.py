@@ -38,11 +38,13 @@ def measure(cfg: DictConfig, process: Processes) -> None:
     from equivariance.runs.cost import Cost
     from equivariance.runs.folder import Run, measurement_config, measurement_folder
     from equivariance.scores.metric import Equivariance
-    from equivariance.subject import Subject, report, report_partners
+    from equivariance.subject import Subject, layer_table, report, report_partners
 
-    subject = Subject.of(cfg, say=print if process.first else None)
-    if subject is None:  # a dry run, which has printed the layers
+    say = print if process.first else None
+    if cfg.measure.dry_run:
+        print(layer_table(cfg, say))
         return
+    subject = Subject(cfg, say)
     folder, model, images = measurement_folder(cfg), subject.model, subject.images
     config = measurement_config(cfg, subject.network, **subject.identity())
     memory = subject.hardware.explain_failures("measure.blocks", cfg.measure.blocks)
@@ -67,7 +69,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         if process.first:
             subject.announce(metric)
         resumed = start + metric.images
-        batches = subject.batches(metric, resumed, end, process.count)
+        stream, batches = subject.batches(metric, resumed, end, process.count)
         cost, save_at = Cost(subject.hardware.device), time.monotonic() + SAVE_EVERY
         title, first_batch = f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}", True
         with progress(title, end - start, resumed - start) as bar:
@@ -94,7 +96,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         if process.first:
             for other in others:
                 metric.merge_state(other)
-            report(cfg, subject, metric, folder, config, cost.so_far(end - resumed, batches.waited))
+            report(cfg, subject, metric, folder, config, cost.so_far(end - resumed, stream.waited))
             note_measured(folder)
 
 

@@ -11,40 +11,26 @@ A name is imported when it is first used, so that `import equivariance` alone lo
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from equivariance.analysis.compare import plot_compare
-    from equivariance.analysis.losses import losses
-    from equivariance.analysis.plots import plot_depth
-    from equivariance.analysis.similarity import plot_similarity
-    from equivariance.errors import UserError
-    from equivariance.layers.find import find_layers
-    from equivariance.scores.between import similarity
-    from equivariance.scores.continuous import scalings, subpixel_shifts
-    from equivariance.scores.measure import measure
-    from equivariance.scores.metric import Equivariance
-    from equivariance.scores.transforms import dihedral, mirrors, rotations, shifts
+if TYPE_CHECKING:  # for type checkers, what `_HOME` says
+    from equivariance.analysis.compare import plot_compare as plot_compare
+    from equivariance.analysis.losses import losses as losses
+    from equivariance.analysis.plots import plot_depth as plot_depth
+    from equivariance.analysis.plots import plot_similarity as plot_similarity
+    from equivariance.errors import UserError as UserError
+    from equivariance.layers.find import find_layers as find_layers
+    from equivariance.scores.between import similarity as similarity
+    from equivariance.scores.continuous import scalings as scalings
+    from equivariance.scores.continuous import subpixel_shifts as subpixel_shifts
+    from equivariance.scores.measure import measure as measure
+    from equivariance.scores.metric import Equivariance as Equivariance
+    from equivariance.scores.transforms import dihedral as dihedral
+    from equivariance.scores.transforms import mirrors as mirrors
+    from equivariance.scores.transforms import rotations as rotations
+    from equivariance.scores.transforms import shifts as shifts
 
 __version__ = "0.2.0"
 
-__all__ = [
-    "Equivariance",
-    "UserError",
-    "dihedral",
-    "find_layers",
-    "losses",
-    "measure",
-    "mirrors",
-    "plot_compare",
-    "plot_depth",
-    "plot_similarity",
-    "rotations",
-    "scalings",
-    "shifts",
-    "similarity",
-    "subpixel_shifts",
-]
-
-_HOME = {  # of each public name; the imports above tell type checkers the same
+_HOME = {  # of each public name
     "Equivariance": "scores.metric",
     "UserError": "errors",
     "dihedral": "scores.transforms",
@@ -54,13 +40,14 @@ _HOME = {  # of each public name; the imports above tell type checkers the same
     "mirrors": "scores.transforms",
     "plot_compare": "analysis.compare",
     "plot_depth": "analysis.plots",
-    "plot_similarity": "analysis.similarity",
+    "plot_similarity": "analysis.plots",
     "rotations": "scores.transforms",
     "scalings": "scores.continuous",
     "shifts": "scores.transforms",
     "similarity": "scores.between",
     "subpixel_shifts": "scores.continuous",
 }
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -92,10 +92,6 @@ NEEDS: dict[Any, str] = {
 }
 
 
-OPTIMISERS = ("adam", "sgd")
-SCHEDULES = ("milestones", "one_cycle")
-PRECISIONS = ("auto", "float32", "bfloat16")
-WANDB_MODES = ("auto", "online", "offline", "disabled")
 LARGEST = 2**63  # beyond all integers of tensors and seeds
 Range = tuple[Callable[[Any], bool], str]  # whether a value is in it, and what is needed, in words
 
@@ -113,10 +109,6 @@ def _whole(least: int, below: int = LARGEST) -> Range:
 
 def _one_of(*words: str) -> Range:
     return lambda value: value in words, f"choose {', '.join(words)}"
-
-
-def _list_of(items: Callable[[Any], bool], words: str) -> Range:
-    return lambda value: isinstance(value, list) and all(map(items, value)), words
 
 
 def _or_null(given: Range) -> Range:
@@ -174,22 +166,22 @@ RANGES: dict[str, Range] = {
     "run_dir": FOLDER,
     "recipe.epochs": _whole(1),
     "recipe.batch_size": _whole(1),
-    "recipe.optimiser": _one_of(*OPTIMISERS),
+    "recipe.optimiser": _one_of("adam", "sgd"),
     "recipe.lr": (lambda value: _number(value) and value > 0, "needs a number above 0"),
     "recipe.weight_decay": (lambda value: _number(value) and value >= 0, "needs a number from 0 on"),
-    "recipe.schedule": _one_of(*SCHEDULES),
+    "recipe.schedule": _one_of("milestones", "one_cycle"),
     "recipe.milestones": _or_null((_rising, "needs a rising list of whole numbers from 1 on, such as [100,150]")),
     "recipe.warm_up": _or_null((lambda value: _number(value) and value > 0, "needs a number of epochs above 0")),
     "recipe.factor": _or_null((lambda value: _number(value) and value > 0, "needs a number above 0")),
     "recipe.momentum": _or_null(
         (lambda value: _number(value) and 0 <= value < 1, "needs a number from 0 to below 1")
     ),
-    "recipe.keep": _list_of(lambda epoch: epoch >= 0, "needs whole numbers of epochs from 0 on"),
+    "recipe.keep": (lambda value: all(epoch >= 0 for epoch in value), "needs whole numbers of epochs from 0 on"),
     "hardware.threads": _or_null(_whole(1, 1025)),
-    "hardware.precision": _one_of(*PRECISIONS),
+    "hardware.precision": _one_of("auto", "float32", "bfloat16"),
     "hardware.compile": (lambda value: value in ("auto", True, False), "choose auto, true or false"),
     "hardware.graph": (lambda value: value in ("auto", True, False), "choose auto, true or false"),
-    "wandb.mode": _one_of(*WANDB_MODES),
+    "wandb.mode": _one_of("auto", "online", "offline", "disabled"),
     "dataset.root": FOLDER,
     "dataset.size": _or_null((_sides, "needs pixels, a whole number from 1 on, or [height,width]")),
     "dataset.mean": _or_null(_numbers(-math.inf)),
@@ -220,11 +212,7 @@ RANGES: dict[str, Range] = {
 
 
 def check_ranges(cfg: DictConfig) -> None:
-    """Refuse a value outside the range of its key, see `RANGES`.
-
-    Raises:
-        UserError: with the key, its value, and what it needs.
-    """
+    """Refuse a value outside the range of its key, see `RANGES`."""
     for key, (holds, words) in RANGES.items():
         group, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, group) if group else cfg
@@ -247,9 +235,7 @@ def shown(value: Any) -> str:
 
 def recipe_of(cfg: DictConfig) -> Recipe:
     """The recipe as a dataclass, its interpolations resolved."""
-    recipe = OmegaConf.to_object(cfg.recipe)
-    assert isinstance(recipe, Recipe)
-    return recipe
+    return cast(Recipe, OmegaConf.to_object(cfg.recipe))
 
 
 def plain(node: DictConfig) -> dict[str, Any]:

@@ -4,20 +4,20 @@ Beside the entry points and cli/ this is the one module that reads the configura
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from omegaconf import DictConfig
+from torch import Tensor
 
 from equivariance import models
 from equivariance.analysis import plots
+from equivariance.config import plain
 from equivariance.data import datasets
-from equivariance.data.datasets import Images
 from equivariance.data.image_files import Stream
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
@@ -33,7 +33,6 @@ from equivariance.training.hardware import Hardware
 from equivariance.training.trainer import evaluate
 
 
-@dataclass(frozen=True)
 class Subject:
     """A network in evaluation mode, the images that are chosen to measure it, and how they are measured.
 
@@ -42,86 +41,43 @@ class Subject:
         computation: identifies what the network computes, apart from its weights.
         training: epoch, epochs, accuracy and precision of its training, as far as they are known.
         published: the network has weights that others have trained.
-        chosen: indices of the images.
         patterns: of the modules to measure; None for the network's own layers.
         reading: further arguments of `Equivariance`.
     """
 
-    cfg: DictConfig
-    network: DictConfig
-    model: nn.Module
-    computation: str
-    training: dict[str, Any]
-    published: bool
-    hardware: Hardware
-    images: Images
-    chosen: Tensor
-    transforms: list
-    patterns: list[str] | None
-    reading: dict[str, Any]
-
-    @classmethod
-    def of(cls, cfg: DictConfig, say: Callable[[str], None] | None) -> "Subject | None":
-        """The subject that a configuration describes; None for a dry run, which prints the layers.
-
-        Args:
-            say: prints a line about what is used.
-
-        Raises:
-            UserError: the network, its weights or the images are not there or do not go together.
-        """
-        hardware = Hardware.for_measuring(**cfg.hardware)
+    def __init__(self, cfg: DictConfig, say: Callable[[str], None] | None):
+        self.cfg, self.hardware = cfg, Hardware.for_measuring(**cfg.hardware)
         cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=say)
-        layers, over = cfg.measure.layers, cfg.measure.over
-        patterns = [layers] if isinstance(layers, str) else [*layers] if layers else None
-        if cfg.measure.dry_run:
-            print(layer_table(cfg, hardware, patterns))
-            return None
-        transforms = instantiate(cfg.measure.transform, _convert_="all")
-        if not isinstance(transforms, list) or not all(hasattr(g, "align") for g in transforms):
+        self.patterns = _patterns(cfg)
+        self.transforms = instantiate(cfg.measure.transform, _convert_="all")
+        if not isinstance(self.transforms, list) or not all(hasattr(g, "align") for g in self.transforms):
             raise UserError(
                 f"measure.transform._target_={cfg.measure.transform._target_}: gives no transformations"
             )
         images = datasets.load(cfg.dataset, "held_out", decode=False)
-        for transform in transforms:
+        for transform in self.transforms:
             transform.check(*images.pixels.shape[-2:])
-        chosen = images.choose(cfg.measure.images, cfg.measure.image_seed)
-        if len(chosen) < cfg.measure.images and say:
+        self.chosen = images.choose(cfg.measure.images, cfg.measure.image_seed)
+        if len(self.chosen) < cfg.measure.images and say:
             say(f"measuring all {len(images)} held-out images: measure.images={cfg.measure.images} are not there")
-        if len(chosen) < 2:
+        if len(self.chosen) < 2:
             raise UserError(f"dataset {cfg.dataset.name} has one held-out image: needs at least two")
         torch.manual_seed(cfg.seed)
-        network = cfg.model if cfg.measure.trained else models.untrained(cfg.model)
+        self.network = cfg.model if cfg.measure.trained else models.untrained(cfg.model)
         channels, height, width = images.pixels.shape[1:]
-        model = models.build(network, (channels, height, width), images.num_classes)
-        computation = computation_digest(model, (channels, height, width))  # on the CPU: devices differ in it
-        model = hardware.place(model).eval()
-        published = models.brings_weights(network)
-        training: dict[str, Any] = {"epoch": 0, "epochs": 0}
-        if published:
-            training = {"epoch": None, "epochs": None, "aug": None}  # the weights do not say
+        model = models.build(self.network, (channels, height, width), images.num_classes)
+        self.computation = computation_digest(model, (channels, height, width))  # on the CPU: devices differ in it
+        self.model, self.images = self.hardware.place(model).eval(), images.to(self.hardware.device)
+        self.published = models.brings_weights(self.network)
+        self.training: dict[str, Any] = {"epoch": 0, "epochs": 0}
+        if self.published:
+            self.training = {"epoch": None, "epochs": None, "aug": None}  # the weights do not say
         elif cfg.measure.trained:
-            training = load_weights(model, cfg, Run(Path(cfg.run_dir)))
-        reading = {
-            "over": OmegaConf.to_container(over) if OmegaConf.is_list(over) else over,
-            **({"scores": list(cfg.measure.scores)} if cfg.measure.scores else {}),
-            **{key: cfg.measure[key] for key in ("similarity", "blocks", "batch_size")},
-            "exact_eager": hardware.exact_eager,
-        }
-        return cls(
-            cfg,
-            network,
-            model,
-            computation,
-            training,
-            published,
-            hardware,
-            images.to(hardware.device),
-            chosen,
-            transforms,
-            patterns,
-            reading,
-        )
+            self.training = load_weights(self.model, cfg, Run(Path(cfg.run_dir)))
+        measure = plain(cfg.measure)
+        self.reading = {key: measure[key] for key in ("over", "similarity", "blocks", "batch_size")}
+        self.reading |= {"scores": measure["scores"]} if measure["scores"] else {}
+        self.reading["exact_eager"] = self.hardware.exact_eager
 
     @property
     def example(self) -> Tensor:
@@ -147,13 +103,15 @@ class Subject:
         if metric.blocks_at_most < self.cfg.measure.blocks:
             print(f"at most {metric.blocks_at_most} blocks of images: the sums of more need too much memory")
 
-    def batches(self, metric: Equivariance, start: int, stop: int, processes: int) -> "Batches":
-        """The chosen images from the index `start` up to `stop`, in batches as the metric takes them."""
-        stream = Stream(
-            self.images.pixels, self.chosen[:stop], start, metric.batch_size, self.hardware.device, processes
-        )
-        labels = self.images.labels[self.chosen.to(self.images.labels.device)]
-        return Batches(stream, labels if self.classifies(metric) else None, start, stop, metric.batch_size)
+    def batches(
+        self, metric: Equivariance, start: int, stop: int, processes: int
+    ) -> tuple[Stream, Iterator[tuple[Tensor, Tensor | None]]]:
+        """The chosen images from `start` up to `stop`: their stream, and uint8 images with labels by batch."""
+        chosen, size = self.chosen[:stop], metric.batch_size
+        stream = Stream(self.images.pixels, chosen, start, size, self.hardware.device, processes)
+        labels = self.images.labels[chosen.to(self.images.labels.device)] if self.classifies(metric) else None
+        parts = (slice(first, first + size) for first in range(start, stop, size))
+        return stream, ((stream[part], None if labels is None else labels[part]) for part in parts)
 
     def classifies(self, metric: Equivariance) -> bool:
         """Whether the logits are the classes of the images, so that the network has an accuracy on them."""
@@ -182,35 +140,12 @@ class Subject:
         found = {"top1": metric.accuracy, "published": (self.cfg.model.get("published") or {}).get("top1")}
         whole = self.cfg.measure.whole_accuracy
         if self.published and (isinstance(self.images.pixels, Tensor) if whole is None else whole):
-            device = self.hardware.device
-            everything: Any = Stream(
-                self.images.pixels, torch.arange(len(self.images)), 0, metric.batch_size, device
-            )
+            place = 0, metric.batch_size, self.hardware.device
+            everything: Any = Stream(self.images.pixels, torch.arange(len(self.images)), *place)
             images = replace(self.images, pixels=everything)
             with fused(metric.chains):
                 _, found["top1_all"] = evaluate(self.model, images, self.hardware, metric.batch_size)
         return found
-
-
-@dataclass
-class Batches:
-    """Images, as uint8 on the device, and labels, batch by batch."""
-
-    stream: Stream
-    labels: Tensor | None
-    start: int
-    stop: int
-    size: int
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        for first in range(self.start, self.stop, self.size):
-            part = slice(first, min(first + self.size, self.stop))
-            yield self.stream[part], None if self.labels is None else self.labels[part]
-
-    @property
-    def waited(self) -> float:
-        """Seconds that batches were waited for."""
-        return self.stream.waited
 
 
 def report(
@@ -248,13 +183,10 @@ def report_partners(subject: Subject, metric: Equivariance, folder: Path) -> Non
 
     Args:
         metric: gives the maps of one image, and need not have measured any; the partners are the kept ones.
-
-    Raises:
-        UserError: there is no such layer or channel.
     """
-    asked = subject.cfg.measure.partners
-    choice = {key: value for key, value in asked.items() if value is not None} if OmegaConf.is_dict(asked) else {}
-    if not asked or (OmegaConf.is_dict(asked) and not choice):
+    asked = plain(subject.cfg.measure)["partners"]
+    choice = {key: value for key, value in asked.items() if value is not None} if isinstance(asked, dict) else {}
+    if not choice and asked is not True:
         return
     found = results.kept_partners(folder)
     orbits = channel_matching.orbits(metric, subject.example, found, **choice)
@@ -268,7 +200,7 @@ def report_partners(subject: Subject, metric: Equivariance, folder: Path) -> Non
         elements = ["x", *(f"{g.element}" for g in metric.transforms)]
         images = metric.prepare(subject.example)
         copies = torch.cat([images, *(g.act(images) for g in metric.transforms)])
-        drawn = plots.orbits([plots.Orbit(**each) for each in orbits], elements, name, shown(copies))
+        drawn = plots.orbits(orbits, elements, name, shown(copies))
         plots.save(drawn, folder / "orbits")
     names = ", ".join(file for file in ("partners.csv", "channels.png", "orbits.png") if (folder / file).exists())
     print(f"partner channels: {names} in {folder}")
@@ -282,12 +214,20 @@ def shown(images: Tensor) -> np.ndarray:
     return scaled.movedim(1, -1).squeeze(-1).numpy()
 
 
-def layer_table(cfg: DictConfig, hardware: Hardware, patterns: list[str] | None) -> str:
+def layer_table(cfg: DictConfig, say: Callable[[str], None] | None) -> str:
     """The layers that would be measured; neither weights nor, for a library's network, data are needed."""
-    shape, classes = models.input_shape(cfg.dataset, cfg.model), 1000
+    hardware = Hardware.for_measuring(**cfg.hardware)
+    dataset = models.prepare(cfg.dataset, cfg.model, say=say)
+    shape, classes = models.input_shape(dataset, cfg.model), 1000
     if shape is None:
-        images = datasets.load(cfg.dataset, "held_out", decode=False)
+        images = datasets.load(dataset, "held_out", decode=False)
         channels, height, width = images.pixels.shape[1:]
         shape, classes = (channels, height, width), images.num_classes
     model = hardware.place(models.build(models.untrained(cfg.model), shape, classes)).eval()
-    return str(find_layers(model, torch.zeros(shape, device=hardware.device), patterns))
+    return str(find_layers(model, torch.zeros(shape, device=hardware.device), _patterns(cfg)))
+
+
+def _patterns(cfg: DictConfig) -> list[str] | None:
+    """`measure.layers` as a list."""
+    layers = cfg.measure.layers
+    return [layers] if isinstance(layers, str) else list(layers) if layers else None

@@ -59,7 +59,7 @@ OF = {"full": "Full size", "reduced": "Reduced", "public": "Public networks"}
 
 def main(name: str | None = None, folder: Path = EXPERIMENTS, readme: Path = REPOSITORY / "README.md") -> None:
     """Write the pages; NAME is an experiment whose verdicts are printed."""
-    decided = {group: verdicts_of(group, folder) for group in described(folder)}
+    decided = {group: verdicts_of(group, folder) for group in described()}
     deciding = by_experiment(decided)
     if name is not None and name not in deciding:
         raise UserError(f"NAME={name}: no claim is decided by its rows; choose {', '.join(deciding)}")
@@ -116,7 +116,7 @@ def by_experiment(decided: dict[str, list[Verdict]]) -> dict[str, list[Verdict]]
 
 def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """experiments/README.md."""
-    papers = {group: verdicts for group, verdicts in decided.items() if not described(folder)[group].get("later")}
+    papers = {group: verdicts for group, verdicts in decided.items() if not described()[group].get("later")}
     later = {group: verdicts for group, verdicts in decided.items() if group not in papers}
     parts = [HEAD.format(counts=f"**{counts(papers, folder)}**")]
     parts += [section(group, verdicts, folder) for group, verdicts in papers.items()]
@@ -127,7 +127,7 @@ def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
 
 def counts(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """How many claims there are, and what each kind of evidence says of how many of them."""
-    numbers = [number for group in decided for number in described(folder)[group]["claims"]]
+    numbers = [number for group in decided for number in described()[group]["claims"]]
     texts = [f"{len(numbers)} claims."]
     for kind in KINDS:
         states = Counter(combined(ones) for number in numbers if (ones := of(decided, number, kind)))
@@ -146,7 +146,7 @@ def of(decided: dict[str, list[Verdict]], number: str, kind: str) -> list[Verdic
 
 def section(group: str, verdicts: list[Verdict], folder: Path, first: str = "") -> str:
     """A group of claims: its evidence, its verdicts by kind, and the numbers behind each."""
-    about, rules = described(folder)[group], rules_of(group, folder)
+    about, rules = described()[group], rules_of(group, folder)
     link = f"[{about['title']}]({group})" if (folder / group / "README.md").exists() else about["title"]
     lines = [f"## {link}\n", *([f"**{first}**\n"] if first else []), f"{about['setting']}.\n"]
     lines += [evidence_line(evidence, folder) for evidence in evidence_of(group)]
@@ -204,7 +204,7 @@ def figures(names: tuple[str, ...], folder: Path) -> str:
 def overview(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """The short table of README.md, one row a group of claims."""
     lines = ["| claim | command | full | reduced | public |", "|---|---|---|---|---|"]
-    for group, about in described(folder).items():
+    for group, about in described().items():
         numbers = list(about["claims"])
         span = ", ".join(numbers) if len(numbers) < 3 else f"{numbers[0]} to {numbers[-1]}"
         there = (folder / group / "README.md").exists()

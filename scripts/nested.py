@@ -27,12 +27,11 @@ def main(name: str, *overrides: str) -> None:
     for cfg in jobs.jobs(name, "measure", overrides):
         OmegaConf.set_struct(cfg, False)
         cfg.measure.over, cfg.measure.scores = list(OVER), list(NESTED)
-        subject = Subject.of(cfg, say=None)
-        assert subject is not None
+        subject = Subject(cfg, say=None)
         metric = Equivariance(
             subject.model, subject.example, subject.transforms, subject.patterns, **subject.reading
         )
-        for pixels, labels in subject.batches(metric, 0, len(subject.chosen), 1):
+        for pixels, labels in subject.batches(metric, 0, len(subject.chosen), 1)[1]:
             metric.update(subject.images.normalise(pixels), labels)
         metric.finish()
         check(metric, f"{cfg.dataset.name} {cfg.model.name}, {subject.transforms[0].name}")

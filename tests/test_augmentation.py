@@ -5,11 +5,10 @@ import torch
 import torch.nn.functional as F
 from test_config import config, options
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms import RandAugment as TorchvisionRandAugment
 from torchvision.transforms.autoaugment import _apply_op
 
 from equivariance.data import augmentation
-from equivariance.data.augmentation import OPERATIONS, Augmentation, Crop, CutMix, Flip, RandAugment, strengths
+from equivariance.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment, strengths
 from equivariance.data.datasets import Images
 from equivariance.models import ResNet
 from equivariance.training.hardware import Hardware
@@ -109,21 +108,14 @@ def test_accuracy_counts_the_label_of_the_largest_share():
     assert totals.means() == (1.0, 0.5)
 
 
-@pytest.mark.parametrize("size", [(32, 32), (28, 40)])
-def test_strengths_are_torchvisions(size):
-    for magnitude in range(31):
-        theirs = TorchvisionRandAugment()._augmentation_space(31, size)
-        ours = strengths(magnitude, *size)
-        assert set(ours) == set(theirs) == set(OPERATIONS)
-        for name, (values, signed) in theirs.items():
-            assert ours[name] == (values[magnitude].item() if values.ndim else 0, signed), (name, magnitude)
+NAMES = list(strengths(9, 32, 32))
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("channels", "size"), [(3, (32, 32)), (1, (28, 40))], ids=["colour", "grey"])
 def test_each_operation_is_torchvisions_image_by_image(name, channels, size):
     pixels = random_images(32, size, channels)
-    place = torch.full((32,), list(OPERATIONS).index(name))
+    place = torch.full((32,), NAMES.index(name))
     for magnitude in (0, 9, 30):
         strength, signed = strengths(magnitude, *size)[name]
         for negative in (False, True):
@@ -136,7 +128,7 @@ def test_each_operation_is_torchvisions_image_by_image(name, channels, size):
 def test_randaugment_applies_to_each_image_what_it_drew():
     pixels, u = random_images(300), draws(300, 4)
     u[0] = LARGEST
-    names, result = list(OPERATIONS), RandAugment(2, 9)(pixels, u)
+    names, result = NAMES, RandAugment(2, 9)(pixels, u)
     table = strengths(9, 32, 32)
     for image, row, ours in zip(pixels, u, result, strict=True):
         for operation, sign in row.reshape(2, 2):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from equivariance.analysis.similarity import plot_similarity
+from equivariance.analysis.plots import plot_similarity
 from equivariance.errors import UserError
 from equivariance.models import CNN7
 from equivariance.scores.between import similarity

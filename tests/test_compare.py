@@ -15,6 +15,7 @@ from equivariance.analysis.scatter import plot_accuracy
 from equivariance.cli.sweeps import comparison
 from equivariance.errors import UserError
 from equivariance.runs import rows
+from equivariance.scores.channel_matching import Orbit
 
 SHIFTS = shifts(REPORTED, "aug").assign(low=lambda t: t.value - 0.01, high=lambda t: t.value + 0.01)
 TASKS = symmetry([0.5] * 9, [0.6] * 9)
@@ -205,7 +206,7 @@ def test_plot_depth_draws_scores_interval_chance_and_the_untrained_network():
 def test_orbits_wrap_and_share_one_grey_scale():
     generator = np.random.default_rng(0)
     maps = generator.normal(size=(16, 5, 5))
-    orbit = plots.Orbit("block1", 3, maps, maps[::-1], list(range(16)), [0.5] * 16)
+    orbit = Orbit("block1", 3, maps, maps[::-1], list(range(16)), [0.5] * 16)
     figure = plots.orbits([orbit, orbit], list(range(1, 17)), "translation", generator.uniform(size=(16, 8, 8)))
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == 16 * (1 + 2 * 2)

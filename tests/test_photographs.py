@@ -47,13 +47,12 @@ def library_model(group, name):
     return OmegaConf.merge(cfg, {"model": {"name": name}}).model
 
 
-def test_a_stream_gives_the_chosen_images_in_order_and_again(photographs):
+def test_a_stream_gives_the_chosen_images_in_order(photographs):
     chosen = torch.tensor([5, 0, 7, 2, 6])
     stream = Stream(photographs, chosen, 1, 2, CPU)
     expected = photographs.decode()[chosen]
     assert torch.equal(stream[1:4], expected[1:4]) and stream.waited > 0
-    assert torch.equal(stream[1:3], expected[1:3])  # a batch that ran out of memory comes again, smaller
-    assert torch.equal(stream[3:5], expected[3:5])
+    assert torch.equal(stream[4:6], expected[4:5])
     assert torch.equal(Stream(expected, torch.arange(5), 0, 2, CPU)[1:3], expected[1:3])
 
 
@@ -137,7 +136,7 @@ def test_imagenet_labels_are_places_among_the_thousand(folder):
     pixels, labels, classes = data.imagenet(str(folder), 32, "held_out")
     assert len(classes) == 1000 and labels.tolist() == [7] * 4 + [285] * 4
     assert [pixels.files[0].parent.name, pixels.files[-1].parent.name] == [synsets[7], synsets[285]]
-    (folder / "val" / "n123").mkdir()
+    pixels.files[0].parent.rename(folder / "val" / "n123")
     with pytest.raises(UserError, match=r"no class of ImageNet, such as n01440764: n123; dataset=image_folder"):
         data.imagenet(str(folder), 32, "held_out")
 

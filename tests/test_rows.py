@@ -46,12 +46,12 @@ def edited(tmp_path, column, value, row=7):
         ("accuracy", 99.4, "accuracy=99.4 is no number"),
         ("images", None, "images=nan is no whole number"),
         ("channels", 2.5, "channels=2.5 is no whole number"),
-        ("measure", "covariance", "measure=covariance, which is none of invariance, equivariance"),
-        ("part", "", "part=nan, which is none of early"),
-        ("over", "all", "over=all, which is none of image"),
+        ("measure", "covariance", "measure=covariance is none of invariance, equivariance"),
+        ("part", "", "part=nan is none of early"),
+        ("over", "all", "over=all is none of image"),
         ("trained", "yes", "trained=yes is neither True nor False"),
-        ("layer", "=1+1", "layer begins with '='"),
-        ("model", '=HYPERLINK("x")', "model begins with '='"),
+        ("layer", "=1+1", r"layer==1\+1 begins with '='"),
+        ("model", '=HYPERLINK("x")', r"model==HYPERLINK\(\"x\"\) begins with '='"),
     ],
 )
 def test_an_edited_cell_is_named_with_its_row(tmp_path, column, value, message):

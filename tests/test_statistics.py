@@ -29,7 +29,12 @@ def batches(count, size):
 def stream(a, b, size, kind=DatasetStatistics, similarity="pearson"):
     statistics = kind(a.shape[1], similarity=similarity)
     for part in batches(len(a), size):
-        statistics.update(a[part], b[part])
+        middle = part.stop - (3 if (part.stop - part.start) % 2 else 0)  # three images may stay together
+        for cut in (slice(part.start, middle), slice(middle, part.stop)):
+            if cut.start < cut.stop:
+                sums = statistics.start(b, similarity)
+                sums.add(sums.side(a[cut], False), sums.side(b[cut], True))
+                statistics.merge(sums)
     return statistics
 
 

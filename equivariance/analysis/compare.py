@@ -5,6 +5,7 @@ Curves are named by whatever differs between them. Seeds become mean and standar
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
@@ -179,26 +180,15 @@ def markdown(table: pd.DataFrame) -> str:
 
 def latex(table: pd.DataFrame) -> str:
     """The numbers as a LaTeX table (booktabs)."""
-
-    def escaped(text: str) -> str:
-        for sign in "&%$#_":
-            text = text.replace(sign, "\\" + sign)
-        return text.replace("±", r"$\pm$")
-
-    wide = _wide(table)
-    head, *body = [
-        " & ".join(map(escaped, row)) + r" \\" for row in [["", *wide.columns], *wide.reset_index().to_numpy()]
-    ]
-    begin, end = rf"\begin{{tabular}}{{l{'r' * wide.shape[1]}}}", r"\end{tabular}"
-    return "\n".join([begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", end])
+    wide = _wide(table).rename_axis(index=None, columns=None)
+    text = wide.to_latex(escape=True, column_format="l" + "r" * wide.shape[1])
+    return text.replace("±", r"$\pm$").strip()
 
 
 def _wide(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and, over several seeds, deviation as text: a row for each score and place, a column for each curve.
-
-    Chance levels have their mean alone: one column may hold those of several networks.
-    """
+    """Mean and, over several seeds, deviation as text: a row for each score and place, a column for each curve."""
     mean, deviation = (table[column].map("{:.3f}".format) for column in ("mean", "deviation"))
+    # chance levels have their mean alone, as one column may hold those of several networks
     text = (mean + " ± " + deviation).where((table.seeds > 1) & (table.kind != "chance"), mean)
     x = table.name.where(table.name != "", table.x.map(lambda each: each if isinstance(each, str) else f"{each:g}"))
     words = zip(table.score, table.part, x, strict=True)
@@ -222,9 +212,7 @@ def _gathered(tables: Tables) -> pd.DataFrame:
     table = pd.concat([each.assign(source=name) for name, each in sources], ignore_index=True)
     key = [*MEASUREMENT, "layer", "element", "measure"]
     table = table.drop_duplicates([*key, "value"])
-    return (
-        table if table.duplicated(key).any() else table.assign(source="")
-    )  # sources that nothing else tells apart
+    return table if table.duplicated(key).any() else table.assign(source="")  # where all else tells rows apart
 
 
 def _without_common_folders(paths: list[str]) -> list[str]:
@@ -270,11 +258,8 @@ def _labels(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     """A name for each row's network from these columns; the one column that there is, or the model's name."""
     if not columns:
         return table.model.astype(str)
-    words = [table[column].map(lambda value, column=column: _word(column, value)) for column in columns]
-    joined = words[0]
-    for more in words[1:]:
-        joined = joined + ", " + more
-    return joined
+    first, *others = (table[column].map(partial(_word, column)).astype(str) for column in columns)
+    return first.str.cat(others, sep=", ") if others else first
 
 
 def _reference(kind: str, table: pd.DataFrame, columns: Sequence[str]) -> pd.Series | str:
@@ -300,13 +285,9 @@ def _with_depth(table: pd.DataFrame, shared: bool) -> pd.DataFrame:
     network = table.groupby(["dataset", "model", "width", "label"], dropna=False, sort=False)
     last = table["index"].where(body).groupby(network.ngroup()).transform("max")
     if shared:
-        behind = (table["index"] - last).where(
-            ~body, 0
-        )  # 1, 2: wide enough apart for their names in a deep network
-        wide = (last / NAMED).clip(lower=1)
-        return table.assign(
-            x=last.where(~body, table["index"]) + behind * wide + GAP * wide * ~body, name=table.layer
-        )
+        wide = (last / NAMED).clip(lower=1)  # so that names have room in a deep network
+        behind = last + (table["index"] - last) * wide + GAP * wide
+        return table.assign(x=table["index"].where(body, behind), name=table.layer)
     ends = table.part.map({"pool": 1.12, "final": 1.26}).astype(float)
     return table.assign(x=(table["index"] / last.clip(lower=1)).where(body, ends), name=table.layer)
 

@@ -21,9 +21,6 @@ COLUMNS = ["transform", "measure", "part", "rho", "p", "low", "high", "networks"
 def agreements(rows: pd.DataFrame) -> pd.DataFrame:
     """Scores by part beside the agreement of the same measurement; measurements without one are left out.
 
-    Args:
-        rows: see `runs.rows.COLUMNS`, of one reading.
-
     Returns:
         The rows of `runs.rows.by_part` with a column `agreement` in [0, 1].
     """

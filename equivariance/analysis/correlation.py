@@ -64,8 +64,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> R
 def by_part(rows: pd.DataFrame) -> pd.DataFrame:
     """The rank correlation of score and accuracy over networks, for each transformation, part and score.
 
-    Args:
-        rows: see `rows.COLUMNS`; networks without accuracy do not count.
+    Networks without accuracy do not count.
 
     Returns:
         Columns transform, part, measure, rho, p, low, high, networks.

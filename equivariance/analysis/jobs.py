@@ -1,10 +1,10 @@
 """The jobs of an experiment preset, composed as its sweep composes them."""
 
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
@@ -32,14 +32,9 @@ def each_job(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> Ite
         given = {override.partition("=")[0] for override in overrides}  # the command line wins over the preset
         params = (preset.hydra.sweeper.params or {}).items()
         axes = [f"{key}={values}" for key, values in params if key not in given]
-        values = [
-            [f"{axis.get_key_element()}={value}" for value in axis.sweep_string_iterator()]
-            if axis.is_sweep_override()
-            else [f"{axis.get_key_element()}={axis.get_value_element_as_str()}"]
-            for axis in OverridesParser.create().parse_overrides(axes)
-        ]
-        for point in product(*values):
-            yield compose("config", chosen + list(point))
+        (points,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(axes), None)
+        for point in points:
+            yield compose("config", chosen + point)
 
 
 def target(name: str, overrides: tuple[str, ...]) -> Path:

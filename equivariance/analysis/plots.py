@@ -2,9 +2,8 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -20,11 +19,16 @@ from equivariance.names import NESTED
 from equivariance.runs.atomic import write_atomic
 from equivariance.runs.rows import by_layer, is_trained, of_one_reading
 
+if TYPE_CHECKING:
+    from equivariance.scores.channel_matching import Orbit
+
 COLUMN = 8.5 / 2.54  # inches, the width of one column of a paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
 MARKERS = "osD^vPX"
 GREY = "0.4"  # of what a score is compared with: the untrained network, chance
 SPREAD = 0.18  # opacity of a band
+SLANTED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}  # names of layers
+KINDS = ("matching", "linear", "cka")  # of the similarity of two networks
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.spines.top": False,
@@ -45,12 +49,16 @@ plt.rcParams.update(STYLE)
 
 
 def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
-    """Layers along x in the order of the network, every n-th named where there are many; scores along y."""
-    step = max(1, -(-len(layers) // 12))
-    named = [place for place in range(len(layers)) if place % step == 0 or layers[place] in ("pool", "final")]
-    names = [layers[place] for place in named]
-    axes.set_xticks(named, names, rotation=45, ha="right", rotation_mode="anchor")
+    """Layers along x in the order of the network, scores along y."""
+    axes.set_xticks(*_named(layers), **SLANTED)
     axes.set_ylim(-0.02, 1.02)
+
+
+def _named(layers: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Places and names of layers along an axis: every n-th where there are many, and those behind pooling."""
+    step = max(1, -(-len(layers) // 12))
+    places = [place for place, name in enumerate(layers) if place % step == 0 or name in ("pool", "final")]
+    return places, [layers[place] for place in places]
 
 
 def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
@@ -96,14 +104,9 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     if reference is not None and len(reference):
         axes.plot([], [], color=GREY, ls="--", lw=1, label="untrained")
     depth_axis(axes, list(scores.layer.drop_duplicates()))
-    axes.set_ylabel(f"mean {similarity(shown)}")
+    axes.set_ylabel(f"mean {'cosine' if shown.similarity.iloc[0] == 'cosine' else 'correlation'}")
     axes.legend(ncols=2)
     return axes
-
-
-def similarity(rows: pd.DataFrame) -> str:
-    """What the scores of these rows are means of, in words."""
-    return {"pearson": "correlation", "cosine": "cosine"}.get(rows.similarity.iloc[0], "similarity")
 
 
 def depth(rows: pd.DataFrame, title: str) -> Figure:
@@ -115,32 +118,11 @@ def depth(rows: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-@dataclass(frozen=True)
-class Orbit:
-    """One channel on the transformed images, and what should equal it: its partners on the image.
-
-    Attributes:
-        layer: its name.
-        channel: its number.
-        copies: (h, w) for each element, the channel's map of the transformed image g x, as it is compared.
-        aligned: likewise the partner's map of the image x.
-        partners: numbers of the partner channels, one for each element.
-        r: their correlations.
-    """
-
-    layer: str
-    channel: int
-    copies: Sequence[np.ndarray]
-    aligned: Sequence[np.ndarray]
-    partners: Sequence[int]
-    r: Sequence[float]
-
-
-def orbits(found: Sequence[Orbit], elements: Sequence, title: str, images: np.ndarray | None = None) -> Figure:
+def orbits(found: Sequence["Orbit"], elements: Sequence, title: str, images: np.ndarray | None = None) -> Figure:
     """Draw orbits of channels: the images, then two rows an orbit, wrapped after six elements; one grey scale each.
 
     Args:
-        found: the orbits, the strongest first.
+        found: from `scores.channel_matching.orbits`.
         elements: of the transformation, in the order of the orbits' maps; "x" is the image itself.
         title: such as the transformation's name.
         images: (elements, h, w) or (elements, h, w, 3) in [0, 1], the transformed images.
@@ -201,12 +183,37 @@ def channels(table: pd.DataFrame, title: str) -> Figure:
         axes.set_ylabel(f"{name}:\nlive channels, sorted")
         axes.set_yticks([0, 99], ["highest", "lowest"], rotation=90)
         axes.grid(False)
-    step = max(1, -(-len(layers) // 12))
-    named = [place for place in range(len(layers)) if place % step == 0 or layers[place] in ("pool", "final")]
-    axes.set_xticks(named, [layers[place] for place in named], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(*_named(layers), **SLANTED)
     figure.colorbar(image, ax=panels, label="mean correlation", shrink=0.6)
     figure.suptitle(title)
     return figure
+
+
+def plot_similarity(table: pd.DataFrame, kind: str = "matching", axes: Axes | None = None) -> Axes:
+    """Draw how alike every layer of one network (upwards) is to every layer of another one (to the right).
+
+    Args:
+        table: from `equivariance.similarity`.
+        kind: matching, linear or cka.
+        axes: to draw into; new ones of a column's width by default.
+
+    Raises:
+        UserError: the table has no such kind.
+    """
+    if kind not in KINDS or kind not in table:
+        raise UserError(f"kind={kind}: choose {', '.join(KINDS)} of a table of equivariance.similarity")
+    if axes is None:
+        _, axes = plt.subplots(figsize=(COLUMN, COLUMN * 0.85), layout="constrained")
+    wide = table.pivot(index="index_a", columns="index_b", values=kind)
+    image = axes.imshow(wide, origin="lower", vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    for side, axis in (("a", axes.yaxis), ("b", axes.xaxis)):
+        layers = table.drop_duplicates(f"index_{side}").sort_values(f"index_{side}")[f"layer_{side}"]
+        axis.set_ticks(*_named(layers.tolist()))
+    axes.tick_params("x", rotation=90)
+    axes.set(ylabel="layer of the first network", xlabel="layer of the second network")
+    axes.grid(False)
+    axes.figure.colorbar(image, ax=axes, label=kind)
+    return axes
 
 
 def save(figure: Figure, path: Path, formats: tuple[str, ...] = ("png",)) -> None:

@@ -208,14 +208,10 @@ def word(number: str, kind: str, state: str) -> str:
     return (REPRODUCTION if reproduction else OTHERWISE)[state]
 
 
-def described(folder: Path = EXPERIMENTS) -> dict[str, dict]:
-    """Title, setting, command, evidence and claims of each group in experiments/claims.yaml."""
-    return _list(folder / "claims.yaml" if (folder / "claims.yaml").exists() else EXPERIMENTS / "claims.yaml")
-
-
 @cache
-def _list(path: Path) -> dict[str, dict]:
-    return yaml.safe_load(path.read_text())
+def described() -> dict[str, dict]:
+    """Title, setting, command, evidence and claims of each group in experiments/claims.yaml."""
+    return yaml.safe_load((EXPERIMENTS / "claims.yaml").read_text())
 
 
 @cache
@@ -262,7 +258,7 @@ def verdicts_of(group: str, folder: Path = EXPERIMENTS) -> list[Verdict]:
     rules = rules_of(group, folder)
     return [
         verdict
-        for number in described(folder)[group]["claims"]
+        for number in described()[group]["claims"]
         for evidence in evidence_of(group)
         if number in rules and asks(rules[number], evidence)
         for verdict in decided(rules[number], evidence, evidence.rows(folder))
@@ -340,16 +336,13 @@ def evidence_text(verdicts: Iterable[Verdict]) -> str:
 
 def results(name: str, folder: Path = EXPERIMENTS) -> pd.DataFrame:
     """The committed rows of an experiment; none where there are none yet."""
-    return _read(folder / name / "results.csv", _changed(folder / name / "results.csv")).copy()
-
-
-def _changed(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
+    path = folder / name / "results.csv"
+    return _read(path, path.stat().st_mtime_ns).copy() if path.exists() else pd.DataFrame(columns=rows.COLUMNS)
 
 
 @cache
 def _read(path: Path, _changed: int) -> pd.DataFrame:
-    return rows.read(path) if path.exists() else pd.DataFrame(columns=rows.COLUMNS)
+    return rows.read(path)
 
 
 def spread(values: pd.Series) -> str:

@@ -8,5 +8,3 @@ from equivariance.cli.entrypoints import command_line, entrypoint
 from equivariance.cli.messages import one_line
 from equivariance.cli.signals import stoppable
 from equivariance.cli.sweeps import FAILED, note_measured, recorded
-
-__all__ = ["FAILED", "command_line", "entrypoint", "note_measured", "one_line", "recorded", "stoppable"]

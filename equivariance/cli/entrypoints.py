@@ -115,11 +115,7 @@ def _end_job(error: Exception, failed: list[str]) -> None:
 
 
 def _run_all(hydra_main: Callable[[], None]) -> None:
-    """Run the job, or all jobs of a sweep, and say how measurements are compared.
-
-    Raises:
-        UserError: every network of a sweep over many has failed.
-    """
+    """Run the job, or all jobs of a sweep, and say how measurements are compared."""
     os.environ[FULL_ERROR] = "1"  # have Hydra raise, so that the message is ours
     sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # argparse wants options before them
     if without := next((group for group in GROUPS if f"{group}=null" in sys.argv), None):

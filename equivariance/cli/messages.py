@@ -56,12 +56,7 @@ def one_line(error: BaseException) -> str:
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse a configuration that no task can do anything with, whatever it is.
-
-    Raises:
-        UserError: a key is missing or unknown, a value is out of its range, or a name would leave the folder of
-            runs.
-    """
+    """Refuse a configuration that no task can do anything with, whatever it is."""
     for name, schema in SCHEMA.items():
         if not OmegaConf.is_dict(cfg.get(name)):
             raise UserError(f"{name}={cfg.get(name)}: needs its keys, {', '.join(_keys_beside(f'{name}.'))}")

@@ -5,7 +5,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import takewhile
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -61,7 +60,8 @@ def comparison(folders: list[Path]) -> str | None:
     script = REPOSITORY / "scripts/compare.py"
     named = [shlex.quote(str(each)) for each in folders]
     levels = [[*dict.fromkeys(names)] for names in zip(*(each.parts for each in folders), strict=False)]
-    pattern = Path(*(names[0] if len(names) == 1 else f"{_beginning(names)}*" for names in levels))
+    beginnings = [os.path.commonprefix(names) for names in levels]  # noqa: RUF071, letters are meant
+    pattern = Path(*(start + "*" * (len(names) > 1) for start, names in zip(beginnings, levels, strict=True)))
     root = Path(pattern.anchor)
     there = [each for each in root.glob(str(pattern.relative_to(root))) if (each / "results.csv").exists()]
     if sorted(there) == folders:
@@ -73,11 +73,6 @@ def comparison(folders: list[Path]) -> str | None:
     return " ".join(
         ["python", str(script.relative_to(here) if script.is_relative_to(here) else script), *named, *by]
     )
-
-
-def _beginning(names: list[str]) -> str:
-    """The letters with which all names begin."""
-    return "".join(letters[0] for letters in takewhile(lambda each: len({*each}) == 1, zip(*names, strict=False)))
 
 
 def limit_cores(launcher: DictConfig) -> None:

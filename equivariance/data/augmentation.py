@@ -5,21 +5,22 @@ augmentation is a function of uint8 pixels, on any device, and of these numbers.
 many are augmented at once, and a checkpoint that holds the numbers goes on with the same images.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-import torchvision.transforms.functional as TF
-import torchvision.transforms.v2.functional as TF2
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
+from torchvision.transforms import InterpolationMode, autoaugment
+from torchvision.transforms.v2.functional import equalize
 
 from equivariance.errors import UserError
+
+OPERATIONS, MAGNITUDES = 14, 31  # of RandAugment
 
 
 class ImageAugmentation(Protocol):
@@ -60,11 +61,7 @@ class Augmentation:
 
 
 def build(cfg: DictConfig) -> Augmentation:
-    """The augmentations that the configuration group `aug` lists, in its order; CutMix comes last.
-
-    Raises:
-        UserError: one of them cannot be built.
-    """
+    """The augmentations that the configuration group `aug` lists, in its order; CutMix comes last."""
     built = []
     for key, node in cfg.items():
         if key == "name":
@@ -163,8 +160,8 @@ class RandAugment:
     """Operations drawn from a list of fourteen, all of one magnitude; the same may come twice.
 
     Cubuk et al., "RandAugment: practical automated data augmentation with a reduced search space", 2020. List,
-    strengths, signs, nearest interpolation and black fill are those of `torchvision.transforms.RandAugment`, and
-    so is every pixel; but all images that drew the same operation and sign pass through it at once.
+    strengths, signs, nearest interpolation and black fill are those of `torchvision.transforms.RandAugment`; but
+    all images that drew the same operation and sign pass through it at once.
 
     Args:
         operations: applied to an image one after the other.
@@ -182,33 +179,29 @@ class RandAugment:
 
     def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
         for operation, sign in draws.T.reshape(-1, 2, len(draws)):
-            pixels = self.apply((operation * len(OPERATIONS)).long(), sign < 0.5, pixels)
+            pixels = self.apply((operation * OPERATIONS).long(), sign < 0.5, pixels)
         return pixels
 
     def apply(self, operation: Tensor, negative: Tensor, pixels: Tensor) -> Tensor:
         """One operation on each image.
 
         Args:
-            operation: (n,), on the CPU, places in OPERATIONS.
+            operation: (n,), on the CPU, places in `strengths`.
             negative: bool (n,), on the CPU; without influence where an operation has no sign.
             pixels: uint8 (n, c, h, w), on any device.
         """
         table = strengths(self.magnitude, *pixels.shape[2:])
-        signed = torch.tensor([table[name][1] for name in OPERATIONS])
+        signed = torch.tensor([sign for _, sign in table.values()])
         kind = 2 * operation + (negative & signed[operation])
         order = kind.argsort().to(pixels.device)
-        groups = pixels[order].split(kind.bincount(minlength=2 * len(OPERATIONS)).tolist())
+        groups = pixels[order].split(kind.bincount(minlength=2 * OPERATIONS).tolist())
         done = []
-        for index, (name, function) in enumerate(OPERATIONS.items()):
-            strength, _ = table[name]
+        for index, (name, (strength, _)) in enumerate(table.items()):
             for value, group in zip((strength, -strength), groups[2 * index : 2 * index + 2], strict=True):
-                done.append(function(group, value) if len(group) else group)
+                done.append(_operated(group, name, value) if len(group) else group)
         result = torch.empty_like(pixels)
         result[order] = torch.cat(done)
         return result
-
-
-MAGNITUDES = 31
 
 
 @cache
@@ -218,50 +211,14 @@ def strengths(magnitude: int, height: int, width: int) -> dict[str, tuple[float,
     Slopes for ShearX and ShearY, pixels for TranslateX and TranslateY, degrees for Rotate, change of the factor 1
     for Brightness to Sharpness, bits that stay for Posterize, the threshold for Solarize.
     """
-
-    def between(start: float, stop: float) -> float:
-        return torch.linspace(start, stop, MAGNITUDES)[magnitude].item()
-
-    signed = {
-        "ShearX": between(0, 0.3),
-        "ShearY": between(0, 0.3),
-        "TranslateX": between(0, 150 / 331 * width),
-        "TranslateY": between(0, 150 / 331 * height),
-        "Rotate": between(0, 30),
-        "Brightness": between(0, 0.9),
-        "Color": between(0, 0.9),
-        "Contrast": between(0, 0.9),
-        "Sharpness": between(0, 0.9),
-    }
-    bits = 8 - round(magnitude / ((MAGNITUDES - 1) / 4))
-    unsigned = {"Posterize": bits, "Solarize": between(255, 0), "Identity": 0, "AutoContrast": 0, "Equalize": 0}
-    return {name: (value, True) for name, value in signed.items()} | {
-        name: (value, False) for name, value in unsigned.items()
-    }
+    table = autoaugment.RandAugment()._augmentation_space(MAGNITUDES, (height, width))
+    return {name: (float(each[magnitude]) if each.ndim else 0.0, sign) for name, (each, sign) in table.items()}
 
 
-def _affine(images: Tensor, shift: tuple[float, float] = (0, 0), slope: tuple[float, float] = (0, 0)) -> Tensor:
-    """Shift by whole pixels (x, y), towards zero, or shear about the top left corner."""
-    shear = [math.degrees(math.atan(each)) for each in slope]
-    return TF.affine(images, 0.0, [int(each) for each in shift], 1.0, shear, center=[0, 0] if any(slope) else None)
-
-
-OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "Identity": lambda images, _: images,
-    "ShearX": lambda images, slope: _affine(images, slope=(slope, 0)),
-    "ShearY": lambda images, slope: _affine(images, slope=(0, slope)),
-    "TranslateX": lambda images, shift: _affine(images, shift=(shift, 0)),
-    "TranslateY": lambda images, shift: _affine(images, shift=(0, shift)),
-    "Rotate": lambda images, degrees: TF.rotate(images, degrees),
-    "Brightness": lambda images, change: TF.adjust_brightness(images, 1 + change),
-    "Color": lambda images, change: TF.adjust_saturation(images, 1 + change),
-    "Contrast": lambda images, change: TF.adjust_contrast(images, 1 + change),
-    "Sharpness": lambda images, change: TF.adjust_sharpness(images, 1 + change),
-    "Posterize": lambda images, bits: TF.posterize(images, int(bits)),
-    "Solarize": lambda images, threshold: TF.solarize(images, threshold),
-    "AutoContrast": lambda images, _: TF.autocontrast(images),
-    "Equalize": lambda images, _: TF2.equalize(images),  # the older one goes through a batch image by image
-}
+def _operated(images: Tensor, name: str, strength: float) -> Tensor:
+    if name == "Equalize":
+        return equalize(images)  # the older one, which is meant below, goes through a batch image by image
+    return autoaugment._apply_op(images, name, strength, InterpolationMode.NEAREST, None)
 
 
 def _checked_probability(key: str, probability: float) -> float:

@@ -5,7 +5,6 @@ until they are asked for. Downloads and checksums are torchvision's.
 """
 
 import hashlib
-import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -66,24 +65,20 @@ class Images:
         return pixels * scale - (self.mean / self.std)[:, None, None]
 
     def choose(self, count: int, seed: int) -> Tensor:
-        """Indices of `count` images, a seeded choice; of all of them where there are fewer.
-
-        Raises:
-            UserError: `measure.images` is no number from 2 on.
-        """
-        if not isinstance(count, int) or count < 2:
-            raise UserError(f"measure.images={count}: needs a whole number from 2 on")
+        """Indices of `count` images, a seeded choice; of all of them where there are fewer."""
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
 
     def digest(self, chosen: Tensor | None = None) -> str:
         """Identifies the images and labels, whatever folder they came from; of files, only the chosen ones."""
         content = hashlib.blake2b(digest_size=8)
+        labels = self.labels.cpu()
         if isinstance(self.pixels, Photographs):
-            content.update(self.pixels.digest(torch.arange(len(self)) if chosen is None else chosen))
-            content.update(self.labels[slice(None) if chosen is None else chosen].cpu().numpy().data)
-            return content.hexdigest()
-        content.update(self.pixels.cpu().numpy().data)
-        content.update(self.labels.cpu().numpy().data)
+            chosen = torch.arange(len(self)) if chosen is None else chosen
+            content.update(self.pixels.digest(chosen))
+            labels = labels[chosen]
+        else:
+            content.update(self.pixels.cpu().numpy().data)
+        content.update(labels.numpy().data)
         return content.hexdigest()
 
 
@@ -92,39 +87,29 @@ def load(cfg: DictConfig, split: str, decode: bool = True) -> Images:
 
     Args:
         decode: False leaves the images of folders in their files, see `Photographs`.
-
-    Raises:
-        UserError: the data are missing, incomplete or unreadable; the message names the path.
     """
     known = {key: value for key, value in cfg.items() if key not in ("name", "mean", "std")}
     pixels, labels, classes = instantiate(known, split=split, _convert_="object")
     if decode and isinstance(pixels, Photographs):
         pixels = pixels.decode()
     channels = pixels.shape[1]
-    mean, std = (_numbers(cfg, key, channels) for key in ("mean", "std"))
-    if not (std > 0).all():
-        raise UserError(f"dataset.std={cfg.std}: needs numbers above 0")
+    mean, std = (_one_a_channel(cfg, key, channels) for key in ("mean", "std"))
     return Images(pixels, labels, classes, mean, std)
 
 
 def load_splits(cfg: DictConfig) -> tuple[Images, Images]:
-    """Training and held-out images.
-
-    Raises:
-        UserError: as for `load`, or their classes are not the same.
-    """
+    """Training and held-out images."""
     train, held_out = (load(cfg, split) for split in SPLITS)
     if differing := sorted(set(train.classes) ^ set(held_out.classes)):
         raise UserError(f"the training and held-out images of {cfg.name} differ in classes {differing[:5]}")
     return train, held_out
 
 
-def _numbers(cfg: DictConfig, key: str, count: int) -> Tensor:
-    """`dataset.mean` or `dataset.std`, one number a channel."""
-    given = list(cfg[key]) if isinstance(cfg[key], ListConfig) else [cfg[key]]
-    numbers = [value for value in given if isinstance(value, int | float) and math.isfinite(value)]
-    if not len(numbers) == len(given) == count:
-        raise UserError(f"dataset.{key}={cfg[key]}: needs {count} numbers, one a channel of the images")
+def _one_a_channel(cfg: DictConfig, key: str, channels: int) -> Tensor:
+    """`dataset.mean` or `dataset.std`."""
+    numbers = list(cfg[key]) if isinstance(cfg[key], ListConfig) else [cfg[key]]
+    if len(numbers) != channels:
+        raise UserError(f"dataset.{key}={cfg[key]}: needs {channels} numbers, one a channel of the images")
     return torch.tensor(numbers, dtype=torch.float32)
 
 
@@ -181,57 +166,44 @@ def cifar10(root: str, download: bool, split: str) -> Split:
         raise UserError(
             f"{official}: a file is missing or damaged; delete the folder to download it again"
         ) from error
-    return (
-        torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous(),
-        torch.tensor(cifar.targets),
-        cifar.classes,
-    )
+    pixels = torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous()
+    return pixels, torch.tensor(cifar.targets), cifar.classes
 
 
 def image_folder(
-    root: str,
-    size: int | list[int],
-    split: str,
-    transform: Callable[[Image.Image], Tensor] | None = None,
+    root: str, size: int | list[int], split: str, transform: Callable[[Image.Image], Tensor] | None = None
 ) -> Split:
     """Class folders ROOT/train/CLASS/* and ROOT/val/CLASS/* (or test/), as RGB of `size` pixels.
 
     Args:
-        transform: an RGB image to uint8 (3, h, w); None: `photographs.Cover`.
+        transform: an RGB image to uint8 (3, h, w); None: `image_files.Cover`.
     """
     folder = _split_folder(root, split)
     classes = class_folders(folder)
     files, labels = list_files(folder, classes)
-    return _photographs(files, size, transform), labels, classes
+    height, width = size if isinstance(size, list) else (size, size)
+    return Photographs(files, transform or Cover((height, width)), (height, width)), labels, classes
 
 
 def imagenet(
-    root: str,
-    size: int | list[int],
-    split: str,
-    transform: Callable[[Image.Image], Tensor] | None = None,
+    root: str, size: int | list[int], split: str, transform: Callable[[Image.Image], Tensor] | None = None
 ) -> Split:
     """As `image_folder`, with folders named as in ImageNet: n01440764.
 
     The label is the class's place among its 1000, of which not all need to be there.
     """
-    folder = _split_folder(root, split)
-    there, known = class_folders(folder), imagenet_classes()
+    pixels, labels, there = image_folder(root, size, split, transform)
+    known = imagenet_classes()
     strange = [name for name in there if name not in known]
     if strange:
         named = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+        folder = _split_folder(root, split)
         raise UserError(
             f"{folder} holds folders that are no class of ImageNet, such as n01440764: {named}; "
             f"dataset=image_folder dataset.root={root} takes any names"
         )
-    files, labels = list_files(folder, there)
     places = torch.tensor([known.index(name) for name in there])
-    return _photographs(files, size, transform), places[labels], known
-
-
-def _photographs(files: list[Path], size: int | list[int], transform: Callable | None) -> Photographs:
-    height, width = size if isinstance(size, list) else (size, size)
-    return Photographs(files, transform or Cover((height, width)), (height, width))
+    return pixels, places[labels], known
 
 
 def _split_folder(root: str, split: str) -> Path:
@@ -260,11 +232,8 @@ def _digit_task(pixels: Tensor, digits: Tensor, task: str) -> tuple[Tensor, Tens
     if task == "invariant":
         return pixels, labels, names
     if task == "equivariant":
-        return (
-            pixels,
-            4 * labels + turns,
-            [f"{name} turned {90 * turn}" for name in names for turn in range(4)],
-        )
+        names = [f"{name} turned {90 * turn}" for name in names for turn in range(4)]
+        return pixels, 4 * labels + turns, names
     raise UserError(f"dataset.task={task}: choose upright, invariant or equivariant")
 
 

@@ -20,9 +20,6 @@ def file_hashes(files: Sequence[Path], slow: float = SLOW) -> list[str]:
 
     Where that took longer than `slow` seconds, the hashes are kept in the user's cache folder, by the file's path,
     size, time of change and inode; a file that differs in one of them is hashed again.
-
-    Raises:
-        UserError: a file cannot be read.
     """
     cache = _cache(files)
     known = _remembered(cache)
@@ -55,11 +52,7 @@ def file_hashes(files: Sequence[Path], slow: float = SLOW) -> list[str]:
 
 
 def check_regular(file: Path) -> None:
-    """Refuse what is no file: opening a pipe would wait for ever.
-
-    Raises:
-        UserError: it is a dangling link, a pipe, a folder, or not there.
-    """
+    """Refuse what is no file: opening a pipe would wait for ever."""
     if not file.is_file():
         link = file.is_symlink() and not file.exists()
         what = (

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import torch
 from joblib import cpu_count
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.functional import pil_to_tensor
 
@@ -36,7 +38,6 @@ class Photographs:
     """Image files as if they were one uint8 tensor (n, 3, h, w): what is indexed is decoded.
 
     Attributes:
-        files: one an image.
         transform: an RGB image to uint8 (3, h, w); its text describes it.
         size: (h, w).
     """
@@ -83,11 +84,7 @@ class Photographs:
         return pixels
 
     def decode(self) -> Tensor:
-        """All of them, as one tensor.
-
-        Raises:
-            UserError: there is no memory for it.
-        """
+        """All of them, as one tensor."""
         try:
             pixels = torch.empty(self.shape, dtype=torch.uint8)
         except RuntimeError as error:
@@ -158,11 +155,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """The names of the folders below, in alphabetical order.
-
-    Raises:
-        UserError: there are none.
-    """
+    """The names of the folders below, in alphabetical order."""
     classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
     if not classes:
         raise UserError(f"{folder} holds no class folders; images are expected as {folder}/CLASS/*.png")
@@ -170,11 +163,7 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def list_files(folder: Path, classes: Sequence[str]) -> tuple[list[Path], Tensor]:
-    """All images below FOLDER/CLASS/ of each class in turn, and the place of their class among `classes`.
-
-    Raises:
-        UserError: a class folder holds no images.
-    """
+    """All images below FOLDER/CLASS/ of each class in turn, and the place of their class among `classes`."""
     files, labels = [], []
     for label, name in enumerate(classes):
         found = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
@@ -192,11 +181,9 @@ class Stream:
     (two threads decode no more than one, two processes twice as many).
 
     Args:
-        pixels: of a data set, uint8 (n, c, h, w).
         chosen: indices into it.
         start: the first place in `chosen` that will be asked for.
         batch: images of a slice, about.
-        device: where the slices are wanted.
         processes: that share the cores of this machine.
 
     Attributes:
@@ -215,11 +202,11 @@ class Stream:
         self.pixels, self.chosen, self.device, self.waited = pixels, chosen, device, 0.0
         if isinstance(pixels, Photographs):
             workers = max(1, min(16, cpu_count() // processes))
-            self._first = start
-            self._decoded: list[Tensor] = []
-            loader = DataLoader(
-                _Files(pixels, chosen[start:].tolist()),
+            indices: Any = chosen[start:].tolist()
+            loader: DataLoader[Any] = DataLoader(
+                indices,
                 batch_size=None,
+                collate_fn=partial(_decoded, pixels),
                 num_workers=workers,
                 prefetch_factor=max(1, min(2 * batch, AHEAD) // workers),
                 multiprocessing_context=START,
@@ -234,41 +221,28 @@ class Stream:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __getitem__(self, part: slice) -> Tensor:
-        """uint8 (n, c, h, w). Slices go forward; one that was given may be asked for again, in parts.
-
-        As of any sequence, what a slice has beyond the end is left out.
-        """
-        part = slice(*part.indices(len(self.chosen)))
+        """uint8 (n, c, h, w). Each slice begins where the one before it ends; the last may go beyond the end."""
         began = time.perf_counter()
-        pixels = self.pixels[self.chosen[part]] if isinstance(self.pixels, Tensor) else self._next(part)
+        chosen = self.chosen[part]
+        pixels = self.pixels[chosen] if isinstance(self.pixels, Tensor) else self._next(len(chosen))
         self.waited += time.perf_counter() - began
         return pixels.to(self.device)
 
-    def _next(self, part: slice) -> Tensor:
-        del self._decoded[: part.start - self._first]
-        self._first = part.start
-        while len(self._decoded) < part.stop - part.start:
-            image = next(self._images)
+    def _next(self, count: int) -> Tensor:
+        images = []
+        for image in islice(self._images, count):
             if isinstance(image, UserError):
                 raise image
-            self._decoded.append(image)
-        return torch.stack(self._decoded[: part.stop - part.start])
+            images.append(image)
+        return torch.stack(images)
 
 
-class _Files(Dataset[Tensor | UserError]):
-    """The chosen photographs, or the errors that they make: an exception would arrive as a text of many lines."""
-
-    def __init__(self, photographs: Photographs, chosen: list[int]):
-        self.photographs, self.chosen = photographs, chosen
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, place: int) -> Tensor | UserError:
-        try:
-            return self.photographs[self.chosen[place]]
-        except UserError as error:
-            return error
+def _decoded(photographs: Photographs, index: int) -> Tensor | UserError:
+    """An image, or the error that it makes: an exception would arrive as a text of many lines."""
+    try:
+        return photographs[index]
+    except UserError as error:
+        return error
 
 
 def _heed_only_the_first_process(worker: int) -> None:

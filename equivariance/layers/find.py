@@ -178,10 +178,7 @@ def _all_sites(history: Record) -> tuple[list[_Site], dict[str, str]]:
 
 
 def _activated(site: _Site, history: Record) -> tuple[_Site, str | None]:
-    """Move a site behind a non-linearity that is no module, as in `relu(conv(x))`, to the next module's input.
-
-    Where no module takes that map, the site stays in front of the function, and the text says so.
-    """
+    """Move a site behind a non-linearity that is no module to the next module's input; if there is none, say so."""
     node = end = site.value.node
     while end + 1 in history.activations and end + 1 in history.trunk:
         end += 1

@@ -38,12 +38,7 @@ class Chain:
 
 
 def find_chains(record: Record, looked_at: Collection[int]) -> list[Chain]:
-    """The chains of a network, as far as nobody looks inside.
-
-    Args:
-        record: of a forward pass.
-        looked_at: the nodes that are measured.
-    """
+    """The chains of a network, as far as nobody looks inside, at the nodes `looked_at`."""
     calls = [call for call in record.root.walk() if len(call.outputs) == 1]
     times_called: dict[int, int] = {}
     by_input: dict[int, list[Call]] = {}
@@ -99,7 +94,7 @@ def fused(chains: Sequence[Chain]) -> Iterator[None]:
             if isinstance(chain.product, nn.Conv2d):
                 replace(chain.product, weight=weight, bias=bias)
                 if chain.activation is not None:
-                    replace(chain.product, forward=partial(_convolution, chain.product, attribute))
+                    replace(chain.product, forward=partial(onednn.convolution, chain.product, attribute))
             else:
                 replace(chain.product, forward=partial(_linear, chain.product, attribute))
             for module in (chain.norm, chain.activation):
@@ -159,11 +154,6 @@ def _folded(product: Any, norm: Any) -> tuple[Tensor, Tensor | None]:
     scale = scale if norm.weight is None else scale * norm.weight
     shift = -norm.running_mean * scale if bias is None else (bias - norm.running_mean) * scale
     return weight * scale.view(-1, 1, 1, 1), shift if norm.bias is None else shift + norm.bias
-
-
-def _convolution(module: nn.Conv2d, attribute: Attribute, x: Tensor) -> Tensor:
-    settings = module.padding, module.stride, module.dilation, module.groups
-    return onednn.convolution(x, module.weight, module.bias, *settings, attribute)
 
 
 def _linear(module: Any, attribute: Attribute, x: Tensor) -> Tensor:

@@ -7,11 +7,10 @@ whether they can be used, and everybody who uses them has another way.
 import time
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 CLEARLY = 1.5  # times as fast: so that which library computes a product does not change from run to run
 
@@ -36,19 +35,10 @@ def is_there() -> bool:
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
-def convolution(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    padding: Any,
-    stride: Any,
-    dilation: Any,
-    groups: int,
-    activation: Attribute,
-) -> Tensor:
-    """The activation of a convolution with zeros around the maps (n, c, h, w)."""
-    settings = padding, stride, dilation, groups
-    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *settings, *activation)
+def convolution(module: nn.Conv2d, activation: Attribute, x: Tensor) -> Tensor:
+    """The activation of what a convolution with zeros around the maps makes of x (n, c, h, w)."""
+    settings = module.padding, module.stride, module.dilation, module.groups
+    return torch.ops.mkldnn._convolution_pointwise(x, module.weight, module.bias, *settings, *activation)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Attribute = NO_ACTIVATION) -> Tensor:

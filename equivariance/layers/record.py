@@ -1,6 +1,7 @@
 """A recorded forward pass: the calls of all modules, the axes of their tensors, the trunk of the computation."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,6 +167,18 @@ class _Padding(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, and every module's own mode again afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
 @torch.inference_mode()
 def record(model: nn.Module, image: Tensor) -> Record:
     """Run the network once, in evaluation mode, on two copies of an image (c, h, w), and record what happens.
@@ -201,14 +214,10 @@ def record(model: nn.Module, image: Tensor) -> Record:
     for name, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
         handles.append(module.register_forward_hook(after))
-    in_training = [module for module in model.modules() if module.training]
-    model.eval()
     try:
-        with _Padding(), flow:
+        with evaluating(model), _Padding(), flow:
             model(images)
     finally:
-        for module in in_training:
-            module.training = True
         for handle in handles:
             handle.remove()
     root = stack[0].children[0]
@@ -231,11 +240,7 @@ def _logits(outputs: list[Value]) -> Value:
 
 
 def trunk(sources: list[set[int]], end: int) -> frozenset[int]:
-    """The nodes that every path from node 0 to node `end` passes: those that no edge jumps over.
-
-    Args:
-        sources: for each node, the earlier nodes that it was computed from.
-    """
+    """The nodes that every path from node 0 to node `end` passes: those that no edge from `sources` jumps over."""
     last_use = {end: end}  # of each node on a path to the end, the last node computed from it
     for node in range(end, -1, -1):
         if node in last_use:

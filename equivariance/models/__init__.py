@@ -1,9 +1,9 @@
 """The networks of the papers, networks of timm and torchvision, published networks, and anybody's own."""
 
-from equivariance.models.accuracy import check_accuracy
 from equivariance.models.build import (
     brings_weights,
     build,
+    check_accuracy,
     input_shape,
     predicts_dataset_classes,
     prepare,
@@ -15,19 +15,3 @@ from equivariance.models.gaussian import GaussianCNN
 from equivariance.models.mobilenet import mobilenet
 from equivariance.models.resnet import ResNet
 from equivariance.models.wideresnet import WideResNet
-
-__all__ = [
-    "CNN7",
-    "GaussianCNN",
-    "ResNet",
-    "WideResNet",
-    "brings_weights",
-    "build",
-    "check_accuracy",
-    "computation_digest",
-    "input_shape",
-    "mobilenet",
-    "predicts_dataset_classes",
-    "prepare",
-    "untrained",
-]

@@ -25,13 +25,6 @@ def build(cfg: DictConfig, shape: Sequence[int], num_classes: int) -> nn.Module:
     Every key but `name` and `published` is an argument of `_target_`. It is given `in_channels` and `num_classes`
     of the images where it takes them and the configuration does not fix them. `weights`, where it takes none, is a
     file, and `weights_key` the place of the state dict inside.
-
-    Args:
-        shape: (c, h, w) of the images.
-        num_classes: of the images.
-
-    Raises:
-        UserError: it cannot be built, or cannot take these images.
     """
     arguments = {str(key): value for key, value in cfg.items() if key not in NOT_ARGUMENTS}
     channels, height, width = shape
@@ -42,7 +35,6 @@ def build(cfg: DictConfig, shape: Sequence[int], num_classes: int) -> nn.Module:
         given = {key: value for key, value in given.items() if key in takes and key not in arguments}
         file = arguments.pop("weights", None) if "weights" not in takes else None
         weights_key = arguments.pop("weights_key", None) if "weights_key" not in takes else None
-        weights.check_name(file)
         if file and "pretrained" in arguments:
             arguments["pretrained"] = False
         model = instantiate(arguments, **given)
@@ -65,11 +57,7 @@ def prepare(dataset: DictConfig, model: DictConfig, say: Callable[[str], None] |
 
     Args:
         say: is called with one line on what was used, where the network has values of its own.
-
-    Raises:
-        UserError: `dataset.size` is no size, or there is no mean and deviation.
     """
-    weights.check_name(model.get("weights"))
     wanted = preprocessing(model, _sides(dataset))
     dataset = dataset.copy()
     with open_dict(dataset):
@@ -98,11 +86,7 @@ def prepare(dataset: DictConfig, model: DictConfig, say: Callable[[str], None] |
 
 
 def preprocessing(model: DictConfig, size: tuple[int, int] | None = None) -> Preprocessing | None:
-    """What the network was made for; None for one that comes from no library and no table.
-
-    Args:
-        size: (height, width) of the images, if not the network's own.
-    """
+    """What the network was made for; None for one that comes from no library and no table."""
     if model._target_ == public.TARGET:
         return public.preprocessing(model.network, size)
     return library.preprocessing(model, size)
@@ -119,10 +103,6 @@ def predicts_dataset_classes(cfg: DictConfig, classes: Sequence[str], logits: in
 
     A published classifier has its own classes in their order, such as ImageNet's; a library's network that is built
     with `num_classes`, and any other, has those that it is trained for.
-
-    Args:
-        classes: their names, in the order of the labels.
-        logits: how many.
     """
     known = public.classes(cfg.network) if cfg._target_ == public.TARGET else library.classes(cfg)
     return logits == len(classes) and (known is None or list(classes) == list(known))
@@ -133,6 +113,23 @@ def brings_weights(cfg: DictConfig) -> bool:
     return bool(cfg.get("pretrained") or cfg.get("weights"))
 
 
+def check_accuracy(model: DictConfig, correct: int, images: int) -> None:
+    """Refuse a network whose accuracy is far below the one that is published for its weights.
+
+    Far: by more than 5 points and four standard errors of the accuracy on this many images.
+    """
+    published = (model.get("published") or {}).get("top1")
+    if images < 32 or published is None:
+        return
+    top1, published = correct / images, published / 100
+    if top1 < published - 0.05 - 4 * (published * (1 - published) / images) ** 0.5:
+        raise UserError(
+            f"{model.name} is right on {top1:.1%} of {images} images, published are {published:.1%} "
+            f"({model.published.source}): wrong weights, preprocessing or classes; "
+            "model.published=null measures it all the same"
+        )
+
+
 def untrained(cfg: DictConfig) -> DictConfig:
     """The same network without the weights that the configuration names."""
     off = {key: value for key, value in (("pretrained", False), ("weights", None)) if key in cfg}
@@ -141,12 +138,10 @@ def untrained(cfg: DictConfig) -> DictConfig:
 
 def _sides(dataset: DictConfig) -> tuple[int, int] | None:
     size = dataset.get("size")
-    sides = list(size) if isinstance(size, ListConfig) else [size, size]
     if size is None:
         return None
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise UserError(f"dataset.size={size}: needs pixels, a whole number from 1 on, or [height,width]")
-    return sides[0], sides[1]
+    height, width = size if isinstance(size, ListConfig) else (size, size)
+    return height, width
 
 
 def _target(name: str) -> Callable[..., nn.Module]:

@@ -13,8 +13,6 @@ class CNN7(nn.Module):
     and 2; their strides are 1, 1, 2, 2, 2, 2 and 2 pixels. No dropout: the sources list none.
 
     Args:
-        in_channels: channels of the images.
-        num_classes: number of logits.
         width: channels of every convolution.
         padding: zeros on each side of every convolution's input; 1 keeps the maps' size.
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from equivariance.layers.record import evaluating
+
 
 def computation_digest(model: nn.Module, shape: tuple[int, int, int]) -> str:
     """Identifies what a network computes in evaluation mode, apart from its weights.
@@ -15,23 +17,14 @@ def computation_digest(model: nn.Module, shape: tuple[int, int, int]) -> str:
     in the order of computation, or the weight's name), numbers, shapes and types, and the content of constants that
     are no weights. Comments and names in the code do not matter. The operations may differ between devices and
     versions of PyTorch: call it on the CPU.
-
-    Args:
-        shape: (c, h, w) of an image.
     """
     parameter = next(model.parameters(), None)
     image = torch.full((1, *shape), 0.5)
     image = image if parameter is None else image.to(parameter)
     names = [*model.named_parameters(), *model.named_buffers()]
     recorded = _Operations({id(tensor): name for name, tensor in [*names, ("image", image)]})
-    was_training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad(), recorded:
-            model(image)
-    finally:
-        for module in was_training:
-            module.training = True
+    with evaluating(model), torch.no_grad(), recorded:
+        model(image)
     return recorded.content.hexdigest()
 
 

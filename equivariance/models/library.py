@@ -50,9 +50,6 @@ def timm_network(
 
     Args:
         architecture: timm's name of it or `hf-hub:OWNER/NAME`.
-
-    Raises:
-        UserError: timm has no such network, or cannot get its weights.
     """
     _timm_config(architecture)
     changes: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
@@ -68,13 +65,7 @@ def timm_network(
 def torchvision_network(architecture: str, weights: str | None, weights_key: str | None = None) -> nn.Module:
     """`torchvision.models.get_model`, with weights of that name (DEFAULT, IMAGENET1K_V1) or from that file.
 
-    Untrained for None.
-
-    Args:
-        weights_key: where the state dict lies in the file, see `weights.read`.
-
-    Raises:
-        UserError: torchvision has no such network or weights, or cannot get them.
+    None builds it untrained; the key says where in the file the weights lie, see `weights.read`.
     """
     chosen = _torchvision_weights(architecture, weights)
     by_name = bool(weights and not _is_file(weights))
@@ -128,9 +119,6 @@ def select(models: str | Sequence[str], pretrained: bool) -> list[str]:
         models: patterns, names, or files (.txt) with one of them a line (# begins a comment). A name without a
             star is kept even if timm does not know it: that one will fail, the others are measured.
         pretrained: only networks with weights, under the names of their weights: `resnet18.a1_in1k`.
-
-    Raises:
-        UserError: a pattern matches nothing.
     """
     names: dict[str, None] = {}
     for pattern in [models] if isinstance(models, str) else models:
@@ -175,11 +163,7 @@ def _is_file(weights: str) -> bool:
 
 @cache
 def _timm_config(architecture: str) -> dict[str, Any]:
-    """timm's description of a network's weights and images.
-
-    Raises:
-        UserError: there is no such network, or the description on the hub cannot be read.
-    """
+    """timm's description of a network's weights and images."""
     source, _, name = architecture.partition(":")
     if source == "hf-hub" and name:
         try:
@@ -188,17 +172,14 @@ def _timm_config(architecture: str) -> dict[str, Any]:
             raise _no_weights(architecture, _hub_folder(architecture), "another network", error) from error
     if not timm.is_model(architecture):
         raise _unknown("timm", architecture, timm.list_models())
-    return _described(architecture).to_dict()
-
-
-def _described(architecture: str) -> Any:
-    return timm.get_pretrained_cfg(architecture)
+    known: Any = timm.get_pretrained_cfg(architecture)
+    return known.to_dict()
 
 
 def _hub_folder(architecture: str) -> Path:
     """Where the hub's client keeps the files of a network."""
     source, _, name = architecture.rpartition(":")
-    hub = name.partition("@")[0] if source else _described(architecture).hf_hub_id or architecture
+    hub = name.partition("@")[0] if source else _timm_config(architecture).get("hf_hub_id") or architecture
     return Path(constants.HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
 
 

@@ -13,13 +13,9 @@ def mobilenet(version: int = 1, width: float = 1.0, bn_eps: float = 1e-5) -> nn.
     `mobilenetv1_100` fix the width, so that its builders are called directly.
 
     Args:
-        version: 1 or 2.
         width: multiplies the channels of every layer.
         bn_eps: added to the variance by batch norms: 1e-3 in Keras; 1e-5 where norms were folded into convolutions
             and are identities with a bias.
-
-    Raises:
-        UserError: there is no such version.
     """
     if version not in (1, 2):
         raise UserError(f"model.version={version}: choose 1 or 2")

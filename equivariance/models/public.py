@@ -28,14 +28,15 @@ def network(network: str, weights_dir: str, pretrained: bool = True, blur: Seque
         pretrained: False builds it untrained; no file is needed.
         blur: names of modules whose input is blurred by the binomial filter [1, 2, 1] (Zhang 2019), such as those
             with a stride; the weights stay as they are.
-
-    Raises:
-        UserError: the table has no such network, its file is missing, or holds something else; or the network has
-            no module of a name in `blur`.
     """
     from timm.layers import BlurPool2d  # here, as importing timm takes a second
 
-    model = _network(network, weights_dir, pretrained)
+    row = entry(network)
+    file = checked_file(row, Path(weights_dir).expanduser()) if pretrained else None
+    theirs = {"weights": file and str(file)} if row["model"]["_target_"].endswith("torchvision_network") else {}
+    model = instantiate(row["model"], **theirs)
+    if file and not theirs:
+        weights.load(model, file, in_order=row.get("in_order", False))
     for name in blur:
         try:
             module = model.get_submodule(name)
@@ -45,24 +46,8 @@ def network(network: str, weights_dir: str, pretrained: bool = True, blur: Seque
     return model
 
 
-def _network(network: str, weights_dir: str, pretrained: bool) -> nn.Module:
-    """As it was published."""
-    row = entry(network)
-    file = checked_file(row, Path(weights_dir).expanduser()) if pretrained else None
-    if row["model"]["_target_"].endswith("torchvision_network"):
-        return instantiate(row["model"], weights=file and str(file))
-    model = instantiate(row["model"])
-    if file:
-        weights.load(model, file, in_order=row.get("in_order", False))
-    return model
-
-
 def entry(network: str) -> dict[str, Any]:
-    """A network of the table, with what all networks of its source share.
-
-    Raises:
-        UserError: the table has no such network.
-    """
+    """A network of the table, with what all networks of its source share."""
     if network not in table():
         raise UserError(f"model.name={network}: the table of published networks has {', '.join(table())}")
     return table()[network]
@@ -87,11 +72,7 @@ def classes(network: str) -> list[str]:
 
 
 def preprocessing(network: str, size: tuple[int, int] | None = None) -> Preprocessing:
-    """What the network was made for.
-
-    Args:
-        size: (height, width) of the images, if not the network's own.
-    """
+    """What the network was made for, see `library.preprocessing`."""
     row = entry(network)
     if row["model"]["_target_"].startswith(f"{library.__name__}."):
         cfg = OmegaConf.create({"weights": None, **row["model"]})
@@ -100,11 +81,7 @@ def preprocessing(network: str, size: tuple[int, int] | None = None) -> Preproce
 
 
 def checked_file(row: dict[str, Any], folder: Path) -> Path:
-    """The file of a network, its content checked by the table's digest (SHA-256).
-
-    Raises:
-        UserError: it is missing or another one.
-    """
+    """The file of a network, its content checked by the table's digest (SHA-256)."""
     file = folder / row["file"]
     if not file.is_file():
         raise UserError(

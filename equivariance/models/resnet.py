@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
-from equivariance.models.published import our_name
 
 
 class BasicBlock(nn.Module):
@@ -50,8 +49,6 @@ class ResNet(nn.Module):
     32x32 images give maps of side 32, 16 and 8. Convolutions are initialised as in He et al. 2015.
 
     Args:
-        in_channels: channels of the images.
-        num_classes: number of logits.
         depth: 6 n + 2 layers with weights: 20, 32, 44, 56, 110.
         shortcut: "A" or "B", see `BasicBlock`.
     """
@@ -89,5 +86,15 @@ class ResNet(nn.Module):
         return {"stem": self.stem} | blocks | {"pool": self.pool, "final": self.final}
 
     def our_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A published state dict under our names, see `published`."""
-        return {our_name(name, len(self.blocks) // 3): value for name, value in state.items()}
+        """A state dict of github.com/akamaster/pytorch_resnet_cifar10 under our names; other names stay.
+
+        `layer2.0.conv1.weight` becomes `blocks.7.conv1.weight` of ResNet-44.
+        """
+        renamed, stage = {"conv1.": "stem.0.", "bn1.": "stem.1.", "linear.": "final."}, len(self.blocks) // 3
+        renamed |= {f"layer{i // stage + 1}.{i % stage}.": f"blocks.{i}." for i in range(3 * stage)}
+
+        def ours(name: str) -> str:
+            theirs = next((start for start in renamed if name.startswith(start)), "")
+            return renamed.get(theirs, "") + name.removeprefix(theirs)
+
+        return {ours(name): value for name, value in state.items()}

@@ -19,23 +19,11 @@ PREFERRED = ("state_dict", "model")  # where a checkpoint holds several state di
 # What checkpoints hold beside tensors: options, numbers of NumPy, paths. Nothing of them is imported or called;
 # each is read as an `_Ignored` or an empty dictionary.
 HARMLESS = (
-    "argparse.Namespace",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray._reconstruct",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "pathlib.PosixPath",
-    "pathlib.WindowsPath",
-    "omegaconf.dictconfig.DictConfig",
-    "omegaconf.listconfig.ListConfig",
-    "omegaconf.nodes.AnyNode",
-    "omegaconf.base.ContainerMetadata",
-    "omegaconf.base.Metadata",
-    "typing.Any",
-    "builtins.list",
-    "builtins.dict",
+    *("argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath"),
+    *("builtins.list", "builtins.dict", "typing.Any", "numpy.dtype", "numpy.ndarray"),
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *(f"omegaconf.{name}" for name in ("dictconfig.DictConfig", "listconfig.ListConfig", "nodes.AnyNode")),
+    *(f"omegaconf.base.{name}" for name in ("ContainerMetadata", "Metadata")),
 )
 HARMLESS_DICTIONARIES = (
     "collections.defaultdict",
@@ -71,9 +59,6 @@ def load(model: nn.Module, file: str | Path, key: str | None = None, in_order: b
     Args:
         key: see `read`.
         in_order: the file names the model's tensors otherwise, but holds them in the model's order.
-
-    Raises:
-        UserError: the file is missing or unreadable, or its names or shapes are not the model's.
     """
     state, names = read(file, key), set(model.state_dict())
     if hasattr(model, "our_names") and not any(name.endswith(min(names)) for name in state):
@@ -91,9 +76,6 @@ def read(file: str | Path, key: str | None = None) -> dict[str, Tensor]:
     Args:
         key: where it lies inside a checkpoint, such as `ema` or `ema.model`, or the beginning of its names. By
             default it is the file's only state dict, or the one under `state_dict` or `model`.
-
-    Raises:
-        UserError: there is no such file, it holds something else, or objects that are not known as harmless.
     """
     content = _content(file)
     found = dict(_state_dicts(content))
@@ -110,16 +92,6 @@ def read(file: str | Path, key: str | None = None) -> dict[str, Tensor]:
         raise UserError(f"model.weights={file}: holds no state dict ({keys}); give {FORMATS}")
     wrong = f"holds no {key}" if key else "holds several state dicts"
     raise UserError(f"model.weights={file}: {wrong} ({keys}); choose by model.weights_key one of {_some([*found])}")
-
-
-def check_name(file: Any) -> None:
-    """Refuse what is no name of a file or of weights.
-
-    Raises:
-        UserError: it is no text.
-    """
-    if file is not None and not isinstance(file, str):
-        raise UserError(f"model.weights={file}: needs the name of a file; give {FORMATS}")
 
 
 def digest(model: nn.Module) -> str:

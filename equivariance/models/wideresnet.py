@@ -39,8 +39,6 @@ class WideResNet(nn.Module):
     as in He et al. 2015, by their outputs (`fan_out`), as the authors do.
 
     Args:
-        in_channels: channels of the images.
-        num_classes: number of logits.
         depth: d = 6 n + 4: 16, 22, 28, 40.
         width: k, by which the channels of a ResNet are multiplied.
     """

@@ -11,18 +11,14 @@ from equivariance.errors import UserError
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` atomically: on any failure the old file stays and no part of the new one does.
-
-    Raises:
-        UserError: the file system refused (full, read-only, no permission).
-    """
+    """Write `content` to `path` atomically: on any failure the old file stays and no part of the new one does."""
     with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yields a temporary file beside `path`, renamed to `path` on success; raises as `write_atomic` does."""
+    """Yields a temporary file beside `path`, renamed to `path` on success; a UserError where the system refuses."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,12 +26,7 @@ if TYPE_CHECKING:
 LIBRARY_WEIGHTS = {"pretrained": "true", "weights": "..."}
 PROVENANCE = ("git_commit", "torch_version", "hardware")
 PLACES = ("root", "download")  # where data lie, not what they are
-ORIGINS = (
-    "weights",
-    "weights_key",
-    "weights_dir",
-    "published",
-)  # where weights lie; their digest says what they are
+ORIGINS = ("weights", "weights_key", "weights_dir", "published")  # of weights; their digest says what they are
 SCORING = ("transform", "similarity", "over", "images", "image_seed", "blocks", "trained", "layers")
 
 
@@ -47,11 +42,7 @@ class Run:
 
     @contextmanager
     def only_process(self) -> Iterator[None]:
-        """Keep a second process out of the folder, and remove what killed ones left half written.
-
-        Raises:
-            UserError: another process has it.
-        """
+        """Keep a second process out of the folder, and remove what killed ones left half written."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
@@ -68,11 +59,7 @@ class Run:
             lock.release()
 
     def load(self, config: dict[str, Any], ignore: tuple[str, ...] = ()) -> dict[str, Any] | None:
-        """The checkpoint of this folder, or None if there is none.
-
-        Raises:
-            UserError: it is damaged, or was made with another configuration.
-        """
+        """The checkpoint of this folder, None if there is none; a UserError for that of another configuration."""
         if not self.checkpoint.exists():
             return None
         state = read_state(self.checkpoint, ("config", "epoch", "model"), "delete it to train again from the start")
@@ -100,15 +87,7 @@ class Run:
         """Where each part of the run was trained: the place in which it began (epoch, step), and its provenance.
 
         The last one begins now, unless nothing has changed. A change that may change the weights, of the hardware
-        (with the number of threads) or of PyTorch, is printed.
-
-        Args:
-            saved: the checkpoint to go on with, if any.
-            here: the provenance of this process.
-            strict: refuse such a change.
-
-        Raises:
-            UserError: `strict`, and there is a change.
+        (with the number of threads) or of PyTorch, is printed, or refused where `strict`.
         """
         if saved is None:
             return [{"epoch": 0, "step": 0} | here]
@@ -138,15 +117,7 @@ class Run:
 
 
 def read_state(path: Path, keys: tuple[str, ...], remedy: str) -> dict[str, Any]:
-    """A dictionary that `torch.save` wrote, every byte of its contents checked against the file's own CRC-32.
-
-    Args:
-        keys: that it must have.
-        remedy: what the user can do about a damaged file.
-
-    Raises:
-        UserError: the file is damaged, or holds something else.
-    """
+    """A dictionary that `torch.save` wrote, every byte of its contents checked against the file's own CRC-32."""
     try:
         with zipfile.ZipFile(path) as archive:  # PyTorch itself does not look at the checksums
             damaged = archive.testzip()
@@ -168,9 +139,6 @@ def measurement_folder(cfg: DictConfig) -> Path:
     """Where `measure.py` writes: below the run, by its name; untrained networks and given weights apart.
 
     Given weights go by the name of their file and the beginning of the SHA-256 of its content.
-
-    Raises:
-        UserError: `model.weights` is no name of a file.
     """
     weights = cfg.model.get("weights")
     kind = "-untrained" if not cfg.measure.trained else f"-{_file_tag(weights)}" if weights else ""
@@ -180,9 +148,7 @@ def measurement_folder(cfg: DictConfig) -> Path:
 
 
 @cache
-def _file_tag(weights: Any) -> str:
-    if not isinstance(weights, str):
-        raise UserError(f"model.weights={weights}: needs the name of a file")
+def _file_tag(weights: str) -> str:
     path = Path(weights)
     if not path.is_file():  # whoever loads it says so
         return path.stem
@@ -214,21 +180,14 @@ def measurement_config(cfg: DictConfig, network: DictConfig, **identity: Any) ->
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's configuration as today's code would have written it.
-
-    Keys of the recipe that there were not yet have their defaults, and functions of this package go by their names
-    alone, as modules may move.
-    """
+    """A run's configuration as today's code would have written it: new keys of the recipe have defaults."""
     added = {"schedule": Recipe.schedule, "warm_up": Recipe.warm_up}
     recipe = config.get("recipe")
     return _without_modules(config | {"recipe": added | recipe} if isinstance(recipe, dict) else config)
 
 
 def _without_modules(config: Any) -> Any:
-    """A configuration in which functions of this package go by their names alone (modules may move), without nulls.
-
-    A key that is null says the same as none: runs that were made before there was such a key stay what they are.
-    """
+    """The same without nulls, and with the mere names of this package's functions, as modules may move."""
     if not isinstance(config, dict):
         return config
     return {
@@ -287,11 +246,7 @@ def git_commit() -> str:
 
 
 def load_weights(model: torch.nn.Module, cfg: DictConfig, run: Run) -> dict[str, Any]:
-    """Load the weights that `train.py` left in the run's folder; returns epochs, accuracy, precision, stretches.
-
-    Raises:
-        UserError: there are none, training is not complete, or they belong to another network.
-    """
+    """Load the weights that `train.py` left in the run's folder; returns epochs, accuracy, precision, stretches."""
     command = "python train.py with the same arguments"
     config = training_config(cfg, "", "")
     state = run.load(config, ignore=("data", "precision"))

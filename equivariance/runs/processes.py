@@ -30,11 +30,7 @@ class Processes:
         return start, images if self.rank == self.count - 1 else stop
 
     def gather(self, value: Any) -> list[Any]:
-        """The values of all processes in the first one, an empty list in the others.
-
-        Raises:
-            UserError: another process has ended.
-        """
+        """The values of all processes in the first one, an empty list in the others."""
         if self.count == 1:
             return [value]
         values = [None] * self.count if self.first else None

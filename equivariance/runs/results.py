@@ -22,12 +22,7 @@ PLACE = ["layer", "index", "transform", "element"]  # of a row of partner channe
 
 
 def score_rows(cfg: DictConfig, table: pd.DataFrame, provenance: dict[str, Any]) -> pd.DataFrame:
-    """The table of a measurement as rows, see `rows.COLUMNS`.
-
-    Args:
-        table: from `Equivariance.compute`.
-        provenance: columns of where the network and the numbers come from.
-    """
+    """The table of a measurement as rows, see `rows.COLUMNS`."""
     about = {
         "experiment": experiment(),
         "dataset": cfg.dataset.name,
@@ -66,11 +61,7 @@ def format_cost(cost: dict[str, Any]) -> str:
 
 
 def finished(folder: Path, config: dict) -> Path | None:
-    """The rows of this measurement, if they are there.
-
-    Raises:
-        UserError: the folder holds another measurement.
-    """
+    """The rows of this measurement, if they are there."""
     results = folder / "results.csv"
     if not results.exists():
         return None
@@ -102,11 +93,7 @@ def save(state: dict[str, Any], path: Path, config: dict[str, Any]) -> None:
 
 
 def load_unfinished(path: Path, config: dict[str, Any]) -> dict[str, Any] | None:
-    """What an interrupted process of the same measurement has kept; None if there is nothing.
-
-    Raises:
-        UserError: the file is damaged.
-    """
+    """What an interrupted process of the same measurement has kept; None if there is nothing."""
     if not path.exists():
         return None
     saved = read_state(path, ("config", "state"), "delete it to measure from the start")
@@ -116,7 +103,7 @@ def load_unfinished(path: Path, config: dict[str, Any]) -> dict[str, Any] | None
 def keep_partners(found: pd.DataFrame, folder: Path) -> None:
     """Keep which channel matched which one in partners.npz, small enough to be kept of every measurement."""
     places = found[PLACE].drop_duplicates()
-    codes = found[PLACE].merge(places.assign(code=range(len(places))), on=PLACE, how="left").code
+    codes = found.groupby(PLACE, sort=False).ngroup()
     columns: dict[str, Any] = {name: found[name].to_numpy(np.int32) for name in ("channel", "partner")}
     columns |= {name: found[name].to_numpy(np.float32) for name in ("r", "own")}
     buffer = io.BytesIO()
@@ -126,11 +113,7 @@ def keep_partners(found: pd.DataFrame, folder: Path) -> None:
 
 
 def kept_partners(folder: Path) -> pd.DataFrame:
-    """What `keep_partners` has kept of a measurement.
-
-    Raises:
-        UserError: nothing is there, or it is damaged.
-    """
+    """What `keep_partners` has kept of a measurement."""
     file = folder / "partners.npz"
     try:
         with np.load(file, allow_pickle=False) as kept:

@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from equivariance.errors import UserError
@@ -63,33 +62,31 @@ def read(path: Path) -> pd.DataFrame:
 
 def _first_problem(rows: pd.DataFrame) -> tuple[int, str] | None:
     """The place (from 0 on) of a row that no measurement gives, and what is wrong with it; None if all is well."""
-    for column in rows.columns[[pd.api.types.is_string_dtype(kind) for kind in rows.dtypes]]:
-        formula = rows[column].astype(str).str.startswith("=").to_numpy()
-        if formula.any():
-            return int(formula.argmax()), f"{column} begins with '=', which a spreadsheet would run"
-    if not pd.api.types.is_bool_dtype(rows.trained) and len(rows):
-        wrong = ~rows.trained.astype(str).isin(("True", "False")).to_numpy()
-        return int(wrong.argmax()), f"trained={rows.trained.iloc[wrong.argmax()]} is neither True nor False"
-    for column, words in WORDS.items():
-        wrong = ~rows[column].isin(words).to_numpy()
+    for column, wrong, what in _wrong_values(rows):
         if wrong.any():
-            return int(
-                wrong.argmax()
-            ), f"{column}={rows[column].iloc[wrong.argmax()]}, which is none of {', '.join(words)}"
-    for column in [*SHARES, *WHOLE]:
-        numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(float)
-        known = rows[column].notna().to_numpy()
-        wrong = known & ~((numbers >= 0) & (numbers <= (1 if column in SHARES else np.inf)))
-        if column in WHOLE:
-            wrong |= ~known | (numbers != np.floor(numbers))
-        if wrong.any():
-            limits = "is no number in [0, 1]" if column in SHARES else "is no whole number from 0 on"
-            return int(wrong.argmax()), f"{column}={rows[column].iloc[wrong.argmax()]} {limits}"
+            row = int(wrong.to_numpy().argmax())
+            return row, f"{column}={rows[column].iloc[row]} {what}"
     twice = rows.duplicated(KEY).to_numpy()
     if twice.any():
         one = rows.iloc[twice.argmax()]
         return int(twice.argmax()), f"{one.measure} of {one.model} {one.layer} at {one.element} is there twice"
     return _first_gap(rows)
+
+
+def _wrong_values(rows: pd.DataFrame) -> Iterator[tuple[str, "pd.Series[bool]", str]]:
+    """Columns, in which rows their value is none that a measurement gives, and what is wrong with it."""
+    for column in rows.columns[[pd.api.types.is_string_dtype(kind) for kind in rows.dtypes]]:
+        yield column, rows[column].astype(str).str.startswith("="), "begins with '=', which a spreadsheet would run"
+    if not pd.api.types.is_bool_dtype(rows.trained):
+        yield "trained", ~rows.trained.astype(str).isin(("True", "False")), "is neither True nor False"
+    for column, words in WORDS.items():
+        yield column, ~rows[column].isin(words), f"is none of {', '.join(words)}"
+    for column in [*SHARES, *WHOLE]:
+        known, numbers = rows[column].notna(), pd.to_numeric(rows[column], errors="coerce")
+        if column in SHARES:
+            yield column, known & ~numbers.between(0, 1), "is no number in [0, 1]"
+        else:
+            yield column, ~((numbers >= 0) & (numbers % 1 == 0)), "is no whole number from 0 on"
 
 
 def _first_gap(rows: pd.DataFrame) -> tuple[int, str] | None:

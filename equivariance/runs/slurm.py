@@ -40,11 +40,7 @@ class Slurm(Callback):
     """Hydra's callback of `hydra/launcher=slurm`: a sweep waits for all its jobs, whatever becomes of one."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Have submitit ask squeue.
-
-        Raises:
-            UserError: Slurm is not there.
-        """
+        """Have submitit ask squeue."""
         if missing := [program for program in ("sbatch", "squeue", "srun") if shutil.which(program) is None]:
             raise UserError(
                 f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']}: there is no "

@@ -50,9 +50,7 @@ class Tracker:
             for index, one in layers.groupby("index")
         ]
         parts = layers.groupby(["measure", "part"]).value.mean()
-        summary = {
-            f"{measure}/{part}": value for measure, part, value in parts.reset_index().itertuples(index=False)
-        }
+        summary = {f"{measure}/{part}": value for (measure, part), value in parts.items()}
         if rows.accuracy.notna().all():
             summary["accuracy"] = float(rows.accuracy.iloc[0])
         self._try(lambda: self.run.log({"scores": wandb.Table(dataframe=rows)}))
@@ -89,9 +87,7 @@ def tracked(
     """A W&B run around a job: group the experiment, job type train or measure, resolved configuration.
 
     Args:
-        folder: of the job; names the W&B run.
         wandb_id: of the W&B run that a resumed job goes on with.
-        provenance: logged beside the configuration.
     """
     mode = mode_of(cfg)
     tracker = Tracker(None if mode == "disabled" else _start(cfg, mode, job_type, folder, wandb_id, provenance))

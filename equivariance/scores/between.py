@@ -26,9 +26,10 @@ from torch import Tensor, nn
 
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, find_layers, tap
+from equivariance.layers.record import evaluating
 from equivariance.scores.linear import MOST_CHANNELS, UNKNOWN, Products, linear
 from equivariance.scores.measure import batches
-from equivariance.scores.metric import evaluating, place
+from equivariance.scores.metric import place
 from equivariance.scores.statistics import DEAD, chance_channels
 
 BLOCKS = 5  # of images, for `linear`
@@ -179,12 +180,7 @@ class _Pairs:
 
 
 def _scores(parts: Sequence[list[Tensor]], dead_a: Tensor, dead_b: Tensor) -> dict[str, float]:
-    """All scores and chance levels.
-
-    Args:
-        parts: sums of products by block: of a and b, a and a, b and b, and of a and b of different images.
-        dead_a, dead_b: sums of squares up to which a channel is dead.
-    """
+    """All scores and chance levels, from sums of products by block and the sums of squares of dead channels."""
     cross, own_a, own_b, others = parts
     s_ab, s_aa, s_bb = (torch.stack(each).sum(0) for each in (cross, own_a, own_b))
     live_a, live_b = s_aa.diagonal() > dead_a, s_bb.diagonal() > dead_b

@@ -89,7 +89,5 @@ class Blocks:
 
     def state(self) -> dict[str, Any]:
         """All statistics, copied, as tensors and plain values."""
-        blocks = {
-            index: {tuple(key): sums.state() for key, sums in block.items()} for index, block in self.blocks.items()
-        }
+        blocks = {index: {key: each.state() for key, each in block.items()} for index, block in self.blocks.items()}
         return {"block_size": self.size, "blocks": blocks}

@@ -12,10 +12,12 @@ f(T_g T_h x)_c ~ T_g f(T_h x)_{p_g(c)} ~ T_g T_h f(x)_{p_h(p_g(c))}, a layer tha
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -26,6 +28,24 @@ if TYPE_CHECKING:
     from equivariance.scores.metric import Equivariance
 
 THRESHOLD = 0.5  # of the correlation, from which on two maps count as the same
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """One channel on an image and its copies, and its partners on the image, of which the first is itself (r = 1).
+
+    Attributes:
+        copies: (h, w) for the image and for each element, the channel's map there, as it is compared.
+        aligned: likewise the partner's map of the image itself.
+        partners, r: numbers of the partner channels, and their correlations.
+    """
+
+    layer: str
+    channel: int
+    copies: Sequence[np.ndarray]
+    aligned: Sequence[np.ndarray]
+    partners: Sequence[int]
+    r: Sequence[float]
 
 
 def partners(layer: str, index: int, transform: str, element: float | str, r: Tensor) -> pd.DataFrame:
@@ -112,7 +132,7 @@ def orbits(
     count: int = 4,
     layer: str | None = None,
     channel: int | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Orbit]:
     """The strongest orbits of a measured network, with their feature maps on one image.
 
     Args:
@@ -121,11 +141,6 @@ def orbits(
         table: from `partners`; None: the metric's own.
         layer: of this layer alone.
         channel: of this channel of the layer alone, whatever its partners are.
-
-    Returns:
-        For each orbit `layer`, `channel`, `partners`, `r`, and as lists of arrays (h, w), one for the image and
-        one for each element, `copies`, the channel on the image and its copies, and `aligned`, its partners on the
-        image itself, both at the positions that are compared. The first partner is the channel itself, with r = 1.
 
     Raises:
         UserError: there is no such layer, or no such channel that is alive under every element.
@@ -141,31 +156,18 @@ def orbits(
             raise UserError(f"measure.partners.channel={channel}: no live channel of {layer}; there is {live} ...")
     found = [one] if channel is not None else [*strongest(chosen, count)]
     maps = metric.maps(images, metric.transforms)
-    strides = {name: layer.stride for name, layer in metric.layers.items()}
-    names = [each.layer.iloc[0] for each in found]
-    return [
-        _orbit(each, maps[name], strides[name], metric.transforms) for each, name in zip(found, names, strict=True)
-    ]
+    return [_orbit(each, maps[each.layer.iloc[0]], metric) for each in found]
 
 
-def _orbit(orbit: pd.DataFrame, maps: Tensor, stride: float | None, transforms: Sequence[Any]) -> dict[str, Any]:
-    """The maps of one orbit, see `orbits`."""
-    channel = int(orbit.channel.iloc[0])
-    original, *copies = maps
-    pairs = [(original[channel], original[channel])]
-    for g, copy, partner in zip(transforms, copies, orbit.partner, strict=True):
-        aligned = g.align(copy[None], original[None], stride) if copy.ndim == 3 else (copy[None], original[None])
-        nothing = (torch.full_like(original[channel], torch.nan),) * 2
+def _orbit(table: pd.DataFrame, maps: Tensor, metric: "Equivariance") -> Orbit:
+    """The maps of one orbit, given those of all channels of its layer."""
+    layer, channel, (original, *copies) = table.layer.iloc[0], int(table.channel.iloc[0]), maps[:, None]
+    pairs = [(original[0, channel], original[0, channel])]
+    for g, copy, partner in zip(metric.transforms, copies, table.partner, strict=True):
+        aligned = g.align(copy, original, metric.layers[layer].stride) if copy.ndim == 4 else (copy, original)
+        nothing = (torch.full_like(original[0, channel], torch.nan),) * 2
         pairs.append(nothing if aligned is None else (aligned[0][0, channel], aligned[1][0, int(partner)]))
-    copy_maps, moved = (
-        [(one if one.ndim == 2 else one.reshape(1, 1)).float().cpu().numpy() for one in side]
-        for side in zip(*pairs, strict=True)
+    maps_of, moved = (
+        [torch.atleast_2d(one).float().cpu().numpy() for one in side] for side in zip(*pairs, strict=True)
     )
-    return {
-        "layer": orbit.layer.iloc[0],
-        "channel": channel,
-        "copies": copy_maps,
-        "aligned": moved,
-        "partners": [channel, *map(int, orbit.partner)],
-        "r": [1.0, *orbit.r],
-    }
+    return Orbit(layer, channel, maps_of, moved, [channel, *map(int, table.partner)], [1.0, *table.r])

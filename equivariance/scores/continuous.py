@@ -83,7 +83,8 @@ class Warp:
     def act(self, images: Tensor) -> Tensor:
         """T_g x for images (n, c, h, w), which have been through `prepare`."""
         exact = images.to(torch.promote_types(images.dtype, torch.float32))
-        return (self._gathered(exact) if self._mixes_axes else self._separable(exact)).to(images.dtype)
+        mixes_axes = any(self.matrix[1:3])
+        return (self._gathered(exact) if mixes_axes else self._separable(exact)).to(images.dtype)
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
         """Both maps at the valid positions, (n, c, positions, 1); see `transforms.Transformation.align`."""
@@ -96,10 +97,6 @@ class Warp:
         interpolated, picked = (copy, original) if self._magnifies else (original, copy)
         sides = _sampled(interpolated, index, weight), _picked(picked, positions)
         return sides if self._magnifies else sides[::-1]
-
-    @property
-    def _mixes_axes(self) -> bool:
-        return any(self.matrix[1:3])
 
     @property
     def _magnifies(self) -> bool:
@@ -251,11 +248,10 @@ def turns(elements: Sequence[float], border: str = "disc") -> list[Transformatio
     Raises:
         UserError: an element is no number, or the border is not known.
     """
-    if border not in BORDERS:
-        raise UserError(f"measure.transform.border={border}: choose {', '.join(BORDERS)}")
+    warps = rotations(elements, border)
     if all(degrees in (90, 180, 270) for degrees in elements):
         return quarter_turns([int(degrees) for degrees in elements])
-    return [*rotations(elements, border)]
+    return [*warps]
 
 
 def scalings(elements: Sequence[float]) -> list[Warp]:
@@ -302,11 +298,7 @@ def disc(images: Tensor) -> Tensor:
 
 
 def _numbers(elements: Sequence[float], what: str) -> list[float]:
-    """The elements, whole ones as int.
-
-    Raises:
-        UserError: one is no finite number.
-    """
+    """The elements, whole ones as int."""
     for x in elements:
         if isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x):
             raise UserError(f"measure.transform.elements: {x}; needs numbers ({what})")

@@ -20,20 +20,21 @@ positions than channels. Behind the global pooling of a ResNet-44 (64 channels),
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import reduce
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from equivariance.scores.over_dataset import DatasetSide
-from equivariance.scores.statistics import Side, chance_channels
+from equivariance.scores.statistics import Score, Side, StreamSums, chance_channels
 
 OVER = ("image", "dataset")  # the readings that are products of sums
 MOST_CHANNELS = 512  # of a layer that is fitted: solving for the maps takes the third power
 RIDGES = (1e-6, 1e-3, 1e-2, 1e-1, 1.0)  # added to the diagonal, times its mean; chosen on the blocks left out
 
 
-class Gram:
+class Gram(StreamSums):
     """Sums of products of the channels of T_g f(x) with each other, less an origin.
 
     Exact transformations share those of f(x), as a joint reordering of positions does not matter.
@@ -84,22 +85,6 @@ class Gram:
         mixed = torch.outer(gap, self.sums - self.count / 2 * gap)
         return self.products - mixed - mixed.mT
 
-    def copy(self) -> Self:
-        """The same sums once more."""
-        return self.from_state(self.state(), self.products.device if self.products is not None else "cpu")
-
-    def state(self) -> dict[str, Any]:
-        """All sums, copied."""
-        return {key: value.clone() if isinstance(value, Tensor) else value for key, value in vars(self).items()}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any], device: torch.device | str = "cpu") -> Self:
-        """The sums that `state()` describes."""
-        gram = cls()
-        for key, value in state.items():
-            setattr(gram, key, value.to(device) if isinstance(value, Tensor) else value)
-        return gram
-
 
 @dataclass(frozen=True)
 class Products:
@@ -119,7 +104,8 @@ class Products:
 
     def plus(self, other: Self, sign: int = 1) -> Self:
         """Of both parts together; with sign -1, of this one without the other."""
-        return type(self)(*(x.add(y, alpha=sign) for x, y in zip(self._all, other._all, strict=True)))
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return type(self)(*(x.add(y, alpha=sign) for x, y in pairs))
 
     @property
     def targets(self) -> Tensor:
@@ -132,25 +118,14 @@ class Products:
         rows = chance_channels(len(self.squares), self.squares.device)[: len(self.chance)]
         return torch.cat([self.squares, self.squares[rows]])
 
-    @property
-    def _all(self) -> tuple[Tensor, ...]:
-        return self.cross, self.chance, self.own, self.squares
+
+UNKNOWN = Score(torch.nan, torch.nan, torch.nan, [])
 
 
-@dataclass(frozen=True)
-class Linear:
-    """The score, its chance level, and the score without the judgement of each block (the fits stay)."""
-
-    value: float
-    chance: float
-    without: list[float]
-
-
-UNKNOWN = Linear(torch.nan, torch.nan, [])
-
-
-def linear(parts: Sequence[Products], live: Tensor) -> Linear:
+def linear(parts: Sequence[Products], live: Tensor) -> Score:
     """The score of predictions that are fitted on all parts of the stream but one and judged on that one.
+
+    Without the judgement of a block, the fits stay.
 
     The ridge is that of `RIDGES` with the largest mean of R^2 on the parts left out; the chance level has its own.
 
@@ -163,9 +138,7 @@ def linear(parts: Sequence[Products], live: Tensor) -> Linear:
     """
     if len(parts) < 2 or not live.any():
         return UNKNOWN
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole.plus(part)
+    whole = reduce(Products.plus, parts)
     errors = torch.stack([_errors(whole.plus(part, -1), part) for part in parts], 1)  # (ridges, parts, c + k)
     squares = torch.stack([part.target_squares for part in parts])
     channels, chance = len(live), len(whole.chance)
@@ -174,7 +147,7 @@ def linear(parts: Sequence[Products], live: Tensor) -> Linear:
     level = (
         _chosen(errors[..., channels:][..., live[rows]], squares[:, channels:][:, live[rows]]) if chance else None
     )
-    return Linear(true[0], level[0] if level else torch.nan, true[1])
+    return Score(true[0], level[0] if level else torch.nan, true[0], true[1])
 
 
 def in_sample(products: Products, live: Tensor) -> float:
@@ -202,12 +175,7 @@ def _errors(fitted: Products, judged: Products) -> Tensor:
 
 
 def _chosen(errors: Tensor, squares: Tensor) -> tuple[float, list[float]]:
-    """The score with the best ridge, and without the judgement of each part.
-
-    Args:
-        errors: (ridges, parts, channels), squared.
-        squares: (parts, channels).
-    """
+    """The score with the best ridge, and without each part: errors (ridges, parts, c), squares (parts, c)."""
     errors = errors[(1 - errors.sum(1) / squares.sum(0)).mean(1).nan_to_num(-torch.inf).argmax()]
 
     def score(errors: Tensor, squares: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def measure(
     )
     total = len(images) if isinstance(images, Tensor | np.ndarray) else None
     with progress_bar("equivariance", total) if progress else nullcontext() as bar:
-        for batch, labels in _chain(first, stream):
+        for batch, labels in chain([first], stream):
             metric.update(batch, labels)
             if bar is not None:
                 bar.update(len(batch))
@@ -81,13 +82,6 @@ def batches(images: Any, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
         yield from ((images[start : start + size], None) for start in range(0, len(images), size))
         return
     for batch in images:
-        pair = batch if isinstance(batch, tuple | list) else (batch, None)
-        if len(pair) < 2:
-            pair = (*pair, None)
-        if len(pair[0]):
-            yield torch.as_tensor(pair[0]), None if pair[1] is None else torch.as_tensor(pair[1])
-
-
-def _chain(first: Any, others: Iterable) -> Iterator:
-    yield first
-    yield from others
+        given, labels, *_ = (*batch, None) if isinstance(batch, tuple | list) else (batch, None)
+        if len(given):
+            yield torch.as_tensor(given), None if labels is None else torch.as_tensor(labels)

@@ -31,11 +31,7 @@ def affordable_blocks(layers: Sequence[Layer], elements: int, blocks: int, fitte
 
 
 def affordable_layers(layers: Sequence[Layer], elements: int) -> tuple[list[Layer], dict[str, str]]:
-    """The layers whose statistics of one block take at most `MEMORY`, and why the others are left out.
-
-    Raises:
-        UserError: there are none.
-    """
+    """The layers whose statistics of one block take at most `MEMORY`, and why the others are left out."""
     needed = {layer.name: memory([layer], elements, 1) for layer in layers}
     reasons = {
         name: f"the sums of all pairs of its channels need {size / 2**30:.0f} GiB"
@@ -48,13 +44,10 @@ def affordable_layers(layers: Sequence[Layer], elements: int) -> tuple[list[Laye
 
 
 def memory(layers: Sequence[Layer], elements: int, blocks: int, fitted: bool = False) -> int:
-    """Bytes that the statistics take at the most.
+    """Bytes that the statistics take at the most; `fitted`: with those of `linear`, none of them shared.
 
     Those of all blocks; while they are filled, those of one layer once more in float32; while scores are computed,
     of one layer the whole, the whole without a block, and its similarities with what computing them takes.
-
-    Args:
-        fitted: with those of `linear`, for transformations that share none of them.
     """
     sizes = [layer.channels * (layer.channels + len(chance_channels(layer.channels))) for layer in layers]
     kept = sum(12 * size for size in sizes)  # float64, and numbers of images in float32

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, Layers, find_layers, tap
 from equivariance.layers.fusion import fused
+from equivariance.layers.record import evaluating
 from equivariance.names import NESTED, OVER, SCORE_COLUMNS, SCORES, SIMILARITIES
 from equivariance.scores import linear
 from equivariance.scores.blocks import Blocks
@@ -20,7 +22,7 @@ from equivariance.scores.channel_matching import partners
 from equivariance.scores.memory import affordable_blocks, affordable_images, affordable_layers
 from equivariance.scores.predictions import Predictions
 from equivariance.scores.score_table import ScoreTable
-from equivariance.scores.sums import Key, Sums
+from equivariance.scores.sums import Sums, key_of
 from equivariance.scores.transforms import Transformation, preparation
 
 SMALL = 1e-10  # maps below it, and above its reciprocal, are scaled: squares in float32 end at 1e-38 and 1e38
@@ -249,8 +251,7 @@ class Equivariance:
             raise UserError(
                 f"{len(found)} of the transformations have the element {element}: give the transformation"
             )
-        there = self.sums.readings_of(self.layers[layer])
-        reading = over if over in there else there[0]
+        reading = self._reading(layer, over)
         return self._table().whole(self.layers[layer], found[0], reading).similarities()
 
     @torch.inference_mode()
@@ -263,8 +264,7 @@ class Equivariance:
         Raises:
             UserError: `linear` is not measured there.
         """
-        there = self.sums.readings_of(self.layers[layer])
-        reading = over if over in there else there[0]
+        reading = self._reading(layer, over)
         if not self.images or not self.sums.fits(self.layers[layer], reading):
             raise UserError(f"there is no linear score of {layer} over {reading}: see the argument scores")
         with self._with_held() as table:
@@ -294,6 +294,10 @@ class Equivariance:
             self.model(torch.cat([images, *(g.act(images) for g in transforms)]))
         return found
 
+    def _reading(self, layer: str, over: str | None) -> str:
+        there = self.sums.readings_of(self.layers[layer])
+        return over if over in there else there[0]
+
     def _table(self) -> ScoreTable:
         """What the statistics say so far."""
         return ScoreTable(self.sums, self.blocks, self.predictions, self.images, self.scores, self.controls)
@@ -308,13 +312,12 @@ class Equivariance:
         self.blocks.make_room(start + more)  # which as many more images would have done as well
         (index, _), *_ = self.blocks.segments(start, more)
         kept = self.blocks.copy_of(index)
-        before = self._held, self.images, self.predictions.state(), dict(self.reached)
+        before = self._held, self.images, deepcopy(self.predictions), dict(self.reached)
         self.finish()
         try:
             yield self._table()
         finally:
-            self._held, self.images, predictions, self.reached = before
-            self.predictions = Predictions.from_state(predictions)
+            self._held, self.images, self.predictions, self.reached = before
             self.blocks.put_back(index, kept)
 
     def _images(self, images: Tensor | np.ndarray) -> Tensor:
@@ -366,11 +369,7 @@ class Equivariance:
                 start = end
 
     def _forward(self, images: Tensor, labels: Tensor | None) -> None:
-        """One forward pass of images and all their copies.
-
-        A pass that runs out of memory half way is repeated with fewer images: `reached` says which layers have had
-        them.
-        """
+        """One pass of images and their copies; `reached` says which layers had them before it ran out of memory."""
         n, start = len(images), self.first_image + self.images
         self.blocks.make_room(start + n)
         images = self.prepare(images)
@@ -397,25 +396,13 @@ class Equivariance:
     def _check_finite(self, index: int) -> None:
         """Refuse NaN and infinity, naming the first layer that has them."""
         block, g, reading = self.blocks[index], self.transforms[0], self.readings[0]
-        sums = torch.stack([block[Key.of(layer, g, reading)].total.sum() for layer in self.layers.values()])
+        sums = torch.stack([block[key_of(layer, g, reading)].total.sum() for layer in self.layers.values()])
         for name, finite in zip(self.layers, sums.isfinite().tolist(), strict=True):
             if not finite:
                 raise UserError(
                     f"{type(self.model).__name__}: the feature maps of layer {name} hold NaN or infinity, or "
                     "numbers too large to square; look at the weights and at how the images are normalised"
                 )
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and every module's own mode again afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _check(

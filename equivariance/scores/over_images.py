@@ -101,7 +101,8 @@ class ReluImageStatistics(ImageStatistics):
     """As `ImageStatistics`, with relu of every image's correlation before the average, not after it."""
 
     def _add_products(self, sums: Tensor, a: Tensor, b: Tensor, weight: float = 1.0) -> None:
-        for x, y in zip(a.split(_images_at_a_time(a)), b.split(_images_at_a_time(a)), strict=True):
+        images = max(1, 2**24 // a.shape[2] ** 2)  # of which (c, c) matrices stay within some 64 MiB
+        for x, y in zip(a.split(images), b.split(images), strict=True):
             sums.add_((x.mT @ y).relu_().sum(0), alpha=weight)
 
 
@@ -156,8 +157,3 @@ class MaximumImageStatistics(ImageStatistics):
 
 def _plus(sums: Tensor | None, more: Tensor) -> Tensor:
     return more.to(torch.float32) if sums is None else sums.add_(more)
-
-
-def _images_at_a_time(values: Tensor) -> int:
-    """Of which (c, c) matrices stay within some 64 MiB."""
-    return max(1, 2**24 // values.shape[2] ** 2)

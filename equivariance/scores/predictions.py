@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,10 +54,3 @@ class Predictions:
     def state(self) -> dict[str, Any]:
         """All counts, copied."""
         return {"kept": dict(self.kept), "correct": self.correct}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Self:
-        """The counts that `state()` describes."""
-        predictions = cls()
-        predictions.merge(state)
-        return predictions

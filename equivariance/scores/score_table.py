@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from torch import Tensor
@@ -12,33 +13,14 @@ from equivariance.scores import linear
 from equivariance.scores.blocks import Blocks
 from equivariance.scores.intervals import half_width
 from equivariance.scores.predictions import Predictions
-from equivariance.scores.statistics import PairStatistics, cross_fitted
-from equivariance.scores.sums import Key, Sums
+from equivariance.scores.statistics import PairStatistics, Score, cross_fitted
+from equivariance.scores.sums import Sums, key_of
 from equivariance.scores.transforms import Transformation
 
 
 @dataclass(frozen=True)
-class Score:
-    """A score, its chance level, its cross-fitted value, and what it is without each of the blocks."""
-
-    value: float
-    chance: float
-    cross_fitted: float
-    without: list[float]
-
-
-@dataclass(frozen=True)
 class ScoreTable:
-    """What the statistics of a stream of images say.
-
-    Args:
-        sums: which statistics there are.
-        blocks: the statistics.
-        predictions: of the logits.
-        images: how many are in the statistics.
-        scores: of `names.NESTED`.
-        controls: of the transformations that have one.
-    """
+    """What the statistics of a stream of images say; `controls` are those of the transformations that have one."""
 
     sums: Sums
     blocks: Blocks
@@ -50,14 +32,14 @@ class ScoreTable:
     def whole(self, layer: Layer, g: Transformation, reading: str) -> PairStatistics:
         """The statistics of all images."""
         whole = self.sums.empty(layer, reading)
-        for part in self.blocks.parts(Key.of(layer, g, reading)):
+        for part in self.blocks.parts(key_of(layer, g, reading)):
             whole.merge(part)
         return whole
 
     def rows(self, layer: Layer, g: Transformation, reading: str) -> Iterator[dict[str, Any]]:
         """One row per score, with the columns `names.SCORE_COLUMNS`."""
         whole = self.whole(layer, g, reading)
-        parts = [part for part in self.blocks.parts(Key.of(layer, g, reading)) if part.images]
+        parts = [part for part in self.blocks.parts(key_of(layer, g, reading)) if part.images]
         common = {
             "layer": layer.name,
             "index": layer.index,
@@ -84,19 +66,17 @@ class ScoreTable:
             found = {"value": score.value, "cross_fitted": score.cross_fitted, "chance": score.chance}
             yield common | {"measure": name, "control": control.get(name, math.nan)} | found | ends
 
-    def fitted(self, layer: Layer, g: Transformation, reading: str) -> linear.Linear:
+    def fitted(self, layer: Layer, g: Transformation, reading: str) -> Score:
         """The third score; NaN where it is not there."""
         if not self.sums.fits(layer, reading):
             return linear.UNKNOWN
         whole, parts = self._products(layer, g, reading)
-        return linear.linear(parts, ~whole.dead()) if parts else linear.UNKNOWN
+        return linear.linear(parts, ~whole.dead())
 
     def in_sample(self, layer: Layer, g: Transformation, reading: str) -> dict[str, float]:
         """All three scores, `linear` fitted and judged on the same images."""
         whole, parts = self._products(layer, g, reading)
-        together = parts[0]
-        for part in parts[1:]:
-            together = together.plus(part)
+        together = reduce(linear.Products.plus, parts)
         return whole.values(whole.similarities()) | {"linear": linear.in_sample(together, ~whole.dead())}
 
     def _scores(
@@ -116,8 +96,7 @@ class ScoreTable:
             for name, (value, chance) in whole.scores().items()
         }
         if "linear" in self.scores:
-            one = self.fitted(layer, g, reading)
-            found["linear"] = Score(one.value, one.chance, one.value, one.without)
+            found["linear"] = self.fitted(layer, g, reading)
         return {name: found[name] for name in self.scores}
 
     def _control(self, layer: Layer, g: Transformation, reading: str) -> dict[str, float]:
@@ -134,9 +113,9 @@ class ScoreTable:
     ) -> tuple[PairStatistics, list[linear.Products]]:
         """The statistics of all images, and for each block the sums of products that linear predictions need."""
         whole, products = self.whole(layer, g, reading), []
-        own = self.blocks.parts(Key.of_own(layer, g, reading))
-        shared = self.blocks.parts(Key.of_own(layer, None, reading))
-        for part, gram, common in zip(self.blocks.parts(Key.of(layer, g, reading)), own, shared, strict=True):
+        own = self.blocks.parts(key_of(layer, g, reading, own=True))
+        shared = self.blocks.parts(key_of(layer, None, reading, own=True))
+        for part, gram, common in zip(self.blocks.parts(key_of(layer, g, reading)), own, shared, strict=True):
             if part.images:
                 cross, chance, squares, mean = part.centred(whole)
                 gram = common if gram.products is None else gram

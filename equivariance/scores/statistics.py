@@ -94,7 +94,37 @@ class Side:
         ]
 
 
-class PairStatistics:
+@dataclass(frozen=True)
+class Score:
+    """A score, its chance level, its cross-fitted value, and what it is without each block of images."""
+
+    value: float
+    chance: float
+    cross_fitted: float
+    without: list[float]
+
+
+class StreamSums:
+    """Sums over a stream of images, which are kept and sent as tensors and plain values."""
+
+    def state(self) -> dict[str, Any]:
+        """All sums, copied."""
+        return {key: value.clone() if isinstance(value, Tensor) else value for key, value in vars(self).items()}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: torch.device | str | None = None) -> Self:
+        """The sums that `state()` describes; None: each where it lies."""
+        sums = cls.__new__(cls)
+        for key, value in state.items():
+            setattr(sums, key, value.to(device or value.device) if isinstance(value, Tensor) else value)
+        return sums
+
+    def copy(self) -> Self:
+        """The same sums once more."""
+        return self.from_state(self.state())
+
+
+class PairStatistics(StreamSums):
     """What both readings share. One layer under one transformation.
 
     Attributes:
@@ -127,10 +157,6 @@ class PairStatistics:
         """Empty sums for maps (n, c, ...) like these, in float32 or better."""
         return cls(maps.shape[1], maps.device, torch.promote_types(maps.dtype, torch.float32), similarity)
 
-    def copy(self) -> Self:
-        """The same sums once more."""
-        return self.from_state(self.state(), self.cross.device)
-
     def side(self, maps: Tensor, original: bool, owned: bool = False) -> Side:
         """Maps (n, c, ...) made ready to be added; several transformations may share the side of the original.
 
@@ -153,16 +179,6 @@ class PairStatistics:
         for values, _, weight in b.mismatched:
             self._add_products(self.chance, rows, values, weight)
 
-    def update(self, a: Tensor, b: Tensor) -> None:
-        """Add the maps f(T_g x) and T_g f(x) of n >= 2 images in their order, each (n, c, ...)."""
-        n = len(a)
-        cuts = [slice(0, n)] if n % 2 == 0 else [slice(0, n - 3), slice(n - 3, n)]
-        sums = self.start(b, self.similarity)
-        for cut in cuts:
-            if cut.stop > cut.start:
-                sums.add(sums.side(a[cut], False), sums.side(b[cut], True))
-        self.merge(sums)
-
     def merge(self, other: Self, sign: int = 1) -> None:
         """Add the sums of another part of the stream; with sign -1, take them away."""
         raise NotImplementedError
@@ -172,18 +188,6 @@ class PairStatistics:
         others = self.copy()
         others.merge(part, -1)
         return others
-
-    def state(self) -> dict[str, Any]:
-        """All sums, copied."""
-        return {key: value.clone() if isinstance(value, Tensor) else value for key, value in vars(self).items()}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any], device: torch.device | str = "cpu") -> Self:
-        """The statistics that `state()` describes."""
-        statistics = cls(0, device)
-        for key, value in state.items():
-            setattr(statistics, key, value.to(device) if isinstance(value, Tensor) else value)
-        return statistics
 
     def similarities(self, chance: bool = False) -> Tensor:
         """r (c, c) in [-1, 1], rows f(T_g x), columns T_g f(x); NaN where it is not defined.

@@ -1,7 +1,7 @@
 """Which statistics each layer has, and how the maps of a batch are added up in them."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,53 +23,35 @@ READINGS: dict[str, type[PairStatistics]] = {  # by names.OVER
 OWN = " with itself"  # ends the reading of sums of products of T_g f(x) with itself
 
 
-class Key(NamedTuple):
-    """Of the statistics of a layer under a transformation; those that do not depend on it have an empty one."""
+Key = tuple[str, str, float | str, str]  # layer, name and element of the transformation, reading
 
-    layer: str
-    transform: str
-    element: float | str
-    reading: str
 
-    @classmethod
-    def of(cls, layer: Layer, g: Transformation, reading: str) -> "Key":
-        """Of f(T_g x) and T_g f(x)."""
-        return cls(layer.name, g.name, g.element, reading)
-
-    @classmethod
-    def of_own(cls, layer: Layer, g: Transformation | None, reading: str) -> "Key":
-        """Of T_g f(x) with itself; None: of f(x), which exact transformations share."""
-        return cls(layer.name, g.name if g else "", g.element if g else "", reading + OWN)
+def key_of(layer: Layer, g: Transformation | None, reading: str, own: bool = False) -> Key:
+    """Names the statistics of f(T_g x) and T_g f(x); `own`: of T_g f(x) with itself, of f(x) where g is None."""
+    return layer.name, g.name if g else "", g.element if g else "", reading + OWN * own
 
 
 Sum = PairStatistics | linear.Gram
 
 
+@dataclass(frozen=True)
 class Sums:
     """The statistics of all layers under all transformations.
 
     Args:
-        layers: by name.
         transforms: the set G, and the controls of those that have one.
         readings: of `READINGS`.
-        similarity: pearson or cosine.
         fitted: with what `linear` needs.
-        device: of the maps.
         scales: factors for layers whose maps are too small or too large to be squared in float32.
     """
 
-    def __init__(
-        self,
-        layers: Mapping[str, Layer],
-        transforms: Sequence[Transformation],
-        readings: Sequence[str],
-        similarity: str,
-        fitted: bool,
-        device: torch.device,
-        scales: Mapping[str, float],
-    ):
-        self.layers, self.transforms, self.readings = layers, transforms, tuple(readings)
-        self.similarity, self.fitted, self.device, self.scales = similarity, fitted, device, scales
+    layers: Mapping[str, Layer]
+    transforms: Sequence[Transformation]
+    readings: tuple[str, ...]
+    similarity: str
+    fitted: bool
+    device: torch.device
+    scales: Mapping[str, float]
 
     def readings_of(self, layer: Layer) -> tuple[str, ...]:
         """Behind global pooling, where a map has one position, there is one: a similarity over the images."""
@@ -89,9 +71,9 @@ class Sums:
         block: dict[Key, Sum] = {}
         for layer in self.layers.values():
             for reading in self.readings_of(layer):
-                block |= {Key.of(layer, g, reading): self.empty(layer, reading) for g in self.transforms}
+                block |= {key_of(layer, g, reading): self.empty(layer, reading) for g in self.transforms}
                 if self.fits(layer, reading):
-                    block |= {Key.of_own(layer, g, reading): linear.Gram() for g in (None, *self.transforms)}
+                    block |= {key_of(layer, g, reading, own=True): linear.Gram() for g in (None, *self.transforms)}
         return block
 
     def of_maps(self, layer: Layer, reading: str, maps: Tensor) -> dict[Key, Sum]:
@@ -123,11 +105,11 @@ class Sums:
                 else:
                     b = statistics.side(aligned[1], original=True, owned=_is_apart(aligned[1], maps))
                     if self.fits(layer, reading):
-                        key = Key.of_own(layer, None if untouched else g, reading)
+                        key = key_of(layer, None if untouched else g, reading, own=True)
                         grams.setdefault(key, linear.Gram()).add(b)
                 shared = b if untouched else shared
                 statistics.add(a, b)
-        keys = (Key.of(layer, g, reading) for g in self.transforms)
+        keys = (key_of(layer, g, reading) for g in self.transforms)
         return {**dict(zip(keys, found, strict=True)), **grams}
 
     def _kind(self, layer: Layer, reading: str) -> type[PairStatistics]:

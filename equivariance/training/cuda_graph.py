@@ -17,9 +17,6 @@ class Captured:
     else that the step reads or writes must stay where it is (parameters, the optimiser's state, running sums, and
     the learning rate, a tensor). The step may not wait for the device, and its Python code runs only before and
     during the capture.
-
-    Args:
-        step: a function of tensors that returns nothing.
     """
 
     def __init__(self, step: Callable[..., None]):

@@ -8,11 +8,7 @@ from equivariance.errors import UserError
 
 
 def check_recipe(recipe: Recipe, images: int) -> None:
-    """Refuse a recipe that cannot be trained on so many images; `config.RANGES` has checked each value by itself.
-
-    Raises:
-        UserError: a value does not go with the others, or one that the optimiser or the schedule needs is missing.
-    """
+    """Refuse a recipe that cannot be trained on so many images; `config.RANGES` has checked single values."""
 
     def require(key: str, holds: bool, why: str) -> None:
         if not holds:

@@ -5,12 +5,7 @@ from equivariance.training.trainer import Training
 
 
 class Report:
-    """The progress bar of a training run; a context manager, which closes it.
-
-    Args:
-        title: of the bar and of the lines.
-        images: of the training set.
-    """
+    """The progress bar of a training run; a context manager, which closes it."""
 
     def __init__(self, training: Training, title: str, images: int):
         recipe, self.steps = training.recipe, training.steps(images)

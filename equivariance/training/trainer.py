@@ -175,9 +175,6 @@ class Training:
         """Refuse to go on with a lost network: its loss or a weight is NaN or infinite, or the loss exploded.
 
         A loss above ten times that of guessing, ln(classes), counts as exploded.
-
-        Raises:
-            UserError: with the epoch.
         """
         loss, _ = self.totals.means()
         finite = all(weights.isfinite().all() for weights in self.model.state_dict().values())
