@@ -3,7 +3,7 @@
     python scripts/between.py WEIGHTS_DIR DATA_DIR
 
 WEIGHTS_DIR holds the files of the table of published networks (`python scripts/public.py WEIGHTS_DIR` lists them),
-DATA_DIR holds CIFAR-10. Writes experiments/between/similarity.csv: what `equivariance.similarity` says of each pair.
+DATA_DIR holds CIFAR-10. Writes experiments/between/similarity.csv: what `eq.similarity` says of each pair.
 """
 
 from pathlib import Path
