@@ -8,7 +8,6 @@ indices of the images and the cost below the run's folder. An interrupted measur
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,6 @@ from equivariance.cli import entrypoint, note_measured, recorded, stoppable
 
 if TYPE_CHECKING:
     from equivariance.runs.processes import Processes
-
-SAVE_EVERY = 60  # seconds between two savings of what has been measured so far, or more where one takes long
 
 
 @entrypoint
@@ -62,16 +59,16 @@ def measure(cfg: DictConfig, process: Processes) -> None:
             return
         start, end = process.share(len(subject.chosen))
         metric = new_metric(start)
-        unfinished = results.unfinished(folder, process)
-        if state := results.load_unfinished(unfinished, config):
+        unfinished = results.Unfinished(folder, process, config)
+        if state := unfinished.load():
             metric.load_state_dict(state)
             print(f"going on after {metric.images} images")
         if process.first:
             subject.announce(metric)
         resumed = start + metric.images
         stream, batches = subject.batches(metric, resumed, end, process.count)
-        cost, save_at = Cost(subject.hardware.device), time.monotonic() + SAVE_EVERY
-        title, first_batch = f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}", True
+        cost, first_batch = Cost(subject.hardware.device), True
+        title = f"{cfg.dataset.name} {cfg.model.name} {cfg.measure.name}"
         with progress(title, end - start, resumed - start) as bar:
             for pixels, labels in batches:
                 metric.update(images.normalise(pixels), labels)
@@ -81,17 +78,15 @@ def measure(cfg: DictConfig, process: Processes) -> None:
                     subject.check_alive(metric)
                     first_batch = metric.images == 0
                 stopping = bool(stop)
-                if stopping or time.monotonic() > save_at:
-                    began = time.monotonic()
-                    results.save(metric.state_dict(), unfinished, config)
-                    save_at = time.monotonic() + max(SAVE_EVERY, 20 * (time.monotonic() - began))
+                if stopping or unfinished.due:
+                    unfinished.save(metric.state_dict())
                 if stopping:
                     print(f"\nstopped after {metric.images} images; the same command goes on from there")
                     raise SystemExit(stop.exit_code)
         metric.finish()
         subject.check_alive(metric)
         if process.count > 1:  # whoever waits for the others may be stopped
-            results.save(metric.state_dict(), unfinished, config)
+            unfinished.save(metric.state_dict())
         _, *others = process.gather(metric.state_dict()) or [None]
         if process.first:
             for other in others:

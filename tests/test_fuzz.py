@@ -32,9 +32,9 @@ def kept_weights(folder):
 
 
 def statistics(folder):
-    path = results.unfinished(folder, Processes())
-    results.save(MODEL, path, CONFIG)
-    return path, lambda: results.load_unfinished(path, CONFIG)
+    unfinished = results.Unfinished(folder, Processes(), CONFIG)
+    unfinished.save(MODEL)
+    return unfinished.path, unfinished.load
 
 
 def configuration(folder):

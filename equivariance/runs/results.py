@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from equivariance.runs.atomic import atomic_file, write_atomic
 from equivariance.runs.folder import first_difference, read_state
 from equivariance.runs.processes import Processes
 
+SAVE_EVERY = 60  # seconds between two savings of what has been measured so far, or more where one takes long
 PLACE = ["layer", "index", "transform", "element"]  # of a row of partner channels
 
 
@@ -81,23 +83,37 @@ def finished(folder: Path, config: dict) -> Path | None:
     return results
 
 
-def unfinished(folder: Path, process: Processes) -> Path:
-    """Where a process keeps what it has measured so far."""
-    return folder / f".statistics-{process.rank + 1}-of-{process.count}.pt"
+class Unfinished:
+    """What a process has measured so far, in a file beside the results to come.
 
+    Args:
+        folder: of the measurement.
+        config: of the measurement; what another one has kept is not taken.
+    """
 
-def save(state: dict[str, Any], path: Path, config: dict[str, Any]) -> None:
-    """Keep the statistics of the images measured so far."""
-    with atomic_file(path) as file:  # not by way of memory: wide networks have gigabytes of statistics
-        torch.save({"config": config, "state": state}, file)
+    def __init__(self, folder: Path, process: Processes, config: dict[str, Any]):
+        self.path = folder / f".statistics-{process.rank + 1}-of-{process.count}.pt"
+        self.config, self.next = config, time.monotonic() + SAVE_EVERY
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() > self.next
 
-def load_unfinished(path: Path, config: dict[str, Any]) -> dict[str, Any] | None:
-    """What an interrupted process of the same measurement has kept; None if there is nothing."""
-    if not path.exists():
-        return None
-    saved = read_state(path, ("config", "state"), "delete it to measure from the start")
-    return saved["state"] if saved["config"] == config else None
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep the statistics of the images measured so far."""
+        began = time.monotonic()
+        with atomic_file(self.path) as file:  # not by way of memory: wide networks have gigabytes of statistics
+            torch.save({"config": self.config, "state": state}, file)
+        now = time.monotonic()
+        self.next = now + max(SAVE_EVERY, 20 * (now - began))
+
+    def load(self) -> dict[str, Any] | None:
+        """What an interrupted process of the same measurement has kept; None if there is nothing."""
+        if not self.path.exists():
+            return None
+        saved = read_state(self.path, ("config", "state"), "delete it to measure from the start")
+        return saved["state"] if saved["config"] == self.config else None
 
 
 def keep_partners(found: pd.DataFrame, folder: Path) -> None:
