@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
+import torch
 from conftest import REPOSITORY
 
 from equivariance import cli
@@ -81,3 +83,22 @@ def test_a_process_ends_with_the_one_that_started_it():
     began = time.monotonic()
     assert process.stdout.read() == ""  # at the end of the child, which has the pipe too
     assert time.monotonic() - began < 60
+
+
+def test_a_sweep_in_processes_of_joblib_ends_with_its_parent(tmp_path):
+    """Whose parent is killed at once: nobody is left behind, and both runs have saved where they were."""
+    given = ["dataset=digits6", "model=cnn7", "recipe.epochs=300", "seed=0,1", "-m", "wandb.mode=disabled"]
+    given += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hardware.threads=1", f"runs_dir={tmp_path}"]
+    sweep = subprocess.Popen([sys.executable, "train.py", *given], cwd=REPOSITORY, stdout=subprocess.PIPE)
+    reader = threading.Thread(target=sweep.stdout.read)  # to the end of the last process that has this pipe
+    reader.start()
+    while len(list(tmp_path.rglob("checkpoint.pt"))) < 2:
+        assert sweep.poll() is None
+        time.sleep(0.2)
+    sweep.kill()
+    sweep.wait()
+    assert reader.is_alive()
+    reader.join(timeout=90)
+    assert not reader.is_alive()
+    for checkpoint in tmp_path.rglob("checkpoint.pt"):
+        assert torch.load(checkpoint, weights_only=True)["epoch"] >= 1
