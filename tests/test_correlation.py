@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from equivariance.analysis import consistency, plots
 from equivariance.analysis.correlation import by_part, rank_correlation
 from equivariance.runs import rows
+from equivariance.runs.rows import by_part as rows_by_part
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -102,32 +103,39 @@ def test_correlations_by_part_average_elements_and_layers_first():
     (found,) = by_part(rows).itertuples()
     assert (found.rho, found.networks, found.part) == (1, 5, "early") and found.p == pytest.approx(2 / 120)
     assert by_part(rows.assign(accuracy=None)).empty
+    many = pd.concat([rows.assign(index=index) for index in range(40)]).assign(accuracy=0.864)
+    assert set(rows_by_part(many).accuracy) == {0.864}  # their mean is another number, and equal ones would differ
 
 
 def felt(agreement, late):
-    """Networks of two authors: early scores fall with their agreement, late ones are given."""
+    """Networks of three authors: early scores fall with their agreement, late ones are given."""
     return pd.DataFrame(
         {"dataset": "d", "model": name, "aug": "none", "width": None, "trained": True, "seed": 0, "epoch": None}
         | {"transform": "translation", "similarity": "pearson", "over": "image", "measure": "invariance"}
         | {"element": element, "layer": part, "part": part, "index": index, "value": value, "chance": 0.1}
         | {"agreement": share + 0.1 * element if part == "final" else None, "accuracy": 1 - share}
-        for name, share, score in zip(("a_1", "a_2", "b_1", "b_2", "b_3", "b_4"), agreement, late, strict=True)
+        for name, share, score in zip(("a_1", "a_2", "b_1", "b_2", "c_1", "c_2"), agreement, late, strict=True)
         for element in (1, 2)
         for index, (part, value) in enumerate((("early", -share), ("late", score), ("final", share)))
     ).reindex(columns=rows.COLUMNS)
 
 
 def test_which_part_goes_with_agreement():
-    agreement = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
-    table = felt(agreement, [0.6, 0.5, 0.1, 0.2, 0.3, 0.4])
+    agreement, late = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.6, 0.5, 0.1, 0.2, 0.3, 0.4]
+    table = felt(agreement, late)
     found = consistency.agreements(table).drop_duplicates("model")
     assert found.agreement.tolist() == pytest.approx([share + 0.15 for share in agreement])
     each = consistency.correlations(table).set_index("part")
     assert each.rho[["early", "final", "accuracy"]].tolist() == pytest.approx([-1, 1, -1])
-    assert each.rho["late"] == pytest.approx(spearmanr(agreement, [0.6, 0.5, 0.1, 0.2, 0.3, 0.4]).statistic)
-    assert each.lowest["late"] == each.highest["late"] == pytest.approx(1)  # without the first author
+    assert each.rho["late"] == pytest.approx(spearmanr(agreement, late).statistic)
+    left_out = [
+        spearmanr(np.delete(agreement, two), np.delete(late, two)).statistic for two in ([0, 1], [2, 3], [4, 5])
+    ]
+    assert (each.lowest["late"], each.highest["late"]) == pytest.approx((min(left_out), max(left_out)))
+    two_authors = consistency.correlations(table[~table.model.str.startswith("c")])
+    assert two_authors.lowest.isna().all() and two_authors.highest.isna().all()  # one author has too few networks
     assert (each.networks == 6).all()
-    without = table.assign(agreement=table.agreement.where(table.model != "b_4"))
+    without = table.assign(agreement=table.agreement.where(table.model != "c_2"))
     assert (consistency.correlations(without).networks == 5).all()
     figure = consistency.plot_consistency(table)
     (panel,) = figure.axes

@@ -149,8 +149,9 @@ def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
 def by_part(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over elements, then layers: one row per measurement, part and score."""
     keys = [*MEASUREMENT, "part", "measure"]
-    layers = rows.groupby([*keys, "index"], sort=False, dropna=False)[["value", "chance", "accuracy"]].mean()
-    return layers.groupby(keys, sort=False, dropna=False).mean().reset_index()
+    how = {"value": "mean", "chance": "mean", "accuracy": "first"}  # a mean of equal ones need not equal them
+    layers = rows.groupby([*keys, "index"], sort=False, dropna=False).agg(how)
+    return layers.groupby(keys, sort=False, dropna=False).agg(how).reset_index()
 
 
 def summary(rows: pd.DataFrame) -> str:

@@ -45,9 +45,8 @@ def correlations(found, title: str) -> plots.Figure:
     )
     for transform, axes in zip(transforms, grid[:, 0], strict=True):
         for score, colour, marker, aside in zip(SCORES, plots.COLOURS, plots.MARKERS, (-0.1, 0.1), strict=False):
-            one = (
-                found[(found["transform"] == transform) & (found.measure == score)].set_index("part").reindex(PARTS)
-            )
+            of_transform = found[found["transform"] == transform]
+            one = of_transform[of_transform.measure == score].set_index("part").reindex(PARTS)
             x = [place + aside for place in range(len(PARTS))]
             axes.vlines(x, one.low, one.high, color=colour, lw=1)
             axes.plot(x, one.rho, marker, color=colour, label=score)
@@ -55,7 +54,9 @@ def correlations(found, title: str) -> plots.Figure:
         axes.set_xticks(range(len(PARTS)), PARTS)
         axes.set_ylim(-1.08, 1.08)
         axes.set_ylabel("Spearman's rho")
-        axes.set_title(f"{transform}, n = {found.networks.max()}; lines: 95 % interval over networks", fontsize=7)
+        axes.set_title(
+            f"{transform}, n = {of_transform.networks.max()}; lines: 95 % interval over networks", fontsize=7
+        )
     figure.legend(*grid[0, 0].get_legend_handles_labels(), ncols=2, loc="outside lower center")
     figure.suptitle(title)
     return figure
