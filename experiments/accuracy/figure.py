@@ -54,11 +54,9 @@ def correlations(found, title: str) -> plots.Figure:
         axes.set_xticks(range(len(PARTS)), PARTS)
         axes.set_ylim(-1.08, 1.08)
         axes.set_ylabel("Spearman's rho")
-        axes.set_title(
-            f"{transform}, n = {of_transform.networks.max()}; lines: 95 % interval over networks", fontsize=7
-        )
+        axes.set_title(f"{transform}, n = {of_transform.networks.max()}", fontsize=7)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), ncols=2, loc="outside lower center")
-    figure.suptitle(title)
+    figure.suptitle(f"{title}\nlines: 95 % intervals over networks")
     return figure
 
 
