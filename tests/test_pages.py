@@ -81,7 +81,7 @@ def test_new_rows_change_the_pages_and_a_reduced_verdict_is_no_reproduction(page
     write("augmentation_reduced")
     page = (folder / "README.md").read_text()
     (a4,) = re.findall(r"^\| A4 \| CutMix.*$", page, re.M)
-    assert "| **not run** | **holds** (`image`), **does not hold** (`dataset`) | " in a4  # full, reduced
+    assert a4.endswith("| **not run** | **holds** (`image`), **does not hold** (`dataset`) | **holds** |")
     (a2,) = re.findall(r"^\| A2 \| Random crops.*$", page, re.M)
     assert "| **holds** | – |" in a2
     assert "Reduced: 4 holds, 1 holds under one reading, 2 not run" in page

@@ -20,6 +20,7 @@ from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from equivariance.cli import sweeps
+from equivariance.cli.messages import check
 from equivariance.data import augmentation
 from equivariance.data import datasets as data
 from equivariance.data.augmentation import Augmentation, Crop, CutMix, RandAugment
@@ -391,6 +392,8 @@ def test_weights_of_one_name_are_measured_in_folders_of_their_own(tmp_path):
     given = [config("model=own", "model._target_=x.Y", f"model.weights={tmp_path / file}") for file in files]
     one, other, hub = (measurement_folder(cfg).name for cfg in given)
     assert one == hub == f"rotation-net-{digest}" and other.startswith("rotation-net-") and one != other
+    with pytest.raises(UserError, match="needs the name of a file"):
+        check(config("model=own", "model._target_=x.Y", "model.weights=[a]"))
 
 
 def test_memory_that_runs_out_in_a_step_or_in_the_scores_is_one_line(run, monkeypatch):

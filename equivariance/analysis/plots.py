@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from equivariance.errors import UserError
 from equivariance.names import NESTED
@@ -204,16 +205,21 @@ def plot_similarity(table: pd.DataFrame, kind: str = "matching", axes: Axes | No
         raise UserError(f"kind={kind}: choose {', '.join(KINDS)} of a table of equivariance.similarity")
     if axes is None:
         _, axes = plt.subplots(figsize=(COLUMN, COLUMN * 0.85), layout="constrained")
-    wide = table.pivot(index="index_a", columns="index_b", values=kind)
-    image = axes.imshow(wide, origin="lower", vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    image = heat_map(axes, table, kind)
     for side, axis in (("a", axes.yaxis), ("b", axes.xaxis)):
         layers = table.drop_duplicates(f"index_{side}").sort_values(f"index_{side}")[f"layer_{side}"]
         axis.set_ticks(*_named(layers.tolist()))
     axes.tick_params("x", rotation=90)
     axes.set(ylabel="layer of the first network", xlabel="layer of the second network")
-    axes.grid(False)
     axes.figure.colorbar(image, ax=axes, label=kind)
     return axes
+
+
+def heat_map(axes: Axes, table: pd.DataFrame, kind: str) -> AxesImage:
+    """Layers of the first network upwards, of the second one to the right, similarities from 0 to 1 as colours."""
+    axes.grid(False)
+    wide = table.pivot(index="index_a", columns="index_b", values=kind)
+    return axes.imshow(wide, origin="lower", vmin=0, vmax=1, cmap="viridis", aspect="auto")
 
 
 def save(figure: Figure, path: Path, formats: tuple[str, ...] = ("png",)) -> None:

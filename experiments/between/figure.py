@@ -32,9 +32,7 @@ def draw(table: pd.DataFrame) -> plots.Figure:
     for (pair, (first, second)), line in zip(AXES.items(), grid, strict=True):
         one = table[table.pair == pair]
         for (kind, title), axes in zip(KINDS.items(), line, strict=True):
-            wide = one.pivot(index="index_a", columns="index_b", values=kind)
-            image = axes.imshow(wide, origin="lower", vmin=0, vmax=1, cmap="viridis", aspect="auto")
-            axes.grid(False)
+            image = plots.heat_map(axes, one, kind)
             if pair == next(iter(AXES)):
                 axes.set_title(title, fontsize=7)
         for side, axis in (("a", line[0].yaxis), ("b", line[0].xaxis)):
