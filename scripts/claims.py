@@ -26,6 +26,7 @@ from equivariance.analysis.verdicts import (
     described,
     evidence_of,
     evidence_text,
+    fewer_seeds,
     in_words,
     markdown,
     results,
@@ -130,9 +131,10 @@ def counts(decided: dict[str, list[Verdict]], folder: Path) -> str:
     numbers = [number for group in decided for number in described()[group]["claims"]]
     texts = [f"{len(numbers)} claims."]
     for kind in KINDS:
-        states = Counter(combined(ones) for number in numbers if (ones := of(decided, number, kind)))
+        found = [ones for number in numbers if (ones := of(decided, number, kind))]
+        states = Counter((STATES.index(combined(ones)), fewer_seeds(ones)) for ones in found)
         words = REPRODUCTION if kind == "full" and not claimed()[numbers[0]].later else OTHERWISE
-        said = ", ".join(f"{states[state]} {words[state]}" for state in STATES if states[state])
+        said = ", ".join(f"{n} {words[STATES[state]]}{seeds}" for (state, seeds), n in sorted(states.items()))
         if said:
             texts.append(f"{OF[kind]}: {said}.")
     return " ".join(texts)
@@ -190,7 +192,8 @@ def evidence_line(evidence: Evidence, folder: Path) -> str:
         f"[rows]({name}/results.csv)" for name in evidence.experiments if (folder / name / "results.csv").exists()
     ]
     of = f"{len(networks)} networks" if len(networks) > 1 else "One network"
-    seeds = f", {rows.seed.nunique()} seeds" if rows.seed.nunique() > 1 else ""
+    there, asked = rows.seed.nunique(), evidence.seeds
+    seeds = f", {there} of {asked} seeds" if there < asked else f", {there} seeds" if there > 1 else ""
     images = " to ".join(map(str, sorted({int(rows.images.min()), int(rows.images.max())})))
     return f"- {evidence.kind}{only}: {evidence.what}. {of}{seeds}, {images} images: {', '.join(linked)}."
 
@@ -219,8 +222,8 @@ def tally(verdicts: list[Verdict], kind: str) -> str:
     """Such as "S2, S4 reproduced; S1, S3 not reproduced", by one kind of evidence."""
     by_word: dict[str, list[str]] = {}
     for number in dict.fromkeys(one.number for one in verdicts if one.kind == kind):
-        state = combined(of({"": verdicts}, number, kind))
-        by_word.setdefault(word(number, kind, state), []).append(number)
+        ones = of({"": verdicts}, number, kind)
+        by_word.setdefault(word(number, kind, combined(ones)) + fewer_seeds(ones), []).append(number)
     return "; ".join(text if len(by_word) == 1 else f"{', '.join(those)} {text}" for text, those in by_word.items())
 
 

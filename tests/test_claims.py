@@ -331,7 +331,7 @@ def test_both_readings_are_decided_and_a_claim_may_hold_under_one_only():
     found = decide("A4", pd.concat([shifts(REPORTED, "aug"), pooled]))
     assert {over: one.state for over, one in found.items()} == {"image": "holds", "dataset": "fails"}
     (full, *_) = evidence_of("augmentation")
-    verdicts = [Verdict("A4", full, over, one) for over, one in found.items()]
+    verdicts = [Verdict("A4", full, over, one, seeds=3) for over, one in found.items()]
     assert combined(verdicts) == "one reading"
     assert in_words(verdicts) == "**reproduced** (`image`), **not reproduced** (`dataset`)"
     ignored = shifts(REPORTED, "aug", over="image_max")
@@ -344,7 +344,7 @@ def test_only_full_evidence_for_a_claim_of_the_papers_is_a_reproduction():
         for evidence in evidence_of(claim.group):
             for answers in ((True,), (True, False), (False,)):
                 outcome = Outcome({(str(place),): answer for place, answer in enumerate(answers)}, "numbers")
-                text = str(Verdict(number, evidence, "image", outcome))
+                text = str(Verdict(number, evidence, "image", outcome, evidence.seeds))
                 assert ("reproduced" in text) == (evidence.kind == "full" and not claim.later), text
                 words.add(text)
     assert {"holds", "holds partly", "does not hold", "reproduced", "partly reproduced"} <= words

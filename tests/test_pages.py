@@ -90,6 +90,23 @@ def test_new_rows_change_the_pages_and_a_reduced_verdict_is_no_reproduction(page
     assert "A1, A2, A3, A5 holds; A4 holds under one reading" in (copy / "README.md").read_text()
 
 
+def test_a_verdict_from_fewer_seeds_than_asked_for_says_so(pages):
+    copy, write = pages
+    folder = copy / "experiments"
+    table = shifts(REPORTED, "aug", accuracy=0.9)
+    incomplete = table[(table.seed == 0) | ((table.seed == 1) & table.aug.isin(["none", "cutmix"]))]
+    rows.write(folder / "augmentation_reduced/results.csv", incomplete)
+    write("augmentation_reduced")
+    page = (folder / "README.md").read_text()
+    (a2,), (a4,) = (re.findall(rf"^\| {number} \|.*not run.*$", page, re.M) for number in ("A2", "A4"))
+    assert a2.endswith("| **not run** | **holds (1 of 3 seeds run)** (`image`) | – |")
+    assert "| **not run** | **holds (2 of 3 seeds run)** (`image`) |" in a4
+    assert "Reduced: 4 holds (1 of 3 seeds run), 1 holds (2 of 3 seeds run), 2 not run" in page
+    assert "7 networks, 2 of 3 seeds, " in page
+    overview = (copy / "README.md").read_text()
+    assert "A1, A2, A3, A5 holds (1 of 3 seeds run); A4 holds (2 of 3 seeds run)" in overview
+
+
 def test_verdicts_of_an_experiment_are_printed(pages, capsys):
     _, write = pages
     write("controlled")

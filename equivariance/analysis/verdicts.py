@@ -71,6 +71,7 @@ class Evidence:
         by: "us" or "others": rows of networks that were trained here, or elsewhere; None: both.
         claims: those that it decides; empty: all of the group.
         untrained: whether the networks are made by hand, with nothing to train.
+        seeds: trainings of each network that it asks for; a verdict from fewer says so.
     """
 
     kind: str
@@ -82,6 +83,7 @@ class Evidence:
     by: str | None = None
     claims: tuple[str, ...] = ()
     untrained: bool = False
+    seeds: int = 1
 
     def rows(self, folder: Path = EXPERIMENTS) -> pd.DataFrame:
         """Its rows under all readings, transformations and epochs."""
@@ -187,19 +189,27 @@ class Verdict:
 
     Attributes:
         over: the reading, of READINGS; None where nothing was measured, or none is needed.
+        seeds: in how many seeds all networks were there that are compared.
     """
 
     number: str
     evidence: Evidence
     over: str | None
     outcome: Outcome
+    seeds: int
 
     @property
     def kind(self) -> str:
         return self.evidence.kind
 
+    @property
+    def fewer_seeds(self) -> str:
+        """Such as " (1 of 3 seeds run)", where it rests on fewer trainings than its evidence asks for."""
+        fewer = self.seeds < self.evidence.seeds and self.outcome.state != "not run"
+        return f" ({self.seeds} of {self.evidence.seeds} seeds run)" if fewer else ""
+
     def __str__(self) -> str:
-        return word(self.number, self.kind, self.outcome.state)
+        return word(self.number, self.kind, self.outcome.state) + self.fewer_seeds
 
 
 def word(number: str, kind: str, state: str) -> str:
@@ -277,10 +287,10 @@ def decided(rule: Rule, evidence: Evidence, table: pd.DataFrame) -> list[Verdict
     """The verdicts of a rule on rows: one for each reading; "not run" where rows or networks are missing."""
 
     def no(why: str, over: str | None = None) -> Verdict:
-        return Verdict(rule.number, evidence, over, Outcome({}, why))
+        return Verdict(rule.number, evidence, over, Outcome({}, why), 0)
 
     if not rule.from_rows:
-        return [Verdict(rule.number, evidence, None, rule.decide(table, evidence))]
+        return [Verdict(rule.number, evidence, None, rule.decide(table, evidence), evidence.seeds)]
     table = table[table.over.isin(READINGS)]
     for column, value in (("transform", rule.transform), ("similarity", rule.similarity)):
         if value is not None:
@@ -302,7 +312,9 @@ def decided(rule: Rule, evidence: Evidence, table: pd.DataFrame) -> list[Verdict
             continue
         if needed:
             one = one[one[column].isin(needed)]
-        found.append(Verdict(rule.number, evidence, over, rule.decide(one, evidence)))
+        compared = one.groupby("seed")[column].nunique()
+        seeds = int((compared == compared.max()).sum())
+        found.append(Verdict(rule.number, evidence, over, rule.decide(one, evidence), seeds))
     return found
 
 
@@ -313,6 +325,11 @@ def combined(verdicts: Iterable[Verdict]) -> str:
     if len(set(states)) == 1:
         return states[0]
     return "one reading" if "holds" in states else "partly"
+
+
+def fewer_seeds(verdicts: Iterable[Verdict]) -> str:
+    """The first of verdicts that says so says it for all, see `Verdict.fewer_seeds`."""
+    return next((one.fewer_seeds for one in verdicts if one.fewer_seeds), "")
 
 
 def in_words(verdicts: Iterable[Verdict]) -> str:
