@@ -6,6 +6,14 @@ SCORES = ("invariance", "equivariance")  # of the papers
 NESTED = (*SCORES, "linear")  # all scores, each at most as large as the next
 SIMILARITIES = ("pearson", "cosine")
 OVER = ("image", "image_relu", "image_max", "dataset")  # over what a correlation runs, see scores.statistics
+ELEMENTS = {  # what an element of a transformation is, on an axis
+    "rotation": "angle (degrees)",
+    "continuous rotation": "angle (degrees)",
+    "translation": "shift (pixels)",
+    "relative translation": "shift (share of the side)",
+    "sub-pixel shift": "shift (pixels)",
+    "scaling": "scale",
+}
 
 SCORE_COLUMNS = [
     # where in the network, and how

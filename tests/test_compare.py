@@ -171,6 +171,7 @@ def test_every_comparison_draws_the_same_bytes_again(by, tmp_path):
 
 def test_the_curves_drawn_are_the_values():
     figure = plot_compare([SHIFTS], "element", "invariance")
+    assert figure.axes[-1].get_xlabel() == "shift (pixels)"
     table = values([SHIFTS], "element", "invariance")
     for axes, part in zip(figure.axes, dict.fromkeys(table.part), strict=True):
         drawn = {line.get_label(): line.get_ydata() for line in axes.lines}

@@ -14,7 +14,7 @@ import pandas as pd
 
 from equivariance.analysis import plots
 from equivariance.errors import UserError
-from equivariance.names import BEFORE_POOLING, NESTED, PARTS, SCORES
+from equivariance.names import BEFORE_POOLING, ELEMENTS, NESTED, PARTS, SCORES
 from equivariance.runs.rows import MEASUREMENT, is_trained, of_last_epoch
 
 BY = ("depth", "part", "element", "epoch", "width")
@@ -90,7 +90,7 @@ def plot_compare(
             axes.axhline(0, color=plots.GREY, lw=0.8, zorder=0)
         else:
             axes.set_ylim(-0.02, 1.02)
-    _x_axis(grid[-1, 0], table, by)
+    _x_axis(grid[-1, 0], table, by, _elements(tables))
     what = " and ".join(dict.fromkeys(table.score)) if "part" in keys else ""
     if minus:
         label = _label_of(minus)
@@ -236,6 +236,12 @@ def _in_common(tables: Tables, table: pd.DataFrame) -> str:
     several = f"mean, spread: ± s.d. of {' to '.join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))} seeds"
     band = "one seed; spread: 95 % interval over images" if seeds[-1] == 1 else several
     return f"{', '.join(same)}\n{band}"
+
+
+def _elements(tables: Tables) -> str:
+    """What the elements of the transformation are, where all rows agree on it."""
+    what = {ELEMENTS.get(name) for name in _gathered(tables)["transform"]}
+    return what.pop() or "element" if len(what) == 1 else "element"
 
 
 def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:
@@ -400,7 +406,7 @@ def _places(table: pd.DataFrame, by: str) -> dict:
     return {each: each for each in ordered}
 
 
-def _x_axis(axes, table: pd.DataFrame, by: str) -> None:
+def _x_axis(axes, table: pd.DataFrame, by: str, elements: str) -> None:
     places = _places(table, by)
     if by == "depth":
         ends = table[~table.part.isin(BEFORE_POOLING)].drop_duplicates("x")
@@ -422,9 +428,9 @@ def _x_axis(axes, table: pd.DataFrame, by: str) -> None:
         ordered = list(places)
         step = max(1, round(len(ordered) / 8))
         axes.set_xticks([ordered[0], *[each for each in ordered[step - 1 :: step] if each != ordered[0]]])
-        axes.set_xlabel("element of the transformation")
+        axes.set_xlabel(elements)
         return
     names = [f"{each:g}" if not isinstance(each, str) else each for each in places]
     axes.set_xticks(list(places.values()), names)
     if by != "part":
-        axes.set_xlabel(by)
+        axes.set_xlabel(elements if by == "element" else by)

@@ -58,7 +58,6 @@ def dips(figure: plots.Figure) -> plots.Figure:
     """Lines at the multiples of each part's stride."""
     for axes, (part, stride) in zip(figure.axes, STRIDES.items(), strict=True):
         axes.set_ylabel(f"{part}, stride {stride}")
-        axes.set_xlabel("shift (pixels)" if part == "late" else "")
         axes.grid(axis="x", visible=False)
         for shift in range(stride, 17, stride) if stride > 1 else ():
             axes.axvline(shift, color="0.6", lw=0.6, zorder=0)

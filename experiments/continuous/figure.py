@@ -7,13 +7,13 @@ import pandas as pd
 
 from equivariance.analysis import plots
 from equivariance.analysis.pages import renew
-from equivariance.names import NESTED, PARTS, SCORES
+from equivariance.names import ELEMENTS, NESTED, PARTS, SCORES
 from equivariance.runs import rows
 
 HERE = Path(__file__).resolve().parent
 TITLES = {"akamaster_resnet44": "ResNet-44", "mobilenet_v1_0.25_224": "MobileNet 0.25"}
 ANGLES, TURNS = "continuous rotation", "rotation"
-OTHERS = {"scaling": "scale", "sub-pixel shift": "shift (pixels)"}
+OTHERS = ("scaling", "sub-pixel shift")
 
 
 def main(folder: Path = HERE) -> None:
@@ -64,7 +64,7 @@ def draw_angles(scores: pd.DataFrame) -> plots.Figure:
                 axes.plot(one.element, one.value, "o", mfc="none", color=colour, ms=5, mew=0.8)
         column[0].set_title(TITLES[name])
         column[-1].set_xticks([15, 45, 90, 135, 180])
-        column[-1].set_xlabel("angle (degrees)")
+        column[-1].set_xlabel(ELEMENTS[ANGLES])
     for axes, part in zip(grid[:, 0], PARTS, strict=True):
         axes.set_ylabel(part)
         axes.set_ylim(-0.02, 1.02)
@@ -90,7 +90,7 @@ def draw_others(scores: pd.DataFrame) -> plots.Figure:
         for axes, part in zip(column, parts, strict=True):
             _curves(axes, one[one.part == part])
         column[0].set_title(TITLES[name].replace(" ", "\n"), fontsize=7)
-        column[-1].set_xlabel(OTHERS[transform], fontsize=7)
+        column[-1].set_xlabel(ELEMENTS[transform], fontsize=7)
         elements = sorted(one.element.unique())
         if transform == "scaling":
             column[-1].set_xscale("log")
