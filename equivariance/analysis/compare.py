@@ -240,8 +240,8 @@ def _in_common(tables: Tables, table: pd.DataFrame) -> str:
 
 def _elements(tables: Tables) -> str:
     """What the elements of the transformation are, where all rows agree on it."""
-    what = {ELEMENTS.get(name) for name in _gathered(tables)["transform"]}
-    return what.pop() or "element" if len(what) == 1 else "element"
+    what = {ELEMENTS.get(name, "element") for name in _gathered(tables)["transform"].unique()}
+    return what.pop() if len(what) == 1 else "element"
 
 
 def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:

@@ -313,7 +313,7 @@ def decided(rule: Rule, evidence: Evidence, table: pd.DataFrame) -> list[Verdict
         if needed:
             one = one[one[column].isin(needed)]
         compared = one.groupby("seed")[column].nunique()
-        seeds = int((compared == compared.max()).sum())
+        seeds = int((compared == one[column].nunique()).sum())
         found.append(Verdict(rule.number, evidence, over, rule.decide(one, evidence), seeds))
     return found
 
