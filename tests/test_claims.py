@@ -315,6 +315,18 @@ def test_what_was_not_measured_is_not_run():
     assert state("A4", rotated) == "not run"
 
 
+def test_a_seed_that_lacks_compared_networks_is_left_out():
+    all_raised = {aug: {} if aug == "none" else RAISED for aug in REPORTED}
+    for number, networks in {**dict.fromkeys(AUGMENTATION, REPORTED), "L3": all_raised}.items():
+        results = shifts(networks, "aug")
+        two_seeds = results[results.seed != 2]
+        high = results[(results.seed == 2) & (results.aug == "none")].assign(value=0.9)
+        assert state(number, two_seeds) == "holds", number
+        assert decide(number, pd.concat([two_seeds, high])) == decide(number, two_seeds), number
+        apart = results[(results.seed == 0) == (results.aug == "none")]
+        assert state(number, apart) == "not run", number
+
+
 def test_only_the_similarity_of_the_papers_decides():
     cosine = shifts(REPORTED | {"cutmix": {"middle": 0.2}}, "aug", similarity="cosine")
     assert state("A4", pd.concat([shifts(REPORTED, "aug"), cosine])) == "holds"

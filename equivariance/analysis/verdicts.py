@@ -284,7 +284,10 @@ def asks(rule: Rule, evidence: Evidence) -> bool:
 
 
 def decided(rule: Rule, evidence: Evidence, table: pd.DataFrame) -> list[Verdict]:
-    """The verdicts of a rule on rows: one for each reading; "not run" where rows or networks are missing."""
+    """The verdicts of a rule on rows: one for each reading; "not run" where rows or networks are missing.
+
+    Networks are compared within a seed: a seed that lacks some of them is left out.
+    """
 
     def no(why: str, over: str | None = None) -> Verdict:
         return Verdict(rule.number, evidence, over, Outcome({}, why), 0)
@@ -312,9 +315,14 @@ def decided(rule: Rule, evidence: Evidence, table: pd.DataFrame) -> list[Verdict
             continue
         if needed:
             one = one[one[column].isin(needed)]
-        compared = one.groupby("seed")[column].nunique()
-        seeds = int((compared == one[column].nunique()).sum())
-        found.append(Verdict(rule.number, evidence, over, rule.decide(one, evidence), seeds))
+        there = one.groupby("seed")[column].nunique()
+        complete = there.index[there == one[column].nunique()]
+        if needed and complete.empty:
+            found.append(no(f"no seed with all of {column} {', '.join(map(str, needed))}", over))
+            continue
+        if needed:
+            one = one[one.seed.isin(complete)]
+        found.append(Verdict(rule.number, evidence, over, rule.decide(one, evidence), len(complete)))
     return found
 
 
