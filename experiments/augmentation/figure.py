@@ -35,23 +35,39 @@ def main(folder: Path = HERE, network: str = "ResNet-44, 200 epochs", **options)
 
 
 def draw(folder, results, network, minus=None, names=NAMES, by="part") -> None:
-    results = rows.of_one_reading(results[results["transform"] == "translation"])
+    results = rows.of_one_reading(results)
+    shifted = results[results["transform"] == "translation"]
     minus = minus or {"aug": "none"}
-    seeds = results.seed.nunique()
-    spread = f"mean ± s.d. of {seeds} seeds" if seeds > 1 else "one seed; 95 % intervals over images"
-    title = f"{network}; shifts of 1 to {results.element.max()} pixels\n{spread}"
+    title = titled(network, shifted)
     figures = {
         "figure": compare.plot_compare(
-            [results], by, minus=minus if by == "part" else None, names=names, title=title
+            [shifted], by, minus=minus if by == "part" else None, names=names, title=title
         ),
-        "shifts": compare.plot_compare([results], "element", minus=minus, names=names, title=title),
-        "dips": dips(compare.plot_compare([results], "element", names=names, title=title, parts=tuple(STRIDES))),
+        "shifts": compare.plot_compare([shifted], "element", minus=minus, names=names, title=title),
+        "dips": dips(compare.plot_compare([shifted], "element", names=names, title=title, parts=tuple(STRIDES))),
     }
-    if results[results.trained].epoch.nunique() > 1:
-        figures["epochs"] = compare.plot_compare([results], "epoch", names=names, title=title)
+    course = of_most_epochs(results)
+    if course.epoch.nunique() > 1:
+        figures["epochs"] = compare.plot_compare([course], "epoch", names=names, title=titled(network, course))
     for name, figure in figures.items():
         plots.save(figure, folder / name, ("png", "svg"))
     print(f"drew {', '.join(figures)} in {folder}")
+
+
+def titled(network: str, results) -> str:
+    """What was measured, of how many seeds; of rows under one transformation."""
+    seeds = results[results.trained].seed.nunique()
+    spread = f"mean ± s.d. of {seeds} seeds" if seeds > 1 else "one seed; 95 % intervals over images"
+    (transform,) = results["transform"].unique()
+    turned = {"rotation": "quarter turns", "translation": f"shifts of 1 to {results.element.max()} pixels"}
+    return f"{network}; {turned[transform]}\n{spread}"
+
+
+def of_most_epochs(results):
+    """The rows of trained networks under the transformation that was measured after the most epochs."""
+    networks = results[results.trained].drop_duplicates(["transform", "aug", "width", "seed", "epoch"])
+    most = networks["transform"].value_counts().sort_index(ascending=False).idxmax()  # a tie: translation
+    return results[results["transform"] == most]
 
 
 def dips(figure: plots.Figure) -> plots.Figure:
