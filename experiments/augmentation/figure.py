@@ -47,7 +47,7 @@ def draw(folder, results, network, minus=None, names=NAMES, by="part") -> None:
         "dips": dips(compare.plot_compare([shifted], "element", names=names, title=title, parts=tuple(STRIDES))),
     }
     course = of_most_epochs(results)
-    if course.epoch.nunique() > 1:
+    if course[course.trained].epoch.nunique() > 1:
         figures["epochs"] = compare.plot_compare([course], "epoch", names=names, title=titled(network, course))
     for name, figure in figures.items():
         plots.save(figure, folder / name, ("png", "svg"))
@@ -56,7 +56,7 @@ def draw(folder, results, network, minus=None, names=NAMES, by="part") -> None:
 
 def titled(network: str, results) -> str:
     """What was measured, of how many seeds; of rows under one transformation."""
-    seeds = results[results.trained].seed.nunique()
+    seeds = results.seed.nunique()
     spread = f"mean ± s.d. of {seeds} seeds" if seeds > 1 else "one seed; 95 % intervals over images"
     (transform,) = results["transform"].unique()
     turned = {"rotation": "quarter turns", "translation": f"shifts of 1 to {results.element.max()} pixels"}
@@ -64,8 +64,8 @@ def titled(network: str, results) -> str:
 
 
 def of_most_epochs(results):
-    """The rows of trained networks under the transformation that was measured after the most epochs."""
-    networks = results[results.trained].drop_duplicates(["transform", "aug", "width", "seed", "epoch"])
+    """The rows under the transformation that was measured after the most epochs, counted over all networks."""
+    networks = results.drop_duplicates(["transform", "aug", "width", "seed", "epoch"])
     most = networks["transform"].value_counts().sort_index(ascending=False).idxmax()  # a tie: translation
     return results[results["transform"] == most]
 
