@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from equivariance.cli import entrypoint, note_measured, recorded, stoppable
+from equivariance.study.cli import entrypoint, note_measured, recorded, stoppable
 
 if TYPE_CHECKING:
-    from equivariance.runs.processes import Processes
+    from equivariance.study.runs.processes import Processes
 
 
 @entrypoint
 def main(cfg: DictConfig) -> None:
-    from equivariance.runs.folder import measurement_folder
-    from equivariance.runs.processes import processes
+    from equivariance.study.runs.folder import measurement_folder
+    from equivariance.study.runs.processes import processes
 
     with processes() as process, recorded(measurement_folder(cfg)) if "zoo" in cfg else nullcontext():
         measure(cfg, process)
@@ -30,12 +30,13 @@ def main(cfg: DictConfig) -> None:
 
 def measure(cfg: DictConfig, process: Processes) -> None:
     """Measure this process's share of the images; the first process merges all shares and reports."""
+    from equivariance import rows
+    from equivariance.metric.equivariance import Equivariance
     from equivariance.progress import progress
-    from equivariance.runs import results, rows
-    from equivariance.runs.cost import Cost
-    from equivariance.runs.folder import Run, measurement_config, measurement_folder
-    from equivariance.scores.metric import Equivariance
-    from equivariance.subject import Subject, layer_table, report, report_partners
+    from equivariance.study.measuring import Subject, layer_table, report, report_partners
+    from equivariance.study.runs import results
+    from equivariance.study.runs.cost import Cost
+    from equivariance.study.runs.folder import Run, measurement_config, measurement_folder
 
     say = print if process.first else None
     if cfg.measure.dry_run:

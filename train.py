@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from equivariance.cli import entrypoint, stoppable
-from equivariance.config import recipe_of
 from equivariance.errors import UserError
+from equivariance.study.cli import entrypoint, stoppable
+from equivariance.study.config import recipe_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from equivariance.training.trainer import Training
+    from equivariance.study.training.trainer import Training
 
 
 def step(training: Training, images: Tensor, labels: Tensor) -> None:
@@ -36,14 +36,14 @@ def step(training: Training, images: Tensor, labels: Tensor) -> None:
 def main(cfg: DictConfig) -> None:
     import torch  # these take seconds, and --help or a misspelt key does not need them
 
-    from equivariance import models
-    from equivariance.data import augmentation, datasets
-    from equivariance.runs.folder import Run, provenance, training_config
-    from equivariance.runs.tracking import tracked
-    from equivariance.training.hardware import Hardware
-    from equivariance.training.recipe import check_recipe
-    from equivariance.training.report import Report
-    from equivariance.training.trainer import Training, evaluate
+    from equivariance.study import models
+    from equivariance.study.data import augmentation, datasets
+    from equivariance.study.runs.folder import Run, provenance, training_config
+    from equivariance.study.runs.tracking import tracked
+    from equivariance.study.training.hardware import Hardware
+    from equivariance.study.training.recipe import check_recipe
+    from equivariance.study.training.report import Report
+    from equivariance.study.training.trainer import Training, evaluate
 
     if cfg.model.get("weights"):
         raise UserError(f"model.weights={cfg.model.weights} is already trained: give it to measure.py")

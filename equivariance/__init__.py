@@ -12,40 +12,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers, what `_HOME` says
-    from equivariance.analysis.compare import plot_compare as plot_compare
-    from equivariance.analysis.losses import losses as losses
-    from equivariance.analysis.plots import plot_depth as plot_depth
-    from equivariance.analysis.plots import plot_similarity as plot_similarity
     from equivariance.errors import UserError as UserError
+    from equivariance.figures.compare import plot_compare as plot_compare
+    from equivariance.figures.plots import plot_depth as plot_depth
+    from equivariance.figures.plots import plot_similarity as plot_similarity
+    from equivariance.figures.score_drops import losses as losses
     from equivariance.layers.find import find_layers as find_layers
-    from equivariance.scores.between import similarity as similarity
-    from equivariance.scores.continuous import scalings as scalings
-    from equivariance.scores.continuous import subpixel_shifts as subpixel_shifts
-    from equivariance.scores.measure import measure as measure
-    from equivariance.scores.metric import Equivariance as Equivariance
-    from equivariance.scores.transforms import dihedral as dihedral
-    from equivariance.scores.transforms import mirrors as mirrors
-    from equivariance.scores.transforms import rotations as rotations
-    from equivariance.scores.transforms import shifts as shifts
+    from equivariance.metric.equivariance import Equivariance as Equivariance
+    from equivariance.metric.measure import measure as measure
+    from equivariance.metric.similarity import similarity as similarity
+    from equivariance.transforms.exact import dihedral as dihedral
+    from equivariance.transforms.exact import mirrors as mirrors
+    from equivariance.transforms.exact import rotations as rotations
+    from equivariance.transforms.exact import shifts as shifts
+    from equivariance.transforms.interpolated import scalings as scalings
+    from equivariance.transforms.interpolated import subpixel_shifts as subpixel_shifts
 
 __version__ = "0.2.0"
 
 _HOME = {  # of each public name
-    "Equivariance": "scores.metric",
+    "Equivariance": "metric.equivariance",
     "UserError": "errors",
-    "dihedral": "scores.transforms",
+    "dihedral": "transforms.exact",
     "find_layers": "layers.find",
-    "losses": "analysis.losses",
-    "measure": "scores.measure",
-    "mirrors": "scores.transforms",
-    "plot_compare": "analysis.compare",
-    "plot_depth": "analysis.plots",
-    "plot_similarity": "analysis.plots",
-    "rotations": "scores.transforms",
-    "scalings": "scores.continuous",
-    "shifts": "scores.transforms",
-    "similarity": "scores.between",
-    "subpixel_shifts": "scores.continuous",
+    "losses": "figures.score_drops",
+    "measure": "metric.measure",
+    "mirrors": "transforms.exact",
+    "plot_compare": "figures.compare",
+    "plot_depth": "figures.plots",
+    "plot_similarity": "figures.plots",
+    "rotations": "transforms.exact",
+    "scalings": "transforms.interpolated",
+    "shifts": "transforms.exact",
+    "similarity": "metric.similarity",
+    "subpixel_shifts": "transforms.interpolated",
 }
 __all__ = list(_HOME)
 

@@ -37,17 +37,17 @@ import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance.checkout import CONF
-from equivariance.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
-from equivariance.data.datasets import Images
 from equivariance.layers.find import Layers, find_layers, tap
-from equivariance.models import CNN7, ResNet
+from equivariance.metric.equivariance import Equivariance
 from equivariance.names import NESTED, OVER, SCORES
-from equivariance.scores.continuous import rotations
-from equivariance.scores.metric import Equivariance
-from equivariance.scores.transforms import Transformation, quarter_turns
-from equivariance.training.hardware import Hardware
-from equivariance.training.trainer import Training
+from equivariance.study.checkout import CONF
+from equivariance.study.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
+from equivariance.study.data.datasets import Images
+from equivariance.study.models import CNN7, ResNet
+from equivariance.study.training.hardware import Hardware
+from equivariance.study.training.trainer import Training
+from equivariance.transforms.exact import Transformation, quarter_turns
+from equivariance.transforms.interpolated import rotations
 from train import step as train_step
 
 STEPS = 5  # of each kind a round

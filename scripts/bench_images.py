@@ -24,16 +24,16 @@ from joblib import cpu_count
 from omegaconf import DictConfig
 from torch import nn
 
-from equivariance import models
-from equivariance.checkout import CONF
-from equivariance.data import datasets as data
-from equivariance.data.datasets import Images
-from equivariance.data.image_files import Photographs, Stream
 from equivariance.errors import UserError
-from equivariance.scores.memory import affordable_images
-from equivariance.scores.metric import Equivariance
-from equivariance.scores.transforms import quarter_turns
-from equivariance.training.hardware import Hardware
+from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.memory import affordable_images
+from equivariance.study import models
+from equivariance.study.checkout import CONF
+from equivariance.study.data import datasets as data
+from equivariance.study.data.datasets import Images
+from equivariance.study.data.image_files import Photographs, Stream
+from equivariance.study.training.hardware import Hardware
+from equivariance.transforms.exact import quarter_turns
 from scripts import samples
 
 SIZES = (224, 600)

@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 
 import equivariance as eq
-from equivariance.checkout import EXPERIMENTS
-from equivariance.cli import command_line
-from equivariance.data import datasets
-from equivariance.models import public
-from equivariance.runs.atomic import write_atomic
+from equivariance.files import write_atomic
+from equivariance.study.checkout import EXPERIMENTS
+from equivariance.study.cli import command_line
+from equivariance.study.data import datasets
+from equivariance.study.models import public
 
 IMAGES, SEED = 500, 0
 PAIRS = {  # title: the two networks, and whether the second one is trained

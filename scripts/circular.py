@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from equivariance.layers.find import Layer, find_layers
-from equivariance.scores.memory import affordable_layers
-from equivariance.scores.metric import Equivariance
-from equivariance.scores.transforms import Shift, Transformation
+from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.memory import affordable_layers
+from equivariance.transforms.exact import Shift, Transformation
 
 EXACT = 0.9999  # what counts as 1
 TURNS = 3  # for as many transformations as measure=rotation has, a layer must not be too wide

@@ -13,7 +13,12 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
-from equivariance.analysis.verdicts import (
+from equivariance.errors import UserError
+from equivariance.files import write_atomic
+from equivariance.rows import of_last_epoch
+from equivariance.study.checkout import EXPERIMENTS, REPOSITORY
+from equivariance.study.cli import command_line
+from equivariance.study.verdicts.rules import (
     KINDS,
     OTHERWISE,
     REPRODUCTION,
@@ -34,11 +39,6 @@ from equivariance.analysis.verdicts import (
     verdicts_of,
     word,
 )
-from equivariance.checkout import EXPERIMENTS, REPOSITORY
-from equivariance.cli import command_line
-from equivariance.errors import UserError
-from equivariance.runs.atomic import write_atomic
-from equivariance.runs.rows import of_last_epoch
 
 HEAD = """# Claims and verdicts
 
@@ -54,7 +54,7 @@ decided under two readings of the measure where there are rows: `image` (similar
 images) and `dataset` (one correlation over all images and positions). *Partly*: for some of what a claim speaks of;
 the numbers say for which. Means over seeds stand with plus-minus one standard deviation.
 """
-PUBLIC = REPOSITORY / "equivariance/models/public.yaml"
+PUBLIC = REPOSITORY / "equivariance/study/models/public.yaml"
 OF = {"full": "Full size", "reduced": "Reduced", "public": "Public networks"}
 
 

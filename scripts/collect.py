@@ -9,12 +9,12 @@ rows go to NAME/results.csv in the folder of runs, so that no committed experime
 
 import pandas as pd
 
-from equivariance import models
-from equivariance.analysis import jobs as experiments
-from equivariance.cli import command_line
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.runs import rows
-from equivariance.runs.folder import measurement_folder
+from equivariance.study import models
+from equivariance.study.cli import command_line
+from equivariance.study.cli import jobs as experiments
+from equivariance.study.runs.folder import measurement_folder
 
 
 def main(name: str, *arguments: str) -> None:

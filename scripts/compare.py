@@ -18,12 +18,12 @@ from typing import NoReturn
 
 import pandas as pd
 
-from equivariance.analysis import compare, plots
-from equivariance.cli import command_line
+from equivariance import rows
 from equivariance.errors import UserError
+from equivariance.figures import compare, plots
+from equivariance.files import write_atomic
 from equivariance.names import OVER
-from equivariance.runs import rows
-from equivariance.runs.atomic import write_atomic
+from equivariance.study.cli import command_line
 
 FORMATS = ("png", "svg", "pdf")
 

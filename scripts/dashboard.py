@@ -22,17 +22,17 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from hydra import compose, initialize_config_dir
 
-from equivariance.analysis import plots
-from equivariance.analysis.jobs import FOLDER
-from equivariance.analysis.verdicts import described, markdown, verdicts_of
-from equivariance.checkout import CONF
-from equivariance.cli import command_line
 from equivariance.errors import UserError
+from equivariance.figures import plots
+from equivariance.files import write_atomic
 from equivariance.names import PARTS, SCORES
-from equivariance.runs.atomic import write_atomic
-from equivariance.runs.tracking import mode_of
+from equivariance.study.checkout import CONF
+from equivariance.study.cli import command_line
+from equivariance.study.cli.jobs import FOLDER
+from equivariance.study.runs.tracking import mode_of
+from equivariance.study.verdicts.rules import described, markdown, verdicts_of
 
-# mean and deviation over the runs that differ in nothing but their seed, see equivariance/runs/tracking.py
+# mean and deviation over the runs that differ in nothing but their seed, see equivariance/study/runs/tracking.py
 BY_CURVE = {"groupby": wr.Config("curve"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
 
 

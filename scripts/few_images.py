@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 import equivariance as eq
-from equivariance.checkout import EXPERIMENTS
-from equivariance.cli import command_line
-from equivariance.data import datasets
-from equivariance.models import ResNet, weights
+from equivariance.files import write_atomic
+from equivariance.metric.equivariance import Equivariance
 from equivariance.progress import progress
-from equivariance.runs.atomic import write_atomic
-from equivariance.scores.metric import Equivariance
+from equivariance.study.checkout import EXPERIMENTS
+from equivariance.study.cli import command_line
+from equivariance.study.data import datasets
+from equivariance.study.models import ResNet, weights
 
 IMAGES = [40, 100, 200, 400, 1000, 2000]
 REPETITIONS = 100  # for each number of images: choices of the test images, or draws of made features

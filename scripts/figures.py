@@ -11,11 +11,11 @@ import inspect
 import runpy
 from pathlib import Path
 
-from equivariance.analysis import compare, plots
-from equivariance.checkout import EXPERIMENTS
-from equivariance.cli import command_line
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.runs import rows
+from equivariance.figures import compare, plots
+from equivariance.study.checkout import EXPERIMENTS
+from equivariance.study.cli import command_line
 
 
 def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPERIMENTS) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.analysis import jobs as experiments
-from equivariance.cli import FAILED, command_line
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.models import library
+from equivariance.files import write_atomic
 from equivariance.names import BEFORE_POOLING, SCORES
-from equivariance.runs import rows
-from equivariance.runs.atomic import write_atomic
-from equivariance.runs.folder import measurement_folder
+from equivariance.study.cli import FAILED, command_line
+from equivariance.study.cli import jobs as experiments
+from equivariance.study.models import library
+from equivariance.study.runs.folder import measurement_folder
 
 ENTRIES = ["model", "family", "trained", "transform", "images"]
 

@@ -9,11 +9,11 @@ losses.csv.
 
 from pathlib import Path
 
-from equivariance.analysis.losses import losses, sentence
-from equivariance.cli import command_line
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.runs import rows
-from equivariance.runs.atomic import write_atomic
+from equivariance.figures.score_drops import losses, sentence
+from equivariance.files import write_atomic
+from equivariance.study.cli import command_line
 from scripts.compare import tables_of
 
 SHOWN = 3  # sentences a score

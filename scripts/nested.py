@@ -12,12 +12,11 @@ from itertools import product
 import torch
 from omegaconf import OmegaConf
 
-from equivariance.analysis import jobs
-from equivariance.cli import command_line
+from equivariance.metric.equivariance import Equivariance
 from equivariance.names import NESTED
-from equivariance.scores.linear import OVER
-from equivariance.scores.metric import Equivariance
-from equivariance.subject import Subject
+from equivariance.statistics.linear import OVER
+from equivariance.study.cli import command_line, jobs
+from equivariance.study.measuring import Subject
 
 ROUNDING = 1e-6
 

@@ -5,9 +5,9 @@ python scripts/public.py FOLDER
 
 from pathlib import Path
 
-from equivariance.cli import command_line
 from equivariance.errors import UserError
-from equivariance.models.public import checked_file, origin, table
+from equivariance.study.cli import command_line
+from equivariance.study.models.public import checked_file, origin, table
 
 
 def main(folder: str) -> None:

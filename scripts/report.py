@@ -19,13 +19,13 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 from tqdm import tqdm
 
-from equivariance.analysis import jobs as experiments
-from equivariance.analysis import verdicts
-from equivariance.checkout import REPOSITORY
-from equivariance.cli import command_line
 from equivariance.errors import UserError
-from equivariance.runs.atomic import write_atomic
-from equivariance.runs.folder import git_commit
+from equivariance.files import write_atomic
+from equivariance.study.checkout import REPOSITORY
+from equivariance.study.cli import command_line
+from equivariance.study.cli import jobs as experiments
+from equivariance.study.runs.folder import git_commit
+from equivariance.study.verdicts import rules as verdicts
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 LONG = 24  # rows from which on a table is folded

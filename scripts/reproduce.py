@@ -24,16 +24,16 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance import models
-from equivariance.analysis.jobs import jobs
-from equivariance.checkout import REPOSITORY
-from equivariance.cli import command_line, one_line
-from equivariance.config import recipe_of
-from equivariance.data import datasets
 from equivariance.errors import UserError
-from equivariance.runs.folder import measurement_folder
-from equivariance.training.hardware import Hardware
-from equivariance.training.trainer import Training
+from equivariance.study import models
+from equivariance.study.checkout import REPOSITORY
+from equivariance.study.cli import command_line, one_line
+from equivariance.study.cli.jobs import jobs
+from equivariance.study.config import recipe_of
+from equivariance.study.data import datasets
+from equivariance.study.runs.folder import measurement_folder
+from equivariance.study.training.hardware import Hardware
+from equivariance.study.training.trainer import Training
 from train import step
 
 STUDIES = {

@@ -31,14 +31,14 @@ import torchvision
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from equivariance import models
-from equivariance.checkout import CONF
-from equivariance.data import datasets as data
 from equivariance.errors import UserError
+from equivariance.files import write_atomic
 from equivariance.layers.find import Layer, find_layers
-from equivariance.runs.atomic import write_atomic
-from equivariance.scores.memory import affordable_layers
-from equivariance.scores.transforms import Shift, quarter_turns
+from equivariance.metric.memory import affordable_layers
+from equivariance.study import models
+from equivariance.study.checkout import CONF
+from equivariance.study.data import datasets as data
+from equivariance.transforms.exact import Shift, quarter_turns
 from scripts import samples
 from scripts.circular import EXACT, TURNS, circular, scores
 

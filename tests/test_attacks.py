@@ -14,10 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf, open_dict
 
-from equivariance.checkout import CONF
-from equivariance.cli import entrypoints
-from equivariance.scores.metric import Equivariance
-from equivariance.training.trainer import Training
+from equivariance.metric.equivariance import Equivariance
+from equivariance.study.checkout import CONF
+from equivariance.study.cli import entrypoints
+from equivariance.study.training.trainer import Training
 
 DIGITS = ("dataset=digits6", "model=cnn7")
 UNTRAINED = (*DIGITS, "measure.trained=false")
@@ -56,7 +56,7 @@ VALUES = {
         "model.name": "../.. /tmp/x a/../../../../b '' [a] null",
         "model.width": "0 -1 abc null [1] 1.5",
         "model.padding": "-1 abc [a]",
-        "model._target_": "nothing nothing.at.all os.getcwd builtins.dict equivariance.models.CNN8 null [a]",
+        "model._target_": "nothing nothing.at.all os.getcwd builtins.dict equivariance.study.models.CNN8 null [a]",
         "aug.name": "../.. /tmp/x '' [a] null",
         "run_dir": "'' null [a] 5",
         "runs_dir": "'' null [a] 5",
@@ -218,22 +218,22 @@ COMMANDS = [
     ("measure.py", (*UNTRAINED, "~measure.blocks"), "measure.blocks"),
     (
         "measure.py",
-        (*DIGITS, "model=own", "model._target_=equivariance.models.CNN7", "model.weights={file}"),
+        (*DIGITS, "model=own", "model._target_=equivariance.study.models.CNN7", "model.weights={file}"),
         "{file}",
     ),
     (
         "measure.py",
-        (*DIGITS, "model=own", "model._target_=equivariance.models.CNN7", "model.weights={folder}"),
+        (*DIGITS, "model=own", "model._target_=equivariance.study.models.CNN7", "model.weights={folder}"),
         "{folder}",
     ),
     (
         "measure.py",
-        (*DIGITS, "model=own", "model._target_=equivariance.models.CNN7", "model.weights={empty}"),
+        (*DIGITS, "model=own", "model._target_=equivariance.study.models.CNN7", "model.weights={empty}"),
         "{empty}",
     ),
     (
         "measure.py",
-        (*DIGITS, "model=own", "model._target_=equivariance.models.CNN7", "model.weights=no.pt"),
+        (*DIGITS, "model=own", "model._target_=equivariance.study.models.CNN7", "model.weights=no.pt"),
         "no.pt",
     ),
     ("measure.py", (*UNTRAINED, "measure.transform._target_=os.getcwd"), "measure.transform"),

@@ -7,12 +7,12 @@ from test_config import config, options
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.autoaugment import _apply_op
 
-from equivariance.data import augmentation
-from equivariance.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment, strengths
-from equivariance.data.datasets import Images
-from equivariance.models import ResNet
-from equivariance.training.hardware import Hardware
-from equivariance.training.trainer import Totals, Training
+from equivariance.study.data import augmentation
+from equivariance.study.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment, strengths
+from equivariance.study.data.datasets import Images
+from equivariance.study.models import ResNet
+from equivariance.study.training.hardware import Hardware
+from equivariance.study.training.trainer import Totals, Training
 from train import step as train_step
 
 LARGEST = 1 - 2**-24  # of the numbers that torch.rand draws

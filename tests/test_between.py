@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from equivariance.analysis.plots import plot_similarity
 from equivariance.errors import UserError
-from equivariance.models import CNN7
-from equivariance.scores.between import similarity
+from equivariance.figures.plots import plot_similarity
+from equivariance.metric.similarity import similarity
+from equivariance.study.models import CNN7
 
 
 def network(seed, width=5, stride=1):

@@ -6,9 +6,9 @@ from test_training import equal, start_training, train_until
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from equivariance.data.augmentation import Augmentation, Crop, CutMix
-from equivariance.training.cuda_graph import Captured
-from equivariance.training.hardware import Hardware
+from equivariance.study.data.augmentation import Augmentation, Crop, CutMix
+from equivariance.study.training.cuda_graph import Captured
+from equivariance.study.training.hardware import Hardware
 
 RECIPES = {  # powers of two: the same as numbers and as float32 tensors
     "sgd": ("recipe.optimiser=sgd", "recipe.momentum=0.9", "recipe.lr=0.0625"),

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from equivariance.analysis.verdicts import (
+from equivariance import rows
+from equivariance.names import PARTS, SCORES
+from equivariance.study.verdicts.rules import (
     Outcome,
     Verdict,
     asks,
@@ -21,8 +23,6 @@ from equivariance.analysis.verdicts import (
     in_words,
     rules_of,
 )
-from equivariance.names import PARTS, SCORES
-from equivariance.runs import rows
 
 BODY = ("early", "middle", "late")
 SIX = ("efficientnet_b6", "efficientnet_b7", "resnext101_32x8d", "inception_v3", "vit_b16", "mixer_b16")
@@ -267,7 +267,7 @@ def test_public_networks_are_taken_by_name(tmp_path):
 
 
 def test_public_evidence_names_networks_of_the_table():
-    names = yaml.safe_load((REPOSITORY / "equivariance/models/public.yaml").read_text())["networks"]
+    names = yaml.safe_load((REPOSITORY / "equivariance/study/models/public.yaml").read_text())["networks"]
     for group in described():
         for evidence in evidence_of(group):
             assert evidence.kind == "public" or not evidence.networks

@@ -9,13 +9,13 @@ import pytest
 from conftest import REPOSITORY
 from test_claims import REPORTED, shifts, symmetry
 
-from equivariance.analysis import plots
-from equivariance.analysis.compare import latex, markdown, plot_compare, values
-from equivariance.analysis.scatter import plot_accuracy
-from equivariance.cli.sweeps import comparison
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.runs import rows
-from equivariance.scores.channel_matching import Orbit
+from equivariance.figures import plots
+from equivariance.figures.compare import latex, markdown, plot_compare, values
+from equivariance.figures.scatter import plot_accuracy
+from equivariance.metric.partners import Orbit
+from equivariance.study.cli.sweeps import comparison
 
 SHIFTS = shifts(REPORTED, "aug").assign(low=lambda t: t.value - 0.01, high=lambda t: t.value + 0.01)
 TASKS = symmetry([0.5] * 9, [0.6] * 9)

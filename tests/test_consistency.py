@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.models import CNN7
-from equivariance.runs import rows
-from equivariance.scores.channel_matching import orbits
-from equivariance.scores.continuous import disc, rotations, subpixel_shifts
-from equivariance.scores.metric import Equivariance
-from equivariance.scores.transforms import quarter_turns, shifts
+from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.partners import orbits
+from equivariance.study.models import CNN7
+from equivariance.transforms.exact import quarter_turns, shifts
+from equivariance.transforms.interpolated import disc, rotations, subpixel_shifts
 
 TURNS = quarter_turns([90, 180, 270])
 FELT = ["agreement", "top1", "agreement_worst", "top1_worst"]
@@ -150,7 +150,7 @@ def test_other_angles_have_a_folder_of_their_own(elements, name):
     from conftest import REPOSITORY
     from hydra import compose, initialize_config_dir
 
-    import equivariance.config  # noqa: F401, which registers the schema
+    import equivariance.study.config  # noqa: F401, which registers the schema
 
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base=None):
         cfg = compose("config", [f"measure.transform.elements={elements}", "model=cnn7", "dataset=digits6"])

@@ -8,10 +8,10 @@ from torch import nn
 
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
-from equivariance.models.gaussian import GaussianCNN, gaussian
-from equivariance.scores.continuous import BORDERS, disc, rotations, scalings, subpixel_shifts, turns
-from equivariance.scores.metric import Equivariance
-from equivariance.scores.transforms import QuarterTurn, Shift
+from equivariance.metric.equivariance import Equivariance
+from equivariance.study.models.gaussian import GaussianCNN, gaussian
+from equivariance.transforms.exact import QuarterTurn, Shift
+from equivariance.transforms.interpolated import BORDERS, disc, rotations, scalings, subpixel_shifts, turns
 
 IDENTITY = nn.Identity()
 EVERY = [*rotations([15, 90, 200]), *scalings([0.67, 1.5]), *subpixel_shifts([0.3, 1.75])]

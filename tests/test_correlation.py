@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from equivariance.analysis import consistency, plots
-from equivariance.analysis.correlation import by_part, rank_correlation
-from equivariance.runs import rows
-from equivariance.runs.rows import by_part as rows_by_part
+from equivariance import rows
+from equivariance.figures import plots
+from equivariance.figures.rank_correlation import by_part, rank_correlation
+from equivariance.rows import by_part as rows_by_part
+from equivariance.study import consistency
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -5,7 +5,7 @@ import torch
 from conftest import REPOSITORY
 from omegaconf import OmegaConf
 
-from equivariance.data import datasets as data
+from equivariance.study.data import datasets as data
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import nn
 
 import equivariance
-from equivariance.checkout import CONF
+from equivariance.study.checkout import CONF
 
 SMALL = {"train.py": ["recipe.epochs=1"], "measure.py": ["recipe.epochs=1", "measure.images=4"]}
 WALKS = ["own_network", "own_data", "own_transformation", "own_augmentation"]

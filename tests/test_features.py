@@ -12,7 +12,7 @@ from torch import nn
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers, tap
 from equivariance.layers.record import trunk
-from equivariance.models import CNN7, ResNet
+from equivariance.study.models import CNN7, ResNet
 
 # name, side of the image, stem, layout of the last block, and the blocks (stem included) at each stride
 FAMILIES = [

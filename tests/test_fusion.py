@@ -11,14 +11,14 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from equivariance.checkout import EXPERIMENTS
-from equivariance.layers import onednn
 from equivariance.layers.find import find_layers, tap
 from equivariance.layers.fusion import fused
-from equivariance.models import CNN7, ResNet, WideResNet
-from equivariance.scores.measure import measure
-from equivariance.scores.metric import Equivariance
-from equivariance.scores.transforms import quarter_turns
+from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.measure import measure
+from equivariance.statistics import onednn
+from equivariance.study.checkout import EXPERIMENTS
+from equivariance.study.models import CNN7, ResNet, WideResNet
+from equivariance.transforms.exact import quarter_turns
 
 TURNS = quarter_turns([90, 180, 270])
 NETWORKS = {

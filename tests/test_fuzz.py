@@ -8,11 +8,12 @@ import safetensors.torch
 import torch
 from conftest import REPOSITORY
 
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.models import weights
-from equivariance.runs import results, rows
-from equivariance.runs.folder import Run, _kept_weights
-from equivariance.runs.processes import Processes
+from equivariance.study.models import weights
+from equivariance.study.runs import results
+from equivariance.study.runs.folder import Run, _kept_weights
+from equivariance.study.runs.processes import Processes
 
 DAMAGES = 1000  # of each kind of file
 CONFIG = {"model": {"name": "cnn7", "width": 4}, "seed": 0, "data": "0123456789abcdef"}

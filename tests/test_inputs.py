@@ -10,9 +10,9 @@ import torch
 from conftest import REPOSITORY
 from PIL import Image
 
-from equivariance.data import datasets as data
 from equivariance.errors import UserError
-from equivariance.models import CNN7
+from equivariance.study.data import datasets as data
+from equivariance.study.models import CNN7
 
 DIGITS = ("dataset=digits6", "model=cnn7")
 
@@ -218,7 +218,7 @@ def test_truncated_mnist_is_named(tmp_path):
 def test_a_network_without_a_live_channel_is_refused(run, tmp_path):
     zeros = {name: torch.zeros_like(value) for name, value in CNN7(1, 6).state_dict().items()}
     torch.save(zeros, tmp_path / "zeros.pt")
-    own = ("model=own", "model._target_=equivariance.models.CNN7", f"model.weights={tmp_path / 'zeros.pt'}")
+    own = ("model=own", "model._target_=equivariance.study.models.CNN7", f"model.weights={tmp_path / 'zeros.pt'}")
     result = run("measure.py", "dataset=digits6", *own, "measure.images=20")
     assert result.code == 1 and "no channel varies over the images, from layer block1 on" in result.error
     assert result.error.count("\n") == 0 and not list(tmp_path.rglob("results.csv"))

@@ -14,13 +14,13 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import nn
 
-from equivariance import models
-from equivariance.analysis import jobs as experiments
-from equivariance.checkout import CONF
 from equivariance.errors import UserError
-from equivariance.models import library
-from equivariance.models.weights import digest
-from equivariance.runs.rows import read
+from equivariance.rows import read
+from equivariance.study import models
+from equivariance.study.checkout import CONF
+from equivariance.study.cli import jobs as experiments
+from equivariance.study.models import library
+from equivariance.study.models.weights import digest
 
 OWN = """
 from torch import nn

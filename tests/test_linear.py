@@ -7,13 +7,13 @@ from test_measure import Plain, random_filters
 from test_statistics import maps, some_constant
 
 from equivariance.errors import UserError
+from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.measure import measure
 from equivariance.names import NESTED
-from equivariance.scores.linear import RIDGES, Gram, Products, in_sample, linear
-from equivariance.scores.measure import measure
-from equivariance.scores.metric import Equivariance
-from equivariance.scores.over_dataset import DatasetStatistics
-from equivariance.scores.over_images import ImageStatistics
-from equivariance.scores.transforms import quarter_turns
+from equivariance.statistics.linear import RIDGES, Gram, Products, in_sample, linear
+from equivariance.statistics.over_dataset import DatasetStatistics
+from equivariance.statistics.over_images import ImageStatistics
+from equivariance.transforms.exact import quarter_turns
 
 KINDS = (ImageStatistics, DatasetStatistics)
 
@@ -66,7 +66,7 @@ def numpy_linear(a, b, kind, blocks):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("mean", [0.0, 1000.0])
 def test_the_score_is_numpys_least_squares(kind, mean, monkeypatch):
-    monkeypatch.setattr("equivariance.scores.linear.RIDGES", RIDGES[:1])
+    monkeypatch.setattr("equivariance.statistics.linear.RIDGES", RIDGES[:1])
     a, b = maps(20, mean=mean)
     found, _, _ = scored(a, b, kind)
     assert found.value == pytest.approx(numpy_linear(a, b, kind, 5), abs=1e-5)
@@ -200,7 +200,7 @@ def test_batches_merging_and_resuming_change_no_score(images):
 
 
 def test_where_there_is_no_linear_score_it_is_nan_or_refused(images, monkeypatch):
-    monkeypatch.setattr("equivariance.scores.linear.MOST_CHANNELS", 5)
+    monkeypatch.setattr("equivariance.statistics.linear.MOST_CHANNELS", 5)
     metric = Equivariance(Plain(random_filters(6, 1, 3, 3)).eval(), images, TURNS, scores=NESTED)
     metric.update(images)
     table = metric.compute()

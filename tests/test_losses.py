@@ -9,11 +9,11 @@ import torch
 from conftest import REPOSITORY
 from torch import nn
 
-from equivariance.analysis.losses import losses, sentence
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.runs import rows
-from equivariance.scores.measure import measure
-from equivariance.scores.transforms import shifts
+from equivariance.figures.score_drops import losses, sentence
+from equivariance.metric.measure import measure
+from equivariance.transforms.exact import shifts
 
 
 def made_up(values, strides, measure="invariance"):

@@ -12,13 +12,13 @@ from torch import nn
 import equivariance as eq
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
-from equivariance.models import CNN7
+from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.measure import measure
+from equivariance.metric.memory import affordable_blocks, affordable_layers, chunks, memory
 from equivariance.names import OVER, SIMILARITIES
-from equivariance.runs.rows import COLUMNS
-from equivariance.scores.measure import measure
-from equivariance.scores.memory import affordable_blocks, affordable_layers, chunks, memory
-from equivariance.scores.metric import Equivariance
-from equivariance.scores.transforms import QuarterTurn, Shift, dihedral, quarter_turns, shifts
+from equivariance.rows import COLUMNS
+from equivariance.study.models import CNN7
+from equivariance.transforms.exact import QuarterTurn, Shift, dihedral, quarter_turns, shifts
 
 
 class Plain(nn.Module):

@@ -7,7 +7,7 @@ from torch import nn
 
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
-from equivariance.models import ResNet, WideResNet
+from equivariance.study.models import ResNet, WideResNet
 
 # Millions of parameters: He et al. 2016, Table 6; Zagoruyko & Komodakis 2016, Table 4.
 RESNETS = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.7}

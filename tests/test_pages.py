@@ -10,10 +10,10 @@ import pytest
 from conftest import REPOSITORY
 from test_claims import REPORTED, shifts
 
-from equivariance.analysis.verdicts import KINDS, claimed, described, verdicts_of
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.models.gaussian import GaussianCNN
-from equivariance.runs import rows
+from equivariance.study.models.gaussian import GaussianCNN
+from equivariance.study.verdicts.rules import KINDS, claimed, described, verdicts_of
 
 COMMITTED = REPOSITORY / "experiments"
 PAPERS = [
@@ -243,7 +243,7 @@ def test_the_report_needs_nothing_but_itself(tmp_path):
 
 
 def test_a_missing_picture_or_a_script_does_not_enter_the_report(tmp_path, monkeypatch):
-    from equivariance.analysis import jobs
+    from equivariance.study.cli import jobs
 
     (tmp_path / "mine").mkdir()
     text = "# Mine\n\n![one](missing.png)\n\n![two](../../secret.svg)\n\n<script>alert(1)</script>\n\n<img src=x>\n"

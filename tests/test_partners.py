@@ -9,11 +9,11 @@ from test_measure import filled
 from torch import nn
 
 from equivariance.errors import UserError
-from equivariance.models import GaussianCNN
-from equivariance.runs.results import keep_partners, kept_partners
-from equivariance.scores.channel_matching import composition, partners, shares, strongest
-from equivariance.scores.metric import Equivariance
-from equivariance.scores.transforms import Shift, quarter_turns
+from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.partners import composition, partners, shares, strongest
+from equivariance.study.models import GaussianCNN
+from equivariance.study.runs.results import keep_partners, kept_partners
+from equivariance.transforms.exact import Shift, quarter_turns
 
 TURNS = (90, 180, 270)
 

@@ -19,13 +19,13 @@ from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from PIL import Image
 
-from equivariance import models
-from equivariance.checkout import CONF
-from equivariance.classes import imagenet_classes
-from equivariance.data import datasets as data
-from equivariance.data.file_hashes import file_hashes
-from equivariance.data.image_files import Cover, Photographs, Stream, class_folders, list_files
 from equivariance.errors import UserError
+from equivariance.study import models
+from equivariance.study.checkout import CONF
+from equivariance.study.data import datasets as data
+from equivariance.study.data.classes import imagenet_classes
+from equivariance.study.data.file_hashes import file_hashes
+from equivariance.study.data.image_files import Cover, Photographs, Stream, class_folders, list_files
 from scripts import samples
 
 CPU = torch.device("cpu")
@@ -255,7 +255,7 @@ def test_the_accuracy_on_all_images_in_files(run, folder, tmp_path):
 DECODING = """
 import os, signal, sys, torch
 from pathlib import Path
-from equivariance.data.image_files import Cover, Photographs, Stream
+from equivariance.study.data.image_files import Cover, Photographs, Stream
 files = sorted(Path(sys.argv[1]).rglob("*.png")) * 20
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))

@@ -10,7 +10,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from equivariance.runs.rows import COLUMNS
+from equivariance.rows import COLUMNS
 
 GIVEN = """
 import torch, torchvision

@@ -14,16 +14,16 @@ from conftest import REPOSITORY
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from equivariance import models
-from equivariance.analysis.jobs import jobs
-from equivariance.checkout import CONF
-from equivariance.data import datasets as data
-from equivariance.data.datasets import Images
 from equivariance.errors import UserError
-from equivariance.models import ResNet, WideResNet, public
-from equivariance.models.weights import digest, load
-from equivariance.training.hardware import Hardware
-from equivariance.training.trainer import evaluate
+from equivariance.study import models
+from equivariance.study.checkout import CONF
+from equivariance.study.cli.jobs import jobs
+from equivariance.study.data import datasets as data
+from equivariance.study.data.datasets import Images
+from equivariance.study.models import ResNet, WideResNet, public
+from equivariance.study.models.weights import digest, load
+from equivariance.study.training.hardware import Hardware
+from equivariance.study.training.trainer import evaluate
 
 # The real images, and the files of akamaster/pytorch_resnet_cifar10; tests that need them are skipped elsewhere.
 DATA = Path(os.environ.get("EQUIVARIANCE_DATA", REPOSITORY / "data"))

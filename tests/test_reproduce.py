@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from equivariance.analysis.jobs import jobs
-from equivariance.checkout import CONF
-from equivariance.runs.folder import measurement_folder
+from equivariance.study.checkout import CONF
+from equivariance.study.cli.jobs import jobs
+from equivariance.study.runs.folder import measurement_folder
 from scripts import reproduce
 
 
@@ -64,7 +64,7 @@ def test_a_network_is_timed_once(monkeypatch):
 @pytest.mark.parametrize("entrypoint", ["train", "measure"])
 @pytest.mark.parametrize("preset", sorted(path.stem for path in CONF.glob("experiment/*_reduced.yaml")))
 def test_presets_of_reduced_studies_compose_for_both_commands(preset, entrypoint):
-    from equivariance.analysis.jobs import each_job
+    from equivariance.study.cli.jobs import each_job
 
     first = next(each_job(preset, entrypoint))
     assert first.measure.epoch == (0 if entrypoint == "measure" else None)

@@ -13,14 +13,14 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from equivariance.analysis import jobs as experiments
-from equivariance.analysis import plots
-from equivariance.checkout import CONF
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.models import CNN7
-from equivariance.models.weights import digest
-from equivariance.runs import rows
-from equivariance.runs.atomic import write_atomic
+from equivariance.figures import plots
+from equivariance.files import write_atomic
+from equivariance.study.checkout import CONF
+from equivariance.study.cli import jobs as experiments
+from equivariance.study.models import CNN7
+from equivariance.study.models.weights import digest
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1")
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from conftest import REPOSITORY
 
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.runs import rows
 
 COMMITTED = sorted(
     file for file in (REPOSITORY / "experiments").glob("*/*.csv") if file.read_text().startswith("experiment,")
@@ -105,13 +105,14 @@ def test_figures_and_verdicts_load_no_torch(tmp_path):
     lines = [
         "import sys, pandas as pd",
         "from pathlib import Path",
-        "from equivariance.analysis import compare, correlation, parts, plots, verdicts",
-        "from equivariance.runs import rows",
+        "from equivariance.figures import compare, plots, rank_correlation",
+        "from equivariance.study.verdicts import parts, rules",
+        "from equivariance import rows",
         f"table = rows.read(Path({str(tmp_path / 'results.csv')!r}))",
         "one = table[(table.seed == 0) & (table.dataset == 'mnist6')]",
         f"plots.save(plots.plot_depth(one).figure, Path({str(tmp_path / 'depth')!r}))",
         f"plots.save(compare.plot_compare([table]), Path({str(tmp_path / 'compare')!r}))",
-        "verdicts.verdicts_of('symmetry')",
+        "rules.verdicts_of('symmetry')",
         "loaded = {'torch', 'timm', 'torchvision'} & set(sys.modules)",
         "assert not loaded, loaded",
     ]

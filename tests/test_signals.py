@@ -12,14 +12,14 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from equivariance import cli
-from equivariance.runs import rows
+from equivariance import rows
+from equivariance.study import cli
 
 SLOWLY = """
 import multiprocessing, sys, time
 import measure
-from equivariance.data import image_files
-from equivariance.scores.metric import Equivariance
+from equivariance.study.data import image_files
+from equivariance.metric.equivariance import Equivariance
 image_files.cpu_count = lambda: 2
 update = Equivariance.update
 def slowly(self, images, labels=None):
@@ -75,7 +75,8 @@ def test_a_measurement_of_image_files_survives_a_stop_of_its_group(run, folder, 
 
 def test_a_process_ends_with_the_one_that_started_it():
     """As joblib's do not by themselves; a job under way may first save its state."""
-    child = "import time; from equivariance.cli import signals; signals.end_with_parent(); print('up', flush=True)"
+    child = "import time; from equivariance.study.cli.signals import end_with_parent; end_with_parent(); "
+    child += "print('up', flush=True)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child + '; time.sleep(600)'!r}])"
     process = subprocess.Popen([sys.executable, "-c", parent], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "up\n"

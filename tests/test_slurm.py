@@ -9,10 +9,10 @@ import submitit
 from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf
 
-from equivariance import cli
-from equivariance.checkout import CONF
 from equivariance.errors import UserError
-from equivariance.runs import slurm
+from equivariance.study import cli
+from equivariance.study.checkout import CONF
+from equivariance.study.runs import slurm
 
 
 @pytest.fixture
@@ -103,4 +103,4 @@ def test_presets_of_slurm_compose():
     launcher = Path(CONF / "hydra/launcher")
     cpu = OmegaConf.merge(*(OmegaConf.load(launcher / f"{name}.yaml") for name in ("slurm", "slurm_cpu")))
     assert cpu.launcher.gpus_per_node is None and cpu.launcher.cpus_per_task == 1
-    assert cpu.callbacks.slurm._target_ == "equivariance.runs.slurm.Slurm"
+    assert cpu.callbacks.slurm._target_ == "equivariance.study.runs.slurm.Slurm"

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from equivariance.scores.formulas import equivariance, invariance
-from equivariance.scores.intervals import half_width
-from equivariance.scores.over_dataset import DatasetStatistics
-from equivariance.scores.over_images import ImageStatistics, MaximumImageStatistics, ReluImageStatistics
-from equivariance.scores.statistics import chance_channels, cross_fitted, mismatches, reordered
-from equivariance.scores.sums import READINGS
+from equivariance.metric.sums import READINGS
+from equivariance.statistics.formulas import equivariance, invariance
+from equivariance.statistics.intervals import half_width
+from equivariance.statistics.over_dataset import DatasetStatistics
+from equivariance.statistics.over_images import ImageStatistics, MaximumImageStatistics, ReluImageStatistics
+from equivariance.statistics.pairs import chance_channels, cross_fitted, mismatches, reordered
 
 
 def maps(images=12, channels=5, side=4, seed=0, mean=0.0, dtype=torch.float64):

@@ -10,10 +10,10 @@ from scipy.stats import norm
 from timm.layers import BlurPool2d
 from torch import nn
 
-from equivariance.models import CNN7
+from equivariance.metric.equivariance import Equivariance
 from equivariance.names import OVER
-from equivariance.scores.metric import Equivariance
-from equivariance.scores.transforms import Shift, quarter_turns
+from equivariance.study.models import CNN7
+from equivariance.transforms.exact import Shift, quarter_turns
 
 
 def scores(model, transforms, images, layers=None, kind="value", over="dataset"):

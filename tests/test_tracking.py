@@ -15,12 +15,12 @@ from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from equivariance.analysis import jobs as experiments
-from equivariance.analysis.verdicts import described
-from equivariance.checkout import CONF
 from equivariance.errors import UserError
-from equivariance.runs import tracking
-from equivariance.runs.tracking import flat
+from equivariance.study.checkout import CONF
+from equivariance.study.cli import jobs as experiments
+from equivariance.study.runs import tracking
+from equivariance.study.runs.tracking import flat
+from equivariance.study.verdicts.rules import described
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1", "wandb.mode=offline")
 

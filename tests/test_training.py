@@ -19,21 +19,21 @@ from test_config import config
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from equivariance.cli import sweeps
-from equivariance.cli.messages import check
-from equivariance.data import augmentation
-from equivariance.data import datasets as data
-from equivariance.data.augmentation import Augmentation, Crop, CutMix, RandAugment
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.models import CNN7, prepare
-from equivariance.runs import rows
-from equivariance.runs.folder import Run, _comparable, measurement_folder
-from equivariance.scores.blocks import Blocks
-from equivariance.scores.metric import Equivariance
-from equivariance.training import trainer as training
-from equivariance.training.hardware import Hardware
-from equivariance.training.recipe import learning_rate
-from equivariance.training.trainer import Training
+from equivariance.metric.equivariance import Equivariance
+from equivariance.statistics.image_blocks import Blocks
+from equivariance.study.cli import sweeps
+from equivariance.study.cli.messages import check
+from equivariance.study.data import augmentation
+from equivariance.study.data import datasets as data
+from equivariance.study.data.augmentation import Augmentation, Crop, CutMix, RandAugment
+from equivariance.study.models import CNN7, prepare
+from equivariance.study.runs.folder import Run, _comparable, measurement_folder
+from equivariance.study.training import trainer as training
+from equivariance.study.training.hardware import Hardware
+from equivariance.study.training.recipe import learning_rate
+from equivariance.study.training.trainer import Training
 from train import step as train_step
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=2", "recipe.milestones=[1]")
@@ -331,7 +331,7 @@ def test_configurations_of_before_a_key_was_added_are_the_same_run():
     """Old checkpoints know neither the schedule nor today's modules."""
     now = {
         "recipe": {"lr": 0.1, "schedule": "milestones", "warm_up": None},
-        "model": {"_target_": "equivariance.models.CNN7"},
+        "model": {"_target_": "equivariance.study.models.CNN7"},
     }
     old = {"recipe": {"lr": 0.1}, "model": {"_target_": "equivariance.networks.CNN7"}}
     assert _comparable(old) == _comparable(now)
@@ -343,7 +343,7 @@ def test_an_augmented_run_learns_from_the_command_line(run, tmp_path):
     given = (
         *TINY,
         "aug=crop",
-        "+aug.cutmix._target_=equivariance.data.augmentation.CutMix",
+        "+aug.cutmix._target_=equivariance.study.data.augmentation.CutMix",
         "aug.name=crop_cutmix",
     )
     assert run("train.py", *given).code == 0

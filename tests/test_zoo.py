@@ -14,15 +14,15 @@ from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from equivariance import models
-from equivariance.analysis import jobs as experiments
-from equivariance.checkout import CONF
-from equivariance.classes import imagenet_classes
-from equivariance.cli import FAILED
+from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.models import library
-from equivariance.runs import rows
-from equivariance.runs.folder import measurement_folder
+from equivariance.study import models
+from equivariance.study.checkout import CONF
+from equivariance.study.cli import FAILED
+from equivariance.study.cli import jobs as experiments
+from equivariance.study.data.classes import imagenet_classes
+from equivariance.study.models import library
+from equivariance.study.runs.folder import measurement_folder
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from equivariance.layers import onednn
-from equivariance.layers.onednn import ACTIVATIONS, NO_ACTIVATION, Attribute
 from equivariance.layers.record import Call, Record
+from equivariance.statistics import onednn
+from equivariance.statistics.onednn import ACTIVATIONS, NO_ACTIVATION, Attribute
 
 
 @dataclass(frozen=True)

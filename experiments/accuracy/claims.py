@@ -4,9 +4,9 @@ from functools import partial
 
 import pandas as pd
 
-from equivariance.analysis.correlation import by_part
-from equivariance.analysis.verdicts import Evidence, Outcome, Rule
+from equivariance.figures.rank_correlation import by_part
 from equivariance.names import BEFORE_POOLING, SCORES
+from equivariance.study.verdicts.rules import Evidence, Outcome, Rule
 
 FEWEST = 6  # networks, as in the papers
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from equivariance.analysis import plots
-from equivariance.analysis.correlation import by_part
-from equivariance.analysis.scatter import plot_accuracy
+from equivariance import rows
+from equivariance.figures import plots
+from equivariance.figures.rank_correlation import by_part
+from equivariance.figures.scatter import plot_accuracy
+from equivariance.files import write_atomic
 from equivariance.names import BEFORE_POOLING, PARTS, SCORES
-from equivariance.runs import rows
-from equivariance.runs.atomic import write_atomic
 
 HERE = Path(__file__).resolve().parent
 SHOWN = {"before": "equivariance before pooling", "final": "equivariance, logits"}

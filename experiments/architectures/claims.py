@@ -5,9 +5,9 @@ Scores are averaged over elements, then over the layers of a part.
 
 import pandas as pd
 
-from equivariance.analysis.verdicts import Evidence, Outcome, Rule
 from equivariance.names import BEFORE_POOLING, PARTS, SCORES
-from equivariance.runs.rows import by_part
+from equivariance.rows import by_part
+from equivariance.study.verdicts.rules import Evidence, Outcome, Rule
 
 EFFICIENTNETS = ["efficientnet_b6", "efficientnet_b7"]
 CNNS = [*EFFICIENTNETS, "resnext101_32x8d", "inception_v3"]

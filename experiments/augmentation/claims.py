@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from equivariance.analysis.parts import by_part, peaks
-from equivariance.analysis.verdicts import Evidence, Outcome, Rule
 from equivariance.names import PARTS, SCORES
+from equivariance.study.verdicts.parts import by_part, peaks
+from equivariance.study.verdicts.rules import Evidence, Outcome, Rule
 
 VISIBLE = 0.02  # what would be seen in the papers' figures, whose scores lie in [0, 1]
 

@@ -6,9 +6,9 @@ network without augmentation; the scores themselves, with their dips, and the co
 
 from pathlib import Path
 
-from equivariance.analysis import compare, plots
-from equivariance.analysis.parts import STRIDES
-from equivariance.runs import rows
+from equivariance import rows
+from equivariance.figures import compare, plots
+from equivariance.study.verdicts.parts import STRIDES
 
 HERE = Path(__file__).resolve().parent
 NAMES = {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.analysis import plots
-from equivariance.analysis.pages import renew
+from equivariance.figures import plots
+from equivariance.study.verdicts.pages import renew
 
 HERE = Path(__file__).resolve().parent
 KINDS = {"matching": "best partner", "linear": "best linear map", "cka": "linear CKA"}

@@ -3,9 +3,9 @@
 import pandas as pd
 from scipy.stats import spearmanr
 
-from equivariance.analysis.parts import by_part
-from equivariance.analysis.verdicts import Evidence, Outcome, Rule
 from equivariance.names import BEFORE_POOLING, SCORES
+from equivariance.study.verdicts.parts import by_part
+from equivariance.study.verdicts.rules import Evidence, Outcome, Rule
 
 SAME = 0.05  # of scores in [0, 1]
 

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from equivariance.analysis import consistency, plots
-from equivariance.analysis.pages import renew
+from equivariance import rows
+from equivariance.figures import plots
 from equivariance.names import NESTED, PARTS
-from equivariance.runs import rows
+from equivariance.study import consistency
+from equivariance.study.verdicts.pages import renew
 
 HERE = Path(__file__).resolve().parent
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.analysis import plots
-from equivariance.analysis.pages import renew
+from equivariance import rows
+from equivariance.figures import plots
 from equivariance.names import ELEMENTS, NESTED, PARTS, SCORES
-from equivariance.runs import rows
+from equivariance.study.verdicts.pages import renew
 
 HERE = Path(__file__).resolve().parent
 TITLES = {"akamaster_resnet44": "ResNet-44", "mobilenet_v1_0.25_224": "MobileNet 0.25"}

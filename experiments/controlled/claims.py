@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from equivariance.analysis.verdicts import Evidence, Outcome, Rule
 from equivariance.names import BEFORE_POOLING
+from equivariance.study.verdicts.rules import Evidence, Outcome, Rule
 
 DIGITS = 5e-6  # rows hold six digits
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from equivariance.analysis import plots
+from equivariance import rows
+from equivariance.figures import plots
 from equivariance.names import SCORES
-from equivariance.runs import rows
 
 HERE = Path(__file__).resolve().parent
 NAMES = {"whole": "isotropic filters", "cut": "one corner cut"}

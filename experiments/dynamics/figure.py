@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.analysis import plots
-from equivariance.analysis.pages import renew
+from equivariance import rows
+from equivariance.figures import plots
 from equivariance.names import NESTED, PARTS
-from equivariance.runs import rows
+from equivariance.study.verdicts.pages import renew
 
 HERE = Path(__file__).resolve().parent
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq", "cifar10": "ResNet-44"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.analysis import plots
+from equivariance.figures import plots
 
 HERE = Path(__file__).resolve().parent
 ENDS = {"plug_in": "plug-in", "cross_fitted": "cross-fitted", "middle": "middle"}

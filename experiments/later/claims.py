@@ -3,11 +3,11 @@
 import pandas as pd
 from scipy.stats import spearmanr
 
-from equivariance.analysis.correlation import rank_correlation
-from equivariance.analysis.parts import by_part
-from equivariance.analysis.verdicts import Evidence, Outcome, Rule
+from equivariance import rows
+from equivariance.figures.rank_correlation import rank_correlation
 from equivariance.names import BEFORE_POOLING, PARTS, SCORES
-from equivariance.runs import rows
+from equivariance.study.verdicts.parts import by_part
+from equivariance.study.verdicts.rules import Evidence, Outcome, Rule
 
 SETTLED = 0.05  # a score in [0, 1] that stays this close to its last value has settled
 FIRST_EPOCHS = 5

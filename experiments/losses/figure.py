@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.analysis import plots
-from equivariance.analysis.losses import losses, sentence
-from equivariance.analysis.pages import renew
+from equivariance import rows
+from equivariance.figures import plots
+from equivariance.figures.score_drops import losses, sentence
 from equivariance.names import BEFORE_POOLING
-from equivariance.runs import rows
+from equivariance.study.verdicts.pages import renew
 
 HERE = Path(__file__).resolve().parent
 NETWORKS = {

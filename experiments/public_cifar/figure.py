@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.analysis import plots
+from equivariance import rows
+from equivariance.figures import plots
 from equivariance.names import BEFORE_POOLING
-from equivariance.runs import rows
 
 HERE = Path(__file__).resolve().parent
 COMPARED = {

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import spearmanr
 
-from equivariance.analysis import plots
+from equivariance import rows
+from equivariance.figures import plots
+from equivariance.files import write_atomic
 from equivariance.names import BEFORE_POOLING, OVER
-from equivariance.runs import rows
-from equivariance.runs.atomic import write_atomic
 
 HERE = Path(__file__).resolve().parent
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}

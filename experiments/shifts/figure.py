@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.analysis import compare, plots
-from equivariance.analysis.pages import renew
-from equivariance.analysis.parts import STRIDES
-from equivariance.runs import rows
+from equivariance import rows
+from equivariance.figures import compare, plots
+from equivariance.study.verdicts.pages import renew
+from equivariance.study.verdicts.parts import STRIDES
 
 HERE = Path(__file__).resolve().parent
 DIRECTIONS = ("diagonal", "horizontal", "vertical")

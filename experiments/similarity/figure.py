@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from equivariance.analysis import plots
-from equivariance.runs import rows
+from equivariance import rows
+from equivariance.figures import plots
 
 HERE = Path(__file__).resolve().parent
 NAMES = {"pearson": "correlation", "cosine": "cosine"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.analysis import plots
+from equivariance.figures import plots
 from equivariance.names import SCORES
 
 HERE = Path(__file__).resolve().parent

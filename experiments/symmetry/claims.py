@@ -3,9 +3,9 @@
 import pandas as pd
 from scipy.stats import spearmanr, ttest_ind
 
-from equivariance.analysis.verdicts import Evidence, Outcome, Rule, spread
 from equivariance.names import BEFORE_POOLING, SCORES
-from equivariance.runs.rows import by_layer
+from equivariance.rows import by_layer
+from equivariance.study.verdicts.rules import Evidence, Outcome, Rule, spread
 
 UPRIGHT, TURNED = "mnist6", ("mnist6_rot_inv", "mnist6_rot_eq")
 TASKS = (UPRIGHT, *TURNED)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from equivariance.analysis import compare, plots
-from equivariance.runs import rows
+from equivariance import rows
+from equivariance.figures import compare, plots
 
 HERE = Path(__file__).resolve().parent
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.analysis import plots
-from equivariance.analysis.scatter import plot_accuracy
 from equivariance.errors import UserError
+from equivariance.figures import plots
+from equivariance.figures.scatter import plot_accuracy
 
 HERE = Path(__file__).resolve().parent
 SHOWN = {"equivariance": "equivariance before pooling", "equivariance_final": "equivariance, logits"}

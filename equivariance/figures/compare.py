@@ -1,0 +1,436 @@
+"""Any measurements in one figure and one table: by depth, part of the network, element, epoch or width.
+
+Curves are named by whatever differs between them. Seeds become mean and standard deviation; one seed alone has its
+95 % interval over images. Chance levels and untrained networks are references where there are rows of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from equivariance.errors import UserError
+from equivariance.figures import plots
+from equivariance.names import BEFORE_POOLING, ELEMENTS, NESTED, PARTS, SCORES
+from equivariance.rows import MEASUREMENT, is_trained, of_last_epoch
+
+BY = ("depth", "part", "element", "epoch", "width")
+BY_PANEL = ("element", "epoch")  # with a panel for each part of the network
+VARIES = ("source", "dataset", "model", "aug", "width", "trained", "transform", "similarity", "over", "epoch")
+WORDS = {"width": "width {:g}", "epoch": "epoch {:g}", "over": "over {}", "similarity": "{}", "trained": "{}"}
+REFERENCES = {
+    "untrained": {"ls": "--", "lw": 1, "marker": "d", "mfc": "none", "ms": 4.5},
+    "chance": {"ls": ":", "lw": 1, "marker": "_", "ms": 9},
+}
+READ = ("transform", "similarity", "over")  # how a network is read: references of one reading are none of another
+NAMED = 9  # layers whose names have room below a figure
+WIDEST = 26  # letters of a name in a legend of two columns
+GAP = 0.6  # of a name's room, between the last one before pooling and those behind it
+Tables = Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame]
+
+
+def plot_compare(
+    tables: Tables,
+    by: str = "depth",
+    score: str | None = None,
+    minus: Mapping[str, object] | None = None,
+    names: Mapping[str, str] | None = None,
+    title: str | None = None,
+    parts: Sequence[str] = PARTS,
+) -> plots.Figure:
+    """Draw measurements in one figure of a column's width.
+
+    By depth, part and width, a panel for each score; by element and epoch, a panel for each part of the network. By
+    width, a curve for each part.
+
+    Args:
+        tables: rows of measurements, see `runs.rows.COLUMNS`; a mapping names each table's source, which is used
+            where nothing else tells two of them apart.
+        by: "depth" (relative depth where the networks' layers differ), "part", "element", "epoch" or "width".
+        score: one of `names.NESTED`; None: the two of `names.SCORES`, but equivariance alone by element and epoch.
+        minus: the network whose scores are subtracted from those of the others, seed by seed, such as
+            {"aug": "none"}.
+        names: other names in the legend, by label; also gives the order of the curves.
+        title: of the figure; None: what all curves have in common, and what the band is.
+        parts: those that get a panel or a place.
+
+    Returns:
+        The figure.
+
+    Raises:
+        UserError: there is nothing to compare, or `by`, `score` or `minus` name nothing that there is.
+    """
+    table, panels = values(tables, by, score, minus, parts), []
+    title = _in_common(tables, table) if title is None else title
+    keys = ["score", "part"] if by in BY_PANEL else ["score"]
+    for key in table[keys].drop_duplicates().itertuples(index=False):
+        panels.append((key, table[(table[keys] == list(key)).all(axis=1)]))
+    panels.sort(key=lambda panel: PARTS.index(panel[0].part) if "part" in keys else 0)
+    names = names or {}
+    labels = dict.fromkeys([*names, *table[table.kind == "score"].label])
+    named = dict(zip(labels, _styles(len(labels)), strict=True))
+    colours = {label: style for label, style in named.items() if label in set(table.label)}
+    height = {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
+    legend_lines = -(-(len(colours) + 2) // 2)
+    figure, grid = plots.plt.subplots(
+        len(panels),
+        1,
+        figsize=(plots.COLUMN, height * len(panels) + 0.55 + 0.16 * legend_lines),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes, (key, panel) in zip(grid[:, 0], panels, strict=True):
+        _draw(axes, panel, by, colours, names, dodge=by == "part")
+        axes.set_ylabel(key.part if "part" in keys else key.score)
+        if minus:
+            axes.axhline(0, color=plots.GREY, lw=0.8, zorder=0)
+        else:
+            axes.set_ylim(-0.02, 1.02)
+    _x_axis(grid[-1, 0], table, by, _elements(tables))
+    what = " and ".join(dict.fromkeys(table.score)) if "part" in keys else ""
+    if minus:
+        label = _label_of(minus)
+        what = f"{what or 'difference'}: minus {names.get(label, label)}"
+    figure.suptitle("\n".join(filter(None, [title, what])), fontsize=7.5)
+    handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))
+    handles = {label: handles[label] for label in sorted(handles, key=("untrained", "chance").__contains__)}
+    if len(handles) > 1 or by == "part":
+        columns = 2 if max(map(len, handles)) <= WIDEST else 1
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns)
+    return figure
+
+
+def _styles(count: int) -> Iterator[tuple[Any, str]]:
+    """A colour and a marker for each curve; of more curves than there are colours, hues in their order."""
+    if count <= len(plots.COLOURS):
+        return zip(plots.COLOURS[:count], plots.MARKERS, strict=False)
+    hues = [plots.plt.get_cmap("viridis")(place / count) for place in range(count)]
+    return zip(hues, islice(cycle(plots.MARKERS), count), strict=True)
+
+
+def values(
+    tables: Tables,
+    by: str = "depth",
+    score: str | None = None,
+    minus: Mapping[str, object] | None = None,
+    parts: Sequence[str] = PARTS,
+) -> pd.DataFrame:
+    """The numbers of `plot_compare`.
+
+    Returns:
+        Rows of label, kind ("score", "untrained" or "chance"), score, part, x (the layer's place, the part,
+        element, epoch or width), name (of the layer), mean, low and high (mean plus-minus a standard deviation over
+        seeds; of one seed the 95 % interval over images), deviation (over seeds) and seeds.
+    """
+    if by not in BY:
+        raise UserError(f"--by {by}: choose {', '.join(BY)}")
+    if score is not None and score not in NESTED:
+        raise UserError(f"--score {score}: choose {', '.join(NESTED)}")
+    table = _gathered(tables)
+    wanted = [score] if score else ["equivariance"] if by in BY_PANEL else list(SCORES)
+    table = table[table.measure.isin(wanted) & table.part.isin(parts)]
+    trained = is_trained(table)
+    shown = table if by == "epoch" or not trained.any() else of_last_epoch(table[trained])
+    if by == "epoch":
+        shown = shown[shown.epoch.notna() & shown.trained.astype(bool)]
+    if shown.empty:
+        raise UserError(f"no rows to compare by {by}")
+    untrained = table[~trained] if by != "epoch" and trained.any() else table[:0]
+    columns = _what_differs(shown, by)
+    shown = shown.assign(label=_labels(shown, columns))
+    if by == "width":
+        more = ", " + shown.label if columns else ""
+        shown, untrained = shown.assign(label=shown.part + more), untrained[:0]
+    read = [column for column in columns if column in READ]
+    untrained = untrained.assign(label=_reference("untrained", untrained, read))
+    chance = _reference("chance", shown, read)
+    if by == "depth":
+        shared = len({tuple(one.drop_duplicates("index").layer) for _, one in shown.groupby("label")}) == 1
+        shown, untrained = (_with_depth(one, shared) for one in (shown, untrained))
+        if not shared:  # no reference can stand for networks with other layers
+            twins = [column for column in columns if column not in ("aug", "trained", "epoch")]
+            untrained = untrained.assign(label=_reference("untrained", untrained, twins or ["model"]))
+            chance = _reference("chance", shown, columns)
+    else:
+        shown, untrained = (one.assign(x=one[by], name=one.layer) for one in (shown, untrained))
+    found = [_over_seeds(shown, "value", "score", by, minus)]
+    if minus is None:
+        found.append(_over_seeds(shown.assign(label=chance), "chance", "chance", by))
+        if len(untrained):
+            found.append(_over_seeds(untrained, "value", "untrained", by))
+    return pd.concat(found, ignore_index=True)
+
+
+def has_shared_places(table: pd.DataFrame) -> bool:
+    """Whether the numbers of all curves stand at the same places, as those of layers with other names do not."""
+    scores = table[table.kind == "score"]
+    return len({frozenset(zip(one.name, one.x, strict=True)) for _, one in scores.groupby("label")}) == 1
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The numbers as a table of Markdown: a row for each place, a column for each curve."""
+    wide = _wide(table)
+    rows = [["", *wide.columns], ["---"] * (wide.shape[1] + 1), *wide.reset_index().to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def latex(table: pd.DataFrame) -> str:
+    """The numbers as a LaTeX table (booktabs)."""
+    wide = _wide(table).rename_axis(index=None, columns=None)
+    text = wide.to_latex(escape=True, column_format="l" + "r" * wide.shape[1])
+    return text.replace("±", r"$\pm$").strip()
+
+
+def _wide(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and, over several seeds, deviation as text: a row for each score and place, a column for each curve."""
+    mean, deviation = (table[column].map("{:.3f}".format) for column in ("mean", "deviation"))
+    # chance levels have their mean alone, as one column may hold those of several networks
+    text = (mean + " ± " + deviation).where((table.seeds > 1) & (table.kind != "chance"), mean)
+    x = table.name.where(table.name != "", table.x.map(lambda each: each if isinstance(each, str) else f"{each:g}"))
+    words = zip(table.score, table.part, x, strict=True)
+    table = table.assign(text=text, place=[" ".join(dict.fromkeys(filter(None, each))) for each in words])
+    ranks = {
+        "score": table.score.map(NESTED.index),
+        "part": table.part.map(lambda part: PARTS.index(part) if part in PARTS else 0),
+        "number": pd.to_numeric(table.x, errors="coerce"),  # layers, elements, epochs and widths in their order
+    }
+    order = table.assign(**ranks).sort_values(list(ranks), kind="stable").place.unique()
+    wide = table.drop_duplicates(["place", "label"]).pivot(index="place", columns="label", values="text")
+    return wide.reindex(order)[list(dict.fromkeys(table.label))].fillna("")
+
+
+def _gathered(tables: Tables) -> pd.DataFrame:
+    """All rows with their source, each once."""
+    named = tables if isinstance(tables, Mapping) else {str(place): each for place, each in enumerate(tables)}
+    if not named:
+        raise UserError("nothing to compare: give folders of runs, or files of rows")
+    sources = zip(_without_common_folders(list(named)), named.values(), strict=True)
+    table = pd.concat([each.assign(source=name) for name, each in sources], ignore_index=True)
+    key = [*MEASUREMENT, "layer", "element", "measure"]
+    table = table.drop_duplicates([*key, "value"])
+    return table if table.duplicated(key).any() else table.assign(source="")  # where all else tells rows apart
+
+
+def _without_common_folders(paths: list[str]) -> list[str]:
+    """What tells paths apart: "runs/a/measure/rotation", "runs/b/measure/rotation" are "a" and "b"."""
+    split = [path.split("/") for path in paths]
+    shortest = min(map(len, split))
+    first, last = 0, 0
+    while first < shortest - 1 and len({parts[first] for parts in split}) == 1:
+        first += 1
+    while last < shortest - first - 1 and len({parts[-1 - last] for parts in split}) == 1:
+        last += 1
+    return ["/".join(parts[first : len(parts) - last]) for parts in split]
+
+
+def _in_common(tables: Tables, table: pd.DataFrame) -> str:
+    """What is the same in all rows, and what the bands are: in two lines."""
+    gathered = _gathered(tables)
+    said = {"dataset": "{}", "transform": "{}", "over": "over={}"}
+    same = [word.format(gathered[key].iloc[0]) for key, word in said.items() if gathered[key].nunique() == 1]
+    seeds = sorted(table.seeds[table.kind == "score"].unique())
+    several = f"mean, spread: ± s.d. of {' to '.join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))} seeds"
+    band = "one seed; spread: 95 % interval over images" if seeds[-1] == 1 else several
+    return f"{', '.join(same)}\n{band}"
+
+
+def _elements(tables: Tables) -> str:
+    """What the elements of the transformation are, where all rows agree on it."""
+    what = {ELEMENTS.get(name, "element") for name in _gathered(tables)["transform"].unique()}
+    return what.pop() if len(what) == 1 else "element"
+
+
+def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:
+    """The columns, seeds aside, in which the networks differ; none that follows from an earlier one."""
+    several = [c for c in VARIES if shown[c].nunique(dropna=False) > 1 and c != by]
+    if by == "width" and "model" in several:
+        several.remove("model")  # whose name says its width
+    kept: list[str] = []
+    for column in several:
+        if not kept or shown[[*kept, column]].drop_duplicates().shape[0] > shown[kept].drop_duplicates().shape[0]:
+            kept.append(column)
+    for column in list(kept):  # a model's name may say all of its width
+        others = [other for other in kept if other != column]
+        if others and shown[others].drop_duplicates().shape[0] == shown[kept].drop_duplicates().shape[0]:
+            kept = others
+    return kept
+
+
+def _labels(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    """A name for each row's network from these columns; the one column that there is, or the model's name."""
+    if not columns:
+        return table.model.astype(str)
+    first, *others = (table[column].map(partial(_word, column)).astype(str) for column in columns)
+    return first.str.cat(others, sep=", ") if others else first
+
+
+def _reference(kind: str, table: pd.DataFrame, columns: Sequence[str]) -> pd.Series | str:
+    """What a reference is called: its kind, and what else tells it from others of this kind."""
+    return kind + ", " + _labels(table, columns) if columns else kind
+
+
+def _word(column: str, value: object) -> str:
+    if pd.isna(value):
+        return f"{column} not known"
+    if column == "trained":
+        return "trained" if value else "untrained"
+    return WORDS.get(column, "{}").format(value)
+
+
+def _label_of(chosen: Mapping[str, object]) -> str:
+    return ", ".join(_word(column, value) for column, value in chosen.items())
+
+
+def _with_depth(table: pd.DataFrame, shared: bool) -> pd.DataFrame:
+    """Each layer's place along x: its index, or relative depth in [0, 1]; those behind pooling aside."""
+    body = table.part.isin(BEFORE_POOLING)
+    network = table.groupby(["dataset", "model", "width", "label"], dropna=False, sort=False)
+    last = table["index"].where(body).groupby(network.ngroup()).transform("max")
+    if shared:
+        wide = (last / NAMED).clip(lower=1)  # so that names have room in a deep network
+        behind = last + (table["index"] - last) * wide + GAP * wide
+        return table.assign(x=table["index"].where(body, behind), name=table.layer)
+    ends = table.part.map({"pool": 1.12, "final": 1.26}).astype(float)
+    return table.assign(x=(table["index"] / last.clip(lower=1)).where(body, ends), name=table.layer)
+
+
+def _over_seeds(
+    table: pd.DataFrame, column: str, kind: str, by: str, minus: Mapping[str, object] | None = None
+) -> pd.DataFrame:
+    """Mean over elements and layers as `by` asks, then mean and deviation over seeds."""
+    panel = ["part"] if by in BY_PANEL else []
+    place = ["measure", *panel, "x"]
+    networks = [*MEASUREMENT, "source", "label", *place]
+    bounds = {"low": "low", "high": "high"} if column == "value" else {"low": column, "high": column}
+    each = table.groupby(networks, dropna=False, sort=False).agg(
+        value=(column, "mean"),
+        low=(bounds["low"], "mean"),
+        high=(bounds["high"], "mean"),
+        name=("name", "first"),
+        part=("part", "first"),
+    )
+    each = each.rename(columns={"part": "of_part"}).reset_index()
+    if minus is not None:
+        each = _minus(each, minus, place)
+    groups = each.groupby(["label", *place], dropna=False, sort=False)
+    found = groups.agg(
+        mean=("value", "mean"),
+        deviation=("value", "std"),
+        seeds=("value", "size"),
+        low=("low", "mean"),
+        high=("high", "mean"),
+        name=("name", "first"),
+        of_part=("of_part", "first"),
+    ).reset_index()
+    several = found.seeds > 1
+    found = found.assign(
+        low=found.low.where(~several, found["mean"] - found.deviation),
+        high=found.high.where(~several, found["mean"] + found.deviation),
+        part=found.of_part if by != "width" else "",
+        kind=kind,
+        name=found.name if by == "depth" else "",
+    ).rename(columns={"measure": "score"})
+    return found[["label", "kind", "score", "part", "x", "name", "mean", "low", "high", "deviation", "seeds"]]
+
+
+def _minus(each: pd.DataFrame, minus: Mapping[str, object], place: list[str]) -> pd.DataFrame:
+    """Differences from the chosen network's scores, seed by seed; half widths add in quadrature."""
+    chosen = np.logical_and.reduce([each[column] == value for column, value in minus.items()])
+    if not chosen.any() or chosen.all():
+        raise UserError(f"--minus {_label_of(minus)}: there is no such network, or no other")
+    pair = [*(c for c in MEASUREMENT if c not in (*minus, "model" if "width" in minus else "")), *place]
+    base = each[chosen][[*pair, "value", "low", "high"]]
+    both = each[~chosen].merge(base, on=pair, suffixes=("", "_base"))
+    if both.empty:
+        raise UserError(f"--minus {_label_of(minus)}: no other network has its seeds, layers and transformation")
+    half = np.hypot((both.high - both.low) / 2, (both.high_base - both.low_base) / 2)
+    difference = both.value - both.value_base
+    return both.assign(value=difference, low=difference - half, high=difference + half)
+
+
+def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[str, str], dodge: bool) -> None:
+    """The curves of a panel, and the references in grey."""
+    places = _places(panel, by)
+    for position, (label, (colour, marker)) in enumerate(colours.items()):
+        one = panel[(panel.kind == "score") & (panel.label == label)]
+        if one.empty:
+            continue
+        x = np.array([places[each] for each in one.x])
+        shown = names.get(label, label)
+        if dodge:
+            x = x + 0.7 / len(colours) * (position - (len(colours) - 1) / 2)
+            error = [one["mean"] - one.low, one.high - one["mean"]]
+            axes.errorbar(x, one["mean"], error, color=colour, marker=marker, ls="", elinewidth=1, label=shown)
+        else:
+            _curve(axes, x, one, by, color=colour, marker=marker, label=shown)
+    for kind, style in REFERENCES.items():
+        for name, one in panel[panel.kind == kind].groupby("label", sort=False):
+            x = np.array([places[each] for each in one.x])
+            colour, _ = colours.get(str(name).partition(", ")[2], (plots.GREY, None))  # of the one curve it is for
+            if dodge:
+                axes.hlines(one["mean"], x - 0.42, x + 0.42, color=colour, ls=style["ls"], lw=1)
+            else:
+                _curve(axes, x, one, by, band=kind == "untrained", **style | {"color": colour})
+        if (panel.kind == kind).any():
+            apart = by == "depth" and kind == "untrained"  # chance is a line everywhere
+            axes.plot([], [], color=plots.GREY, label=kind, **style if apart else style | {"marker": ""})
+
+
+def _curve(axes, x: np.ndarray, one: pd.DataFrame, by: str, band: bool = True, **style) -> None:
+    """A line with its band; by depth, layers behind pooling stand apart from the line."""
+    order = np.argsort(x, kind="stable")
+    x, one = x[order], one.iloc[order]
+    body = one.part.isin(BEFORE_POOLING).to_numpy() if by == "depth" else np.ones(len(one), bool)
+    line = style if style.get("label") else {key: style[key] for key in ("color", "ls", "lw")}
+    axes.plot(x[body], one["mean"][body], markevery=max(1, round(body.sum() / 12)), **line)
+    if band:
+        axes.fill_between(x[body], one.low[body], one.high[body], color=style["color"], alpha=plots.SPREAD, lw=0)
+    if not body.all():
+        ends = one[~body]
+        error = [ends["mean"] - ends.low, ends.high - ends["mean"]] if band else None
+        apart = {key: value for key, value in style.items() if key not in ("label", "lw")}
+        axes.errorbar(x[~body], ends["mean"], error, elinewidth=1, **apart | {"ls": ""})
+
+
+def _places(table: pd.DataFrame, by: str) -> dict:
+    """Where each value of x stands: numbers for themselves, parts and epochs one after the other."""
+    if by == "part":
+        return {part: place for place, part in enumerate(part for part in PARTS if part in set(table.x))}
+    ordered = sorted(table.x.unique(), key=lambda each: (isinstance(each, str), each))
+    if by in ("epoch", "width") or any(isinstance(each, str) for each in ordered):
+        return {each: place for place, each in enumerate(ordered)}
+    return {each: each for each in ordered}
+
+
+def _x_axis(axes, table: pd.DataFrame, by: str, elements: str) -> None:
+    places = _places(table, by)
+    if by == "depth":
+        ends = table[~table.part.isin(BEFORE_POOLING)].drop_duplicates("x")
+        body = table[table.part.isin(BEFORE_POOLING)].sort_values("x")
+        relative = (body.x.max() <= 1 and body.groupby("x").name.nunique().max() > 1) or (body.x % 1 != 0).any()
+        if relative:
+            ticks = {0: "0", 0.25: "¼", 0.5: "½", 0.75: "¾", 1: "1"} | dict(zip(ends.x, ends.part, strict=True))
+            axes.set_xlabel("relative depth")
+            axes.set_xticks(list(ticks), list(ticks.values()))
+            return
+        layers = body.drop_duplicates("x")
+        step = max(1, -(-len(layers) // NAMED))
+        layers = layers.iloc[::step]
+        axes.set_xticks(
+            [*layers.x, *ends.x], [*layers.name, *ends.name], rotation=45, ha="right", rotation_mode="anchor"
+        )
+        return
+    if by == "element" and all(each is place for each, place in places.items()):
+        ordered = list(places)
+        step = max(1, round(len(ordered) / 8))
+        axes.set_xticks([ordered[0], *[each for each in ordered[step - 1 :: step] if each != ordered[0]]])
+        axes.set_xlabel(elements)
+        return
+    names = [f"{each:g}" if not isinstance(each, str) else each for each in places]
+    axes.set_xticks(list(places.values()), names)
+    if by != "part":
+        axes.set_xlabel(elements if by == "element" else by)

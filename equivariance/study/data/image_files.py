@@ -1,0 +1,258 @@
+"""Image files in class folders: decoded only when they are asked for, ahead of the network that looks at them."""
+
+import hashlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import cpu_count
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.datasets.folder import IMG_EXTENSIONS
+from torchvision.transforms.functional import pil_to_tensor
+
+from equivariance.errors import UserError
+from equivariance.progress import progress
+from equivariance.study.data.file_hashes import check_regular, file_hashes
+
+START = "fork" if sys.platform == "linux" else "spawn"  # of processes; joblib's own would set another
+SIGNALS_NAME_SENDERS = hasattr(signal, "sigwaitinfo")  # not on macOS, where SIGTERM ends workers, whoever sends it
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM) if SIGNALS_NAME_SENDERS else (signal.SIGINT,)
+AHEAD = 256  # images that wait decoded, at most: each holds a file descriptor of shared memory
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Image files as if they were one uint8 tensor (n, 3, h, w): what is indexed is decoded.
+
+    Attributes:
+        transform: an RGB image to uint8 (3, h, w); its text describes it.
+        size: (h, w).
+    """
+
+    files: Sequence[Path]
+    transform: Callable[[Image.Image], Tensor]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self), 3, *self.size
+
+    def __getitem__(self, index: int | slice | Tensor) -> Tensor:
+        if isinstance(index, int):
+            return self.read(self.files[index])
+        chosen = range(len(self))[index] if isinstance(index, slice) else index.tolist()
+        return torch.stack([self[i] for i in chosen])
+
+    def read(self, file: Path) -> Tensor:
+        """uint8 (3, h, w).
+
+        Raises:
+            UserError: the file is no image, damaged, or of pixels whose range its type does not say.
+        """
+        check_regular(file)
+        try:
+            with Image.open(file) as image:
+                rgb = eight_bit(image).convert("RGB")
+        except Exception as error:  # damaged files make decoders raise anything
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(f"cannot read the image {file}: {reason}") from error
+        try:
+            pixels = torch.as_tensor(self.transform(rgb))
+        except ValueError as error:
+            raise UserError(f"{file} {error}") from error
+        if pixels.shape != (3, *self.size) or pixels.dtype is not torch.uint8:
+            raise UserError(
+                f"dataset.transform makes {pixels.dtype} of shape {tuple(pixels.shape)} of {file}, needed are "
+                f"uint8 of {(3, *self.size)}, as dataset.size says"
+            )
+        return pixels
+
+    def decode(self) -> Tensor:
+        """All of them, as one tensor."""
+        try:
+            pixels = torch.empty(self.shape, dtype=torch.uint8)
+        except RuntimeError as error:
+            height, width = self.size
+            raise UserError(
+                f"{self.files[0].parent.parent}: {len(self)} images of {height}x{width} need "
+                f"{3 * height * width * len(self) / 2**30:.1f} GiB as one tensor, more than this machine has; "
+                "lower dataset.size"
+            ) from error
+
+        def fill(index: int) -> None:
+            pixels[index] = self[index]
+
+        title = f"reading {self.files[0].parent.parent}"
+        with ThreadPoolExecutor() as pool, progress(title, len(self), delay=5) as bar:
+            for _ in pool.map(fill, range(len(self))):
+                bar.update()
+        return pixels
+
+    def digest(self, chosen: Tensor) -> bytes:
+        """Identifies the contents of the chosen files, and what is done to them."""
+        hashes = file_hashes([self.files[index] for index in chosen.tolist()])
+        return hashlib.blake2b("\n".join([str(self.transform), *hashes]).encode()).digest()
+
+
+@dataclass(frozen=True)
+class Cover:
+    """The shorter side resized (bicubic) until the image covers `size` (h, w), then the centre cut out."""
+
+    size: tuple[int, int]
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        height, width = self.size
+        scale = max(height / image.height, width / image.width)
+        wide, high = max(width, round(image.width * scale)), max(height, round(image.height * scale))
+        left, top = (wide - width) // 2, (high - height) // 2
+        image = image.resize((wide, high), Image.Resampling.BICUBIC)
+        return pil_to_tensor(image.crop((left, top, left + width, top + height)))
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The image as it is; a ValueError where it is not of this size (h, w)."""
+
+    size: tuple[int, int]
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        height, width = self.size
+        if (image.height, image.width) != self.size:
+            raise ValueError(f"is {image.height}x{image.width}; every image must be {height}x{width}")
+        return pil_to_tensor(image)
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """The image with 8 bits a channel: 16-bit values v become v / 257.
+
+    Raises:
+        ValueError: its pixels are floating-point or 32-bit numbers, whose range nothing says.
+    """
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if sixteen:
+        values = np.asarray(image).astype(np.float64)  # Pillow's own conversion cuts off at 255
+        return Image.fromarray((values / 257).round().clip(0, 255).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
+        raise ValueError(f"its pixels are {kind} numbers, whose range is unknown; convert it to 8 or 16 bits")
+    return image
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of the folders below, in alphabetical order."""
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    if not classes:
+        raise UserError(f"{folder} holds no class folders; images are expected as {folder}/CLASS/*.png")
+    return classes
+
+
+def list_files(folder: Path, classes: Sequence[str]) -> tuple[list[Path], Tensor]:
+    """All images below FOLDER/CLASS/ of each class in turn, and the place of their class among `classes`."""
+    files, labels = [], []
+    for label, name in enumerate(classes):
+        found = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
+        if not found:
+            raise UserError(f"class folder {folder / name} holds no images ({', '.join(IMG_EXTENSIONS)})")
+        files += found
+        labels += [label] * len(found)
+    return files, torch.tensor(labels)
+
+
+class Stream:
+    """Chosen images in their order, a slice at a time; files are decoded by other processes, ahead of the asking.
+
+    Processes, not threads: Pillow gives the interpreter's lock back while it decodes, but takes it again too often
+    (two threads decode no more than one, two processes twice as many).
+
+    Args:
+        chosen: indices into it.
+        start: the first place in `chosen` that will be asked for.
+        batch: images of a slice, about.
+        processes: that share the cores of this machine.
+
+    Attributes:
+        waited: seconds that slices were waited for.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor | Photographs,
+        chosen: Tensor,
+        start: int,
+        batch: int,
+        device: torch.device,
+        processes: int = 1,
+    ):
+        self.pixels, self.chosen, self.device, self.waited = pixels, chosen, device, 0.0
+        if isinstance(pixels, Photographs):
+            workers = max(1, min(16, cpu_count() // processes))
+            indices: Any = chosen[start:].tolist()
+            loader: DataLoader[Any] = DataLoader(
+                indices,
+                batch_size=None,
+                collate_fn=partial(_decoded, pixels),
+                num_workers=workers,
+                prefetch_factor=max(1, min(2 * batch, AHEAD) // workers),
+                multiprocessing_context=START,
+                worker_init_fn=_heed_only_the_first_process,
+            )
+            # A stop signal to the process group is for the first process to heed: blocked here, it is blocked in
+            # the workers from their first moment on.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+            try:
+                self._images: Iterator[Any] = iter(loader)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        """uint8 (n, c, h, w). Each slice begins where the one before it ends; the last may go beyond the end."""
+        began = time.perf_counter()
+        chosen = self.chosen[part]
+        pixels = self.pixels[chosen] if isinstance(self.pixels, Tensor) else self._next(len(chosen))
+        self.waited += time.perf_counter() - began
+        return pixels.to(self.device)
+
+    def _next(self, count: int) -> Tensor:
+        images = []
+        for image in islice(self._images, count):
+            if isinstance(image, UserError):
+                raise image
+            images.append(image)
+        return torch.stack(images)
+
+
+def _decoded(photographs: Photographs, index: int) -> Tensor | UserError:
+    """An image, or the error that it makes: an exception would arrive as a text of many lines."""
+    try:
+        return photographs[index]
+    except UserError as error:
+        return error
+
+
+def _heed_only_the_first_process(worker: int) -> None:
+    """In a worker, where stop signals are blocked: end when the first process says so, and for nobody else."""
+    first = os.getppid()
+
+    def wait() -> None:
+        while signal.sigwaitinfo([signal.SIGTERM]).si_pid != first:
+            pass
+        os._exit(0)
+
+    if SIGNALS_NAME_SENDERS:
+        threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,102 @@
+"""Networks that others trained and published: a table of files, and how each is built and fed."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from equivariance.errors import UserError
+from equivariance.study.data.classes import CIFAR10, imagenet_classes
+from equivariance.study.models import library, weights
+from equivariance.study.models.library import Preprocessing
+
+TABLE = Path(__file__).with_suffix(".yaml")
+TARGET = f"{__name__}.network"
+
+
+def network(network: str, weights_dir: str, pretrained: bool = True, blur: Sequence[str] = ()) -> nn.Module:
+    """A network of the table, with its published weights.
+
+    Args:
+        network: its name in the table.
+        weights_dir: the folder that holds the table's files.
+        pretrained: False builds it untrained; no file is needed.
+        blur: names of modules whose input is blurred by the binomial filter [1, 2, 1] (Zhang 2019), such as those
+            with a stride; the weights stay as they are.
+    """
+    from timm.layers import BlurPool2d  # here, as importing timm takes a second
+
+    row = entry(network)
+    file = checked_file(row, Path(weights_dir).expanduser()) if pretrained else None
+    theirs = {"weights": file and str(file)} if row["model"]["_target_"].endswith("torchvision_network") else {}
+    model = instantiate(row["model"], **theirs)
+    if file and not theirs:
+        weights.load(model, file, in_order=row.get("in_order", False))
+    for name in blur:
+        try:
+            module = model.get_submodule(name)
+        except AttributeError as error:
+            raise UserError(f"model.blur={name}: {network} has no module of this name") from error
+        model.set_submodule(name, nn.Sequential(BlurPool2d(stride=1), module))
+    return model
+
+
+def entry(network: str) -> dict[str, Any]:
+    """A network of the table, with what all networks of its source share."""
+    if network not in table():
+        raise UserError(f"model.name={network}: the table of published networks has {', '.join(table())}")
+    return table()[network]
+
+
+@cache
+def table() -> dict[str, dict[str, Any]]:
+    """All networks by name."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(TABLE))
+    return {name: content["sources"][row["source"]] | row for name, row in content["networks"].items()}
+
+
+def published(network: str) -> dict[str, Any] | None:
+    """The accuracy that the authors state, as `model.published`; None where they state none."""
+    row = entry(network)
+    return {"top1": row["top1"], "source": row["repository"]} if row.get("top1") else None
+
+
+def classes(network: str) -> list[str]:
+    """The classes of its logits, in their order."""
+    return list(CIFAR10) if entry(network)["dataset"] == "cifar10" else imagenet_classes()
+
+
+def preprocessing(network: str, size: tuple[int, int] | None = None) -> Preprocessing:
+    """What the network was made for, see `library.preprocessing`."""
+    row = entry(network)
+    if row["model"]["_target_"].startswith(f"{library.__name__}."):
+        cfg = OmegaConf.create({"weights": None, **row["model"]})
+        return library.preprocessing(cfg, size)  # type: ignore[return-value]
+    return Preprocessing(size or (row["size"],) * 2, tuple(row["mean"]), tuple(row["std"]), None)
+
+
+def checked_file(row: dict[str, Any], folder: Path) -> Path:
+    """The file of a network, its content checked by the table's digest (SHA-256)."""
+    file = folder / row["file"]
+    if not file.is_file():
+        raise UserError(
+            f"{file} is not there: it is {origin(row)}; weights_dir=FOLDER names another place, and "
+            f"python scripts/public.py FOLDER lists all files"
+        )
+    with open(file, "rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != row["sha256"]:
+        raise UserError(f"{file} is not the table's file: its SHA-256 is {found}, not {row['sha256']}")
+    return file
+
+
+def origin(row: dict[str, Any]) -> str:
+    """Where a file comes from, as text."""
+    place = f"{row['path']} of {row['repository']}" + (f" at commit {row['commit']}" if row.get("commit") else "")
+    change = f", {row['conversion']}" if row.get("conversion") else ""
+    return f"{place} (licence: {row['licence']}){change}"

@@ -1,0 +1,164 @@
+"""Weights & Biases: one run per job. The local files are the source of truth; a failure here costs nothing else."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from equivariance.rows import by_layer, of_one_reading
+from equivariance.study.config import experiment, plain
+
+KINDS = (("", "value"), (" chance", "chance"))
+
+
+class Tracker:
+    """Sends the results of a job to W&B; if W&B fails, prints that once on stderr and does nothing from then on."""
+
+    def __init__(self, run=None):
+        self.run = run
+
+    @property
+    def id(self) -> str | None:
+        """The id of the W&B run, with which a resumed job continues it."""
+        return self.run.id if self.run else None
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self._try(lambda: self.run.log(values, step=step))
+
+    def summary(self, **values: Any) -> None:
+        self._try(lambda: self.run.summary.update(values))
+
+    def scores(self, rows: pd.DataFrame) -> None:
+        """Rows of a measurement: as a table, as curves by depth, and as a summary by part.
+
+        A step `layer` for each layer holds "invariance", "invariance chance", "equivariance" and "equivariance
+        chance"; the summary holds "invariance/early" and so on, and the accuracy of the network.
+        """
+        if self.run is None:
+            return
+        import wandb
+
+        layers = by_layer(of_one_reading(rows))
+        curves = [
+            {"layer": index}
+            | {f"{row.measure}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
+            for index, one in layers.groupby("index")
+        ]
+        parts = layers.groupby(["measure", "part"]).value.mean()
+        summary = {f"{measure}/{part}": value for (measure, part), value in parts.items()}
+        if rows.accuracy.notna().all():
+            summary["accuracy"] = float(rows.accuracy.iloc[0])
+        self._try(lambda: self.run.log({"scores": wandb.Table(dataframe=rows)}))
+        for name in ("invariance*", "equivariance*"):
+            self._try(lambda name=name: self.run.define_metric(name, step_metric="layer"))
+        for curve in curves:
+            self._try(lambda curve=curve: self.run.log(curve))
+        self.summary(**summary)
+
+    def image(self, name: str, path: Path) -> None:
+        if self.run is None:
+            return
+        import wandb
+
+        self._try(lambda: self.run.log({name: wandb.Image(str(path))}))
+
+    def finish(self, exit_code: int) -> None:
+        self._try(lambda: self.run.finish(exit_code=exit_code))
+
+    def _try(self, call) -> None:
+        if self.run is None:
+            return
+        try:
+            call()
+        except Exception as error:  # whatever it is, the local files are complete
+            self.run = None
+            print(f"W&B failed and is off from here on ({error}); local files are not affected", file=sys.stderr)
+
+
+@contextmanager
+def tracked(
+    cfg: DictConfig, job_type: str, folder: Path, wandb_id: str | None, provenance: dict[str, Any]
+) -> Iterator[Tracker]:
+    """A W&B run around a job: group the experiment, job type train or measure, resolved configuration.
+
+    Args:
+        wandb_id: of the W&B run that a resumed job goes on with.
+    """
+    mode = mode_of(cfg)
+    tracker = Tracker(None if mode == "disabled" else _start(cfg, mode, job_type, folder, wandb_id, provenance))
+    try:
+        yield tracker
+    except BaseException as error:
+        tracker.finish(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+        raise
+    tracker.finish(0)
+
+
+def flat(cfg: DictConfig) -> dict[str, Any]:
+    """What experiments vary, as plain keys to group by; `curve` joins them and names a mean over seeds."""
+    varied = {
+        "data": cfg.dataset.name,
+        "network": cfg.model.name,
+        "augmentation": cfg.aug.name,
+        "width": cfg.model.get("width"),
+        "trained": cfg.measure.trained,
+        "weights": Path(cfg.model.weights).stem if cfg.model.get("weights") else None,
+        "epoch": cfg.measure.get("epoch"),
+        "measured": cfg.measure.name,
+        "over": str(cfg.measure.get("over")),
+    }
+    trained = "trained" if cfg.measure.trained else "untrained"
+    epoch = None if varied["epoch"] is None else f"epoch {varied['epoch']}"
+    words = [*(varied[key] for key in ("data", "network", "augmentation", "weights")), trained, epoch]
+    words += [varied["measured"], varied["over"]]
+    return varied | {"curve": ", ".join(filter(None, words))}
+
+
+def mode_of(cfg: DictConfig) -> str:
+    """online, offline or disabled; auto is online where somebody is logged in."""
+    mode = cfg.wandb.mode
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if mode != "auto":
+        return mode
+    try:
+        import wandb
+
+        return "online" if wandb.setup().settings.api_key or _netrc_has_key() else "offline"
+    except Exception:  # whatever keeps W&B from starting, `_start` says it
+        return "offline"
+
+
+def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, wandb_id: str | None, provenance: dict):
+    inside = folder.relative_to(cfg.runs_dir) if folder.is_relative_to(cfg.runs_dir) else folder.name
+    try:
+        import wandb
+
+        run = wandb.init(
+            project=cfg.wandb.project,
+            entity=cfg.wandb.entity,
+            group=experiment(),
+            job_type=job_type,
+            name=f"{job_type} {inside}",
+            id=wandb_id,
+            resume="allow",
+            config=plain(cfg) | flat(cfg) | {"provenance": provenance},
+            dir=cfg.runs_dir,
+            mode=cast(Literal["online", "offline"], mode),
+        )
+        if mode == "offline":
+            print(f"W&B is offline; to upload this run: wandb sync {Path(run.dir).parent}")
+        return run
+    except Exception as error:  # no network, no disk, no wandb: the job goes on without
+        print(f"W&B did not start ({error}); local files are not affected", file=sys.stderr)
+        return None
+
+
+def _netrc_has_key() -> bool:
+    import requests.utils
+
+    return requests.utils.get_netrc_auth("https://api.wandb.ai") is not None

@@ -1,0 +1,59 @@
+"""The recipe of a training run: which values go together, the optimiser, and the learning rate of each step."""
+
+import torch
+from torch import nn
+
+from equivariance.errors import UserError
+from equivariance.study.config import Recipe, shown
+
+
+def check_recipe(recipe: Recipe, images: int) -> None:
+    """Refuse a recipe that cannot be trained on so many images; `config.RANGES` has checked single values."""
+
+    def require(key: str, holds: bool, why: str) -> None:
+        if not holds:
+            raise UserError(f"recipe.{key}={shown(getattr(recipe, key))}: {why}")
+
+    require("batch_size", recipe.batch_size <= images, f"larger than the training set of {images} images")
+    if recipe.optimiser == "sgd":
+        require("momentum", recipe.momentum is not None, "needs a number from 0 to below 1")
+    if recipe.schedule == "one_cycle":
+        inside = recipe.warm_up is not None and recipe.warm_up < recipe.epochs
+        require("warm_up", inside, f"needs a number of epochs above 0 and below recipe.epochs={recipe.epochs}")
+    else:
+        rising = "needs a rising list of whole numbers from 1 on, such as [100,150]"
+        require("milestones", recipe.milestones is not None, rising)
+        require("factor", recipe.factor is not None, "needs a number above 0")
+    kept = all(epoch <= recipe.epochs for epoch in recipe.keep)
+    require("keep", kept, f"needs whole numbers of epochs from 0 to recipe.epochs={recipe.epochs}")
+
+
+def optimiser(recipe: Recipe, model: nn.Module, captured: bool = False) -> torch.optim.Optimizer:
+    """Adam or SGD with momentum, weight decay as an L2 term of the gradient (coupled), on every parameter.
+
+    Args:
+        captured: make the learning rate a tensor, which a captured step reads.
+    """
+    lr = torch.tensor(recipe.lr, device=next(model.parameters()).device) if captured else recipe.lr
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam(
+            model.parameters(), lr, weight_decay=recipe.weight_decay, fused=True, capturable=captured
+        )
+    momentum = recipe.momentum or 0.0
+    return torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=recipe.weight_decay, fused=True)
+
+
+def learning_rate(recipe: Recipe, epochs: float) -> float:
+    """The learning rate of a step.
+
+    `milestones`: lr / factor^k, where k is the number of milestones reached. `one_cycle`: from 0 up to lr over
+    `warm_up` epochs, then down to 0 at the end, both linearly (Smith & Topin, "Super-convergence", 2018).
+
+    Args:
+        epochs: completed before this step, with the completed share of the current epoch.
+    """
+    if recipe.schedule == "one_cycle":
+        assert recipe.warm_up is not None
+        return recipe.lr * min(epochs / recipe.warm_up, (recipe.epochs - epochs) / (recipe.epochs - recipe.warm_up))
+    assert recipe.milestones is not None and recipe.factor is not None
+    return recipe.lr / recipe.factor ** sum(epochs >= milestone for milestone in recipe.milestones)
