@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers, what `_HOME` says
     from equivariance.errors import UserError as UserError
     from equivariance.figures.compare import plot_compare as plot_compare
-    from equivariance.figures.plots import plot_depth as plot_depth
-    from equivariance.figures.plots import plot_similarity as plot_similarity
+    from equivariance.figures.depth import plot_depth as plot_depth
+    from equivariance.figures.similarity import plot_similarity as plot_similarity
     from equivariance.figures.score_drops import losses as losses
     from equivariance.layers.find import find_layers as find_layers
     from equivariance.metric.equivariance import Equivariance as Equivariance
@@ -39,8 +39,8 @@ _HOME = {  # of each public name
     "measure": "metric.measure",
     "mirrors": "transforms.exact",
     "plot_compare": "figures.compare",
-    "plot_depth": "figures.plots",
-    "plot_similarity": "figures.plots",
+    "plot_depth": "figures.depth",
+    "plot_similarity": "figures.similarity",
     "rotations": "transforms.exact",
     "scalings": "transforms.interpolated",
     "shifts": "transforms.exact",

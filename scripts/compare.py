@@ -20,7 +20,7 @@ import pandas as pd
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures import compare, plots
+from equivariance.figures import compare, style
 from equivariance.files import write_atomic
 from equivariance.names import OVER
 from equivariance.study.cli import command_line
@@ -43,7 +43,7 @@ def main(*words: str) -> None:
         raise UserError(f"--out {given.out}: needs the ending {', '.join('.' + each for each in FORMATS)}")
     tables, minus = of_readings(tables_of(given.runs), given.over), baseline(given.minus)
     figure = compare.plot_compare(tables, given.by, given.score, minus)
-    plots.save(figure, given.out, (given.out.suffix.removeprefix("."),))
+    style.save(figure, given.out, (given.out.suffix.removeprefix("."),))
     table = compare.values(tables, given.by, given.score, minus)
     write_atomic(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     if given.by == "depth" and not compare.has_shared_places(table):  # no two layers in one line: parts are

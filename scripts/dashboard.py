@@ -23,7 +23,7 @@ import wandb_workspaces.workspaces as ws
 from hydra import compose, initialize_config_dir
 
 from equivariance.errors import UserError
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.files import write_atomic
 from equivariance.names import PARTS, SCORES
 from equivariance.study.checkout import CONF
@@ -174,7 +174,7 @@ def check(runs_dir: Path) -> None:
     values = grouped([Logged.read(folder) for folder in folders])
     target = runs_dir / "dashboard"
     write_atomic(target.with_suffix(".csv"), values.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-    plots.save(drawn(values), target)
+    style.save(drawn(values), target)
     print(f"{len(folders)} offline runs, {values.curve.nunique()} curves: {target}.png, {target}.csv")
 
 
@@ -201,20 +201,20 @@ def grouped(runs: Sequence[Logged]) -> pd.DataFrame:
     return each.agg(mean="mean", deviation="std", runs="size").reset_index()
 
 
-def drawn(values: pd.DataFrame) -> plots.Figure:
+def drawn(values: pd.DataFrame) -> style.Figure:
     """A panel for each title; the bar panels of a score side by side, one place for each part."""
     panel = values.panel.where(~values.x.isin(PARTS), values.key.str.partition("/")[0] + " by part")
-    curves = dict(zip(values.curve.unique(), (plots.COLOURS * len(values))[: values.curve.nunique()], strict=True))
+    curves = dict(zip(values.curve.unique(), (style.COLOURS * len(values))[: values.curve.nunique()], strict=True))
     titles = list(panel.unique())
-    size = (plots.COLUMN, 1.7 * len(titles) + 0.16 * len(curves) + 0.3)
-    figure, grid = plots.plt.subplots(len(titles), 1, figsize=size, layout="constrained", squeeze=False)
+    size = (style.COLUMN, 1.7 * len(titles) + 0.16 * len(curves) + 0.3)
+    figure, grid = style.plt.subplots(len(titles), 1, figsize=size, layout="constrained", squeeze=False)
     for title, axes in zip(titles, grid[:, 0], strict=True):
         for (curve, key), one in values[panel == title].groupby(["curve", values.key.str.partition("/")[0]]):
             dotted = "chance" in key or key.startswith("train_")
             line = "" if one.x.isin(PARTS).any() else ":" if dotted else "-"
             axes.errorbar(one.x, one["mean"], one.deviation, color=curves[curve], ls=line, marker="o", ms=2.5, lw=1)
         axes.set_title(title, loc="left")
-    handles = [plots.plt.Line2D([], [], color=colour, marker="o", ms=2.5) for colour in curves.values()]
+    handles = [style.plt.Line2D([], [], color=colour, marker="o", ms=2.5) for colour in curves.values()]
     figure.legend(handles, curves, loc="outside lower center", fontsize=6)
     return figure
 

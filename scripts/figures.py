@@ -13,7 +13,7 @@ from pathlib import Path
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures import compare, plots
+from equivariance.figures import compare, style
 from equivariance.study.checkout import EXPERIMENTS
 from equivariance.study.cli import command_line
 
@@ -29,7 +29,7 @@ def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPE
     if name is not None and name not in known:
         raise UserError(f"NAME={name}: there is no figure of it; choose {', '.join(known)}")
     for each in drawable if name is None else [folder / name]:
-        with plots.plt.rc_context():  # one figure's settings are not the next one's
+        with style.plt.rc_context():  # one figure's settings are not the next one's
             try:
                 draw(each, each if own is None else Path(own))
             except (UserError, FileNotFoundError) as error:
@@ -45,7 +45,7 @@ def draw(experiment: Path, folder: Path) -> None:
         script(folder) if inspect.signature(script).parameters else script()
         return
     table = rows.of_one_reading(rows.read(folder / "results.csv"))
-    plots.save(compare.plot_compare([table], title=folder.name), folder / "figure", ("png", "svg"))
+    style.save(compare.plot_compare([table], title=folder.name), folder / "figure", ("png", "svg"))
     print(f"drew the comparison of all networks in {folder}")
 
 

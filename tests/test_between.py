@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from equivariance.errors import UserError
-from equivariance.figures.plots import plot_similarity
+from equivariance.figures.similarity import plot_similarity
 from equivariance.metric.similarity import similarity
 from equivariance.study.models import CNN7
 

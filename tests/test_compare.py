@@ -11,7 +11,7 @@ from test_claims import REPORTED, shifts, symmetry
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures import plots
+from equivariance.figures import depth, partners, style
 from equivariance.figures.compare import latex, markdown, plot_compare, values
 from equivariance.figures.scatter import plot_accuracy
 from equivariance.metric.partners import Orbit
@@ -165,7 +165,7 @@ def test_tables_of_markdown_and_latex():
 @pytest.mark.parametrize("by", ["depth", "part", "element", "epoch", "width"])
 def test_every_comparison_draws_the_same_bytes_again(by, tmp_path):
     for name in "ab":
-        plots.save(plot_compare([SHIFTS], by), tmp_path / name, ("png",))
+        style.save(plot_compare([SHIFTS], by), tmp_path / name, ("png",))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -178,48 +178,48 @@ def test_the_curves_drawn_are_the_values():
         of_part = table[(table.part == part) & (table.kind == "score")]
         for label, one in of_part.groupby("label"):
             np.testing.assert_allclose(drawn[label], one["mean"])
-    plots.plt.close(figure)
+    style.plt.close(figure)
 
 
 def test_plot_depth_draws_scores_interval_chance_and_the_untrained_network():
     table = rows.read(REPOSITORY / "experiments/symmetry/results.csv")
     one = rows.of_one_reading(table[(table.dataset == "mnist6") & (table.seed == 0)])
-    axes = plots.plot_depth(one)
+    axes = depth.plot_depth(one)
     assert axes.get_legend_handles_labels()[1] == ["invariance", "equivariance", "chance", "untrained"]
     scores = rows.by_layer(one[one.trained & (one.measure == "invariance")])
     np.testing.assert_allclose(axes.lines[0].get_ydata(), scores.value)
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert {scores.low.iloc[0], scores.high.iloc[0]} <= {*band}
-    assert plots.plot_depth(one[one.trained], axes) is axes
-    plots.plt.close(axes.figure)
-    only = plots.plot_depth(one[~one.trained])
+    assert depth.plot_depth(one[one.trained], axes) is axes
+    style.plt.close(axes.figure)
+    only = depth.plot_depth(one[~one.trained])
     assert "untrained" not in only.get_legend_handles_labels()[1]
-    plots.plt.close(only.figure)
+    style.plt.close(only.figure)
     epochs = pd.concat([one.assign(epoch=5), one.assign(epoch=20, value=0.5)])  # of 100
-    (last,) = {*plots.plot_depth(epochs[epochs.trained]).lines[0].get_ydata()}
+    (last,) = {*depth.plot_depth(epochs[epochs.trained]).lines[0].get_ydata()}
     assert last == 0.5
-    plots.plt.close("all")
+    style.plt.close("all")
     for wrong, message in ((table[table.seed == 0], "several values of dataset"), (one[:0], "no rows to draw")):
         with pytest.raises(UserError, match=message):
-            plots.plot_depth(wrong)
+            depth.plot_depth(wrong)
 
 
 def test_orbits_wrap_and_share_one_grey_scale():
     generator = np.random.default_rng(0)
     maps = generator.normal(size=(16, 5, 5))
     orbit = Orbit("block1", 3, maps, maps[::-1], list(range(16)), [0.5] * 16)
-    figure = plots.orbits([orbit, orbit], list(range(1, 17)), "translation", generator.uniform(size=(16, 8, 8)))
+    figure = partners.orbits([orbit, orbit], list(range(1, 17)), "translation", generator.uniform(size=(16, 8, 8)))
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == 16 * (1 + 2 * 2)
     assert {axes.images[0].get_clim() for axes in shown} == {(0, 1), (maps.min(), maps.max())}
-    plots.plt.close(figure)
+    style.plt.close(figure)
 
 
 def test_accuracy_figure_names_networks_and_has_no_rho_of_two(tmp_path):
     points = pd.DataFrame(
         {"model": ["a", "b"], "transform": "rotation", "accuracy": [0.5, 0.6], "score": [0.1, 0.2]}
     )
-    plots.save(plot_accuracy(points, {"score": "equivariance"}), tmp_path / "two", ("svg",))
+    style.save(plot_accuracy(points, {"score": "equivariance"}), tmp_path / "two", ("svg",))
     drawn = re.findall(r"<!-- (.*?) -->", (tmp_path / "two.svg").read_text())
     assert {"1 b", "2 a"} <= {*drawn} and "rho not defined, n = 2" in drawn
 

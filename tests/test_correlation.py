@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from equivariance import rows
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.figures.rank_correlation import by_part, rank_correlation
 from equivariance.rows import by_part as rows_by_part
 from equivariance.study import consistency
@@ -143,4 +143,4 @@ def test_which_part_goes_with_agreement():
     drawn = {label: place for place, label in enumerate(tick.get_text() for tick in panel.get_xticklabels())}
     points = {(round(x), round(y, 6)) for line in panel.lines for x, y in zip(*line.get_data(), strict=True)}
     assert {(drawn["early"], -1.0), (drawn["accuracy"], -1.0)} <= points
-    plots.plt.close(figure)
+    style.plt.close(figure)

@@ -15,7 +15,7 @@ from conftest import REPOSITORY
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures import plots
+from equivariance.figures import depth, style
 from equivariance.files import write_atomic
 from equivariance.study.checkout import CONF
 from equivariance.study.cli import jobs as experiments
@@ -108,7 +108,7 @@ def test_the_same_rows_draw_the_same_bytes(measured, tmp_path):
     folder, _ = measured
     table = rows.read(folder / "results.csv")
     for name in ("a", "b"):
-        plots.save(plots.depth(table, "title"), tmp_path / name, ("png", "svg"))
+        style.save(depth.depth(table, "title"), tmp_path / name, ("png", "svg"))
     for ending in ("png", "svg"):
         assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
 

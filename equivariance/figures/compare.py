@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from equivariance.errors import UserError
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING, ELEMENTS, NESTED, PARTS, SCORES
 from equivariance.rows import MEASUREMENT, is_trained, of_last_epoch
 
@@ -40,7 +40,7 @@ def plot_compare(
     names: Mapping[str, str] | None = None,
     title: str | None = None,
     parts: Sequence[str] = PARTS,
-) -> plots.Figure:
+) -> style.Figure:
     """Draw measurements in one figure of a column's width.
 
     By depth, part and width, a panel for each score; by element and epoch, a panel for each part of the network. By
@@ -75,10 +75,10 @@ def plot_compare(
     colours = {label: style for label, style in named.items() if label in set(table.label)}
     height = {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
     legend_lines = -(-(len(colours) + 2) // 2)
-    figure, grid = plots.plt.subplots(
+    figure, grid = style.plt.subplots(
         len(panels),
         1,
-        figsize=(plots.COLUMN, height * len(panels) + 0.55 + 0.16 * legend_lines),
+        figsize=(style.COLUMN, height * len(panels) + 0.55 + 0.16 * legend_lines),
         sharex=True,
         squeeze=False,
         layout="constrained",
@@ -87,7 +87,7 @@ def plot_compare(
         _draw(axes, panel, by, colours, names, dodge=by == "part")
         axes.set_ylabel(key.part if "part" in keys else key.score)
         if minus:
-            axes.axhline(0, color=plots.GREY, lw=0.8, zorder=0)
+            axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
         else:
             axes.set_ylim(-0.02, 1.02)
     _x_axis(grid[-1, 0], table, by, _elements(tables))
@@ -106,10 +106,10 @@ def plot_compare(
 
 def _styles(count: int) -> Iterator[tuple[Any, str]]:
     """A colour and a marker for each curve; of more curves than there are colours, hues in their order."""
-    if count <= len(plots.COLOURS):
-        return zip(plots.COLOURS[:count], plots.MARKERS, strict=False)
-    hues = [plots.plt.get_cmap("viridis")(place / count) for place in range(count)]
-    return zip(hues, islice(cycle(plots.MARKERS), count), strict=True)
+    if count <= len(style.COLOURS):
+        return zip(style.COLOURS[:count], style.MARKERS, strict=False)
+    hues = [style.plt.get_cmap("viridis")(place / count) for place in range(count)]
+    return zip(hues, islice(cycle(style.MARKERS), count), strict=True)
 
 
 def values(
@@ -370,14 +370,14 @@ def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[s
     for kind, style in REFERENCES.items():
         for name, one in panel[panel.kind == kind].groupby("label", sort=False):
             x = np.array([places[each] for each in one.x])
-            colour, _ = colours.get(str(name).partition(", ")[2], (plots.GREY, None))  # of the one curve it is for
+            colour, _ = colours.get(str(name).partition(", ")[2], (style.GREY, None))  # of the one curve it is for
             if dodge:
                 axes.hlines(one["mean"], x - 0.42, x + 0.42, color=colour, ls=style["ls"], lw=1)
             else:
                 _curve(axes, x, one, by, band=kind == "untrained", **style | {"color": colour})
         if (panel.kind == kind).any():
             apart = by == "depth" and kind == "untrained"  # chance is a line everywhere
-            axes.plot([], [], color=plots.GREY, label=kind, **style if apart else style | {"marker": ""})
+            axes.plot([], [], color=style.GREY, label=kind, **style if apart else style | {"marker": ""})
 
 
 def _curve(axes, x: np.ndarray, one: pd.DataFrame, by: str, band: bool = True, **style) -> None:
@@ -388,7 +388,7 @@ def _curve(axes, x: np.ndarray, one: pd.DataFrame, by: str, band: bool = True, *
     line = style if style.get("label") else {key: style[key] for key in ("color", "ls", "lw")}
     axes.plot(x[body], one["mean"][body], markevery=max(1, round(body.sum() / 12)), **line)
     if band:
-        axes.fill_between(x[body], one.low[body], one.high[body], color=style["color"], alpha=plots.SPREAD, lw=0)
+        axes.fill_between(x[body], one.low[body], one.high[body], color=style["color"], alpha=style.SPREAD, lw=0)
     if not body.all():
         ends = one[~body]
         error = [ends["mean"] - ends.low, ends.high - ends["mean"]] if band else None

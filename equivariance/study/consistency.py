@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.figures.rank_correlation import rank_correlation
 from equivariance.names import NESTED, PARTS
 from equivariance.rows import MEASUREMENT
@@ -57,7 +57,7 @@ def correlations(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def plot_consistency(rows: pd.DataFrame, title: str = "") -> plots.Figure:
+def plot_consistency(rows: pd.DataFrame, title: str = "") -> style.Figure:
     """Draw the rank correlation of score and agreement by part, a panel for each transformation.
 
     The bars are 95 % intervals over networks; a correlation of too few networks for one is left out. The last place
@@ -69,8 +69,8 @@ def plot_consistency(rows: pd.DataFrame, title: str = "") -> plots.Figure:
     """
     table = correlations(rows)
     transforms = list(dict.fromkeys(table["transform"]))
-    size = (plots.COLUMN, 1.9 * len(transforms) + 0.5)
-    figure, panels = plots.plt.subplots(len(transforms), 1, figsize=size, layout="constrained", squeeze=False)
+    size = (style.COLUMN, 1.9 * len(transforms) + 0.5)
+    figure, panels = style.plt.subplots(len(transforms), 1, figsize=size, layout="constrained", squeeze=False)
     places = [*PARTS, ACCURACY]
     scores = [score for score in NESTED if score in set(table.measure)]
     for axes, transform in zip(panels[:, 0], transforms, strict=True):
@@ -81,10 +81,10 @@ def plot_consistency(rows: pd.DataFrame, title: str = "") -> plots.Figure:
             if score != ACCURACY:
                 x = x + 0.22 * (position - (len(scores) - 1) / 2)
             error = [(of_score.rho - of_score.low).clip(lower=0), (of_score.high - of_score.rho).clip(lower=0)]
-            style = (plots.COLOURS[position], plots.MARKERS[position]) if score != ACCURACY else (plots.GREY, "x")
+            style = (style.COLOURS[position], style.MARKERS[position]) if score != ACCURACY else (style.GREY, "x")
             label = None if score == ACCURACY else score
             axes.errorbar(x, of_score.rho, error, color=style[0], marker=style[1], ls="", elinewidth=1, label=label)
-        axes.axhline(0, color=plots.GREY, lw=0.8, zorder=0)
+        axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
         axes.set_xticks(range(len(places)), places)
         axes.set_ylim(-1.05, 1.05)
         axes.set_ylabel("rank correlation\nwith agreement")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures import plots
+from equivariance.figures import depth, partners, style
 from equivariance.layers.find import find_layers
 from equivariance.layers.fusion import fused
 from equivariance.metric import partners as channel_matching
@@ -169,7 +169,7 @@ def report(
         epochs = "given weights" if subject.published else f"{training['epoch']} epochs"
         trained = epochs if cfg.measure.trained else "untrained"
         name = f"{cfg.model.name}, {cfg.dataset.name}, seed {cfg.seed}, {trained}: {subject.transforms[0].name}"
-        plots.save(plots.depth(first, name), folder / "depth.png")
+        style.save(depth.depth(first, name), folder / "depth.png")
         results.keep_partners(metric.partners(), folder)
         report_partners(subject, metric, folder)
         results.write(folder, scores, config, subject.chosen.tolist(), cost)
@@ -196,13 +196,13 @@ def report_partners(subject: Subject, metric: Equivariance, folder: Path) -> Non
     results.write_partners(found, by_layer, folder)
     print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
     name = subject.transforms[0].name
-    plots.save(plots.channels(found, f"{subject.cfg.model.name}: {name}"), folder / "channels")
+    style.save(partners.channels(found, f"{subject.cfg.model.name}: {name}"), folder / "channels")
     if orbits:
         elements = ["x", *(f"{g.element}" for g in metric.transforms)]
         images = metric.prepare(subject.example)
         copies = torch.cat([images, *(g.act(images) for g in metric.transforms)])
-        drawn = plots.orbits(orbits, elements, name, shown(copies))
-        plots.save(drawn, folder / "orbits")
+        drawn = partners.orbits(orbits, elements, name, shown(copies))
+        style.save(drawn, folder / "orbits")
     names = ", ".join(file for file in ("partners.csv", "channels.png", "orbits.png") if (folder / file).exists())
     print(f"partner channels: {names} in {folder}")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from equivariance import rows
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.figures.rank_correlation import by_part
 from equivariance.figures.scatter import plot_accuracy
 from equivariance.files import write_atomic
@@ -19,13 +19,13 @@ def main(folder: Path = HERE) -> None:
     results = results[rows.is_trained(results) & results.accuracy.notna()]
     networks = results.model.nunique()
     title = f"{networks} networks trained by others, {results.images.max()} images"
-    plots.save(plot_accuracy(points(results), SHOWN, title=title), folder / "figure", ("png", "svg"))
+    style.save(plot_accuracy(points(results), SHOWN, title=title), folder / "figure", ("png", "svg"))
     drawn, found = ["figure"], by_part(results)
     if found.rho.notna().any():
         write_atomic(
             folder / "correlations.csv", found.to_csv(index=False, float_format="%.6g", lineterminator="\n")
         )
-        plots.save(correlations(found, title), folder / "rho", ("png", "svg"))
+        style.save(correlations(found, title), folder / "rho", ("png", "svg"))
         drawn.append("rho")
     print(f"drew {', '.join(drawn)} in {folder}")
 
@@ -37,20 +37,20 @@ def points(results):
     return wide.assign(before=wide[list(BEFORE_POOLING)].mean(axis=1)).reset_index()
 
 
-def correlations(found, title: str) -> plots.Figure:
+def correlations(found, title: str) -> style.Figure:
     """Rho by part, with its interval where there is one."""
     transforms = list(dict.fromkeys(found["transform"]))
-    figure, grid = plots.plt.subplots(
-        len(transforms), 1, figsize=(plots.COLUMN, 1.8 * len(transforms) + 0.5), layout="constrained", squeeze=False
+    figure, grid = style.plt.subplots(
+        len(transforms), 1, figsize=(style.COLUMN, 1.8 * len(transforms) + 0.5), layout="constrained", squeeze=False
     )
     for transform, axes in zip(transforms, grid[:, 0], strict=True):
-        for score, colour, marker, aside in zip(SCORES, plots.COLOURS, plots.MARKERS, (-0.1, 0.1), strict=False):
+        for score, colour, marker, aside in zip(SCORES, style.COLOURS, style.MARKERS, (-0.1, 0.1), strict=False):
             of_transform = found[found["transform"] == transform]
             one = of_transform[of_transform.measure == score].set_index("part").reindex(PARTS)
             x = [place + aside for place in range(len(PARTS))]
             axes.vlines(x, one.low, one.high, color=colour, lw=1)
             axes.plot(x, one.rho, marker, color=colour, label=score)
-        axes.axhline(0, color=plots.GREY, lw=0.6)
+        axes.axhline(0, color=style.GREY, lw=0.6)
         axes.set_xticks(range(len(PARTS)), PARTS)
         axes.set_ylim(-1.08, 1.08)
         axes.set_ylabel("Spearman's rho")

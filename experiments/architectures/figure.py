@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance import rows
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING, PARTS, SCORES
 
 HERE = Path(__file__).resolve().parent
@@ -28,10 +28,10 @@ def main(folder: Path = HERE) -> None:
     pooled = ~results.part.isin(BEFORE_POOLING)
     scores = rows.by_part(results[~pooled | (results.images >= FEWEST)])
     there = [name for name in TRANSFORMS if name in set(scores["transform"])]
-    figure, grid = plots.plt.subplots(
+    figure, grid = style.plt.subplots(
         len(there),
         2,
-        figsize=(plots.COLUMN, 1.7 * len(there) + 1.2),
+        figsize=(style.COLUMN, 1.7 * len(there) + 1.2),
         layout="constrained",
         sharex=True,
         sharey=True,
@@ -46,7 +46,7 @@ def main(folder: Path = HERE) -> None:
     note = "" if trained else "\n(Mixer ends at pool: its untrained classifier is zero)"
     figure.suptitle(f"{kind}, ImageNet photographs{note}", fontsize=7.5)
     handles, labels = grid[0][0].get_legend_handles_labels()
-    handles.append(plots.plt.Line2D([], [], color=plots.GREY, ls=":", lw=0.8, marker="o", ms=2.5, mfc="none"))
+    handles.append(style.plt.Line2D([], [], color=style.GREY, ls=":", lw=0.8, marker="o", ms=2.5, mfc="none"))
     sizes = [f"{label} ({images(results, label, there)})" for label in labels]
     figure.legend(
         handles,
@@ -58,7 +58,7 @@ def main(folder: Path = HERE) -> None:
         title_fontsize=6,
         columnspacing=1,
     )
-    plots.save(figure, folder / "figure", ("png", "svg"))
+    style.save(figure, folder / "figure", ("png", "svg"))
     print(f"drew figure in {folder}")
 
 
@@ -69,10 +69,10 @@ def images(results: pd.DataFrame, label: str, transforms: list[str]) -> str:
     return sizes[0] if len({*sizes}) == 1 else ", ".join(sizes)
 
 
-def draw(axes: plots.Axes, panel: pd.DataFrame) -> None:
+def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
     """One line a network, and its chance level; pool and final apart from the parts before pooling."""
     places = {part: place + 0.4 * (part not in BEFORE_POOLING) for place, part in enumerate(PARTS)}
-    for (model, name), colour, marker in zip(NAMES.items(), plots.COLOURS, plots.MARKERS, strict=False):
+    for (model, name), colour, marker in zip(NAMES.items(), style.COLOURS, style.MARKERS, strict=False):
         one = panel[panel.model == model].set_index("part").reindex(PARTS)
         for parts in (PARTS[:3], PARTS[3:]):
             x, part = [places[each] for each in parts], one.loc[list(parts)]

@@ -7,7 +7,7 @@ network without augmentation; the scores themselves, with their dips, and the co
 from pathlib import Path
 
 from equivariance import rows
-from equivariance.figures import compare, plots
+from equivariance.figures import compare, style
 from equivariance.study.verdicts.parts import STRIDES
 
 HERE = Path(__file__).resolve().parent
@@ -50,7 +50,7 @@ def draw(folder, results, network, minus=None, names=NAMES, by="part") -> None:
     if course[course.trained].epoch.nunique() > 1:
         figures["epochs"] = compare.plot_compare([course], "epoch", names=names, title=titled(network, course))
     for name, figure in figures.items():
-        plots.save(figure, folder / name, ("png", "svg"))
+        style.save(figure, folder / name, ("png", "svg"))
     print(f"drew {', '.join(figures)} in {folder}")
 
 
@@ -70,7 +70,7 @@ def of_most_epochs(results):
     return results[results["transform"] == most]
 
 
-def dips(figure: plots.Figure) -> plots.Figure:
+def dips(figure: style.Figure) -> style.Figure:
     """Lines at the multiples of each part's stride."""
     for axes, (part, stride) in zip(figure.axes, STRIDES.items(), strict=True):
         axes.set_ylabel(f"{part}, stride {stride}")

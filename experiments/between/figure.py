@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.figures import plots
+from equivariance.figures import similarity, style
 from equivariance.study.verdicts.pages import renew
 
 HERE = Path(__file__).resolve().parent
@@ -19,20 +19,20 @@ SHOWN = {"ResNet-44": ("stem", "block7", "block14", "final"), "WRN-16": ("stem",
 
 def main(folder: Path = HERE) -> None:
     table = pd.read_csv(folder / "similarity.csv")
-    plots.save(draw(table), folder / "figure", ("png", "svg"))
+    style.save(draw(table), folder / "figure", ("png", "svg"))
     renew(folder / "README.md", f"![Layers of one network against those of another](figure.png)\n\n{means(table)}")
     print(f"drew figure and table in {folder}")
 
 
-def draw(table: pd.DataFrame) -> plots.Figure:
+def draw(table: pd.DataFrame) -> style.Figure:
     """A line of heat maps for each pair, a column for each kind of similarity."""
-    figure, grid = plots.plt.subplots(
-        len(AXES), len(KINDS), figsize=(plots.COLUMN, 4.6), sharex="row", sharey="row", layout="constrained"
+    figure, grid = style.plt.subplots(
+        len(AXES), len(KINDS), figsize=(style.COLUMN, 4.6), sharex="row", sharey="row", layout="constrained"
     )
     for (pair, (first, second)), line in zip(AXES.items(), grid, strict=True):
         one = table[table.pair == pair]
         for (kind, title), axes in zip(KINDS.items(), line, strict=True):
-            image = plots.heat_map(axes, one, kind)
+            image = similarity.heat_map(axes, one, kind)
             if pair == next(iter(AXES)):
                 axes.set_title(title, fontsize=7)
         for side, axis in (("a", line[0].yaxis), ("b", line[0].xaxis)):

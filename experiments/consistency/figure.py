@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from equivariance import rows
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.names import NESTED, PARTS
 from equivariance.study import consistency
 from equivariance.study.verdicts.pages import renew
@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 
 def main(folder: Path = HERE, what: str = "Networks trained on CIFAR-10 by others") -> None:
     results = rows.of_one_reading(rows.read(folder / "results.csv"))
-    plots.save(consistency.plot_consistency(results, what), folder / "figure", ("png", "svg"))
+    style.save(consistency.plot_consistency(results, what), folder / "figure", ("png", "svg"))
     shown = "![Rank correlation of score and agreement by part](figure.png)"
     renew(folder / "README.md", f"{shown}\n\n*{what}; bars: 95 % intervals over networks.*\n\n{tables(results)}")
     print(f"drew figure and table in {folder}")

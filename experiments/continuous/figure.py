@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance import rows
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.names import ELEMENTS, NESTED, PARTS, SCORES
 from equivariance.study.verdicts.pages import renew
 
@@ -24,7 +24,7 @@ def main(folder: Path = HERE) -> None:
     ].mean()
     scores = scores.reset_index()
     for name, figure in {"figure": draw_angles(scores), "scales": draw_others(scores)}.items():
-        plots.save(figure, folder / name, ("png", "svg"))
+        style.save(figure, folder / name, ("png", "svg"))
     sizes = results.drop_duplicates("model").set_index("model").images
     images = ", ".join(f"{TITLES[name]} {sizes[name]} images" for name in networks(scores))
     shown = (
@@ -41,13 +41,13 @@ def networks(scores: pd.DataFrame) -> list[str]:
     return [name for name in TITLES if name in set(scores.model)]
 
 
-def draw_angles(scores: pd.DataFrame) -> plots.Figure:
+def draw_angles(scores: pd.DataFrame) -> style.Figure:
     """A line of panels for each part, a column for each network; exact quarter turns as open circles."""
     names = networks(scores)
-    figure, grid = plots.plt.subplots(
+    figure, grid = style.plt.subplots(
         len(PARTS),
         len(names),
-        figsize=(plots.COLUMN, 6.2),
+        figsize=(style.COLUMN, 6.2),
         sharex=True,
         sharey=True,
         layout="constrained",
@@ -59,7 +59,7 @@ def draw_angles(scores: pd.DataFrame) -> plots.Figure:
             of_part = of_network[of_network.part == part]
             _curves(axes, of_part[of_part["transform"] == ANGLES])
             exact = of_part[(of_part["transform"] == TURNS) & of_part.trained & (of_part.element <= 180)]
-            for score, colour in zip(NESTED, plots.COLOURS, strict=False):
+            for score, colour in zip(NESTED, style.COLOURS, strict=False):
                 one = exact[exact.measure == score]
                 axes.plot(one.element, one.value, "o", mfc="none", color=colour, ms=5, mew=0.8)
         column[0].set_title(TITLES[name])
@@ -72,14 +72,14 @@ def draw_angles(scores: pd.DataFrame) -> plots.Figure:
     return figure
 
 
-def draw_others(scores: pd.DataFrame) -> plots.Figure:
+def draw_others(scores: pd.DataFrame) -> style.Figure:
     """Scales and shifts before pooling: a line of panels a part, a column a network and transformation."""
     names, parts = networks(scores), PARTS[:3]
     columns = [(name, transform) for name in names for transform in OTHERS]
-    figure, grid = plots.plt.subplots(
+    figure, grid = style.plt.subplots(
         len(parts),
         len(columns),
-        figsize=(plots.COLUMN, 4.0),
+        figsize=(style.COLUMN, 4.0),
         sharex="col",
         sharey=True,
         layout="constrained",
@@ -105,24 +105,24 @@ def draw_others(scores: pd.DataFrame) -> plots.Figure:
 
 def _curves(axes, table: pd.DataFrame) -> None:
     """Trained and untrained scores, the chance level and the control of the trained network."""
-    for score, colour in zip(NESTED, plots.COLOURS, strict=False):
+    for score, colour in zip(NESTED, style.COLOURS, strict=False):
         one = table[table.measure == score].sort_values("element")
         trained, untrained = one[one.trained], one[~one.trained]
         axes.plot(trained.element, trained.value, color=colour, lw=1.2)
         axes.plot(untrained.element, untrained.value, color=colour, ls="--", lw=0.7)
         axes.plot(trained.element, trained.chance, color=colour, ls=":", lw=0.8)
     control = table[(table.measure == "invariance") & table.trained].sort_values("element")
-    axes.plot(control.element, control.control, color=plots.GREY, lw=0.8)
+    axes.plot(control.element, control.control, color=style.GREY, lw=0.8)
 
 
-def _legend(figure: plots.Figure, more: dict) -> None:
-    lines = {score: {"color": colour, "lw": 1.2} for score, colour in zip(NESTED, plots.COLOURS, strict=False)}
+def _legend(figure: style.Figure, more: dict) -> None:
+    lines = {score: {"color": colour, "lw": 1.2} for score, colour in zip(NESTED, style.COLOURS, strict=False)}
     lines |= {
-        "control": {"color": plots.GREY, "lw": 0.8},
+        "control": {"color": style.GREY, "lw": 0.8},
         "untrained": {"color": "black", "ls": "--", "lw": 0.7},
         "chance": {"color": "black", "ls": ":", "lw": 0.8},
     }
-    handles = [plots.plt.Line2D([], [], **({"color": "black"} | style)) for style in (lines | more).values()]
+    handles = [style.plt.Line2D([], [], **({"color": "black"} | style)) for style in (lines | more).values()]
     figure.legend(handles, [*lines, *more], loc="outside lower center", ncols=4, fontsize=6.5, handlelength=1.4)
 
 

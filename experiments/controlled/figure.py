@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from equivariance import rows
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.names import SCORES
 
 HERE = Path(__file__).resolve().parent
@@ -30,7 +30,7 @@ def filters(corner: str) -> list[np.ndarray]:
 
 def main(folder: Path = HERE) -> None:
     scores = rows.by_layer(rows.of_one_reading(rows.read(folder / "results.csv")))
-    figure = plots.plt.figure(figsize=(plots.COLUMN, 3.1), layout="constrained")
+    figure = style.plt.figure(figsize=(style.COLUMN, 3.1), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=(1.1, 4, 0.7))
     for side, (corner, name) in enumerate(NAMES.items()):
         row = grid[0, side].subgridspec(1, 4)
@@ -41,11 +41,11 @@ def main(folder: Path = HERE) -> None:
         above, below = (figure.add_subplot(grid[line, side]) for line in (1, 2))
         one = scores[scores.model == f"gaussian-{corner}"]
         above.set_title(name)
-        for score, colour, marker in zip(SCORES, plots.COLOURS, plots.MARKERS, strict=False):
+        for score, colour, marker in zip(SCORES, style.COLOURS, style.MARKERS, strict=False):
             curve = one[one.measure == score]
             size = 6 if score == "invariance" else 3  # where both are 1, both are seen
             above.plot(curve["index"], curve.value, color=colour, marker=marker, ms=size, label=score)
-        plots.depth_axis(below, list(curve.layer))
+        style.depth_axis(below, list(curve.layer))
         above.set_xticks(below.get_xticks(), [])
         above.set_xlim(-0.3, len(curve) - 0.7)
         below.set_xlim(above.get_xlim())
@@ -60,11 +60,11 @@ def main(folder: Path = HERE) -> None:
     figure.set_layout_engine("none")  # whose solver may end in either of two places, a hair apart
     for axes in figure.axes:
         axes.set_position([round(value, 3) for value in axes.get_position().bounds])
-    plots.save(figure, folder / "figure", ("png", "svg"))
+    style.save(figure, folder / "figure", ("png", "svg"))
     print(f"drew figure in {folder}")
 
 
-def broken(above: plots.Axes, below: plots.Axes) -> None:
+def broken(above: style.Axes, below: style.Axes) -> None:
     """Mark that the axis jumps from the lower panel to the upper one."""
     above.spines["bottom"].set_visible(False)
     above.tick_params(axis="x", length=0)

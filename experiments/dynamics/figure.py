@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance import rows
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.names import NESTED, PARTS
 from equivariance.study.verdicts.pages import renew
 
@@ -24,25 +24,25 @@ def main(folder: Path = HERE, title: str = "CNN-7, quarter turns") -> None:
     seeds = scores.seed.nunique()
     several = f"mean of {seeds} seeds, band: ± standard deviation" if seeds > 1 else "one seed"
     figure = draw(scores, f"{title}, over={results.over.iloc[0]}\n{several}")
-    plots.save(figure, folder / "figure", ("png", "svg"))
+    style.save(figure, folder / "figure", ("png", "svg"))
     shown = "![Scores of every part against the epoch, with accuracy](figure.png)"
     renew(folder / "README.md", f"{shown}\n\n*{title}, over={results.over.iloc[0]}, {several}.*\n\n{table(scores)}")
     print(f"drew figure and table in {folder}")
 
 
-def draw(scores: pd.DataFrame, title: str) -> plots.Figure:
+def draw(scores: pd.DataFrame, title: str) -> style.Figure:
     """A line of panels for each part, the last one for the accuracy; a column for each task."""
     tasks = [task for task in TASKS if task in set(scores.dataset)]
     epochs = sorted(scores.epoch.unique())
     ticks = range(len(epochs))
-    figure, grid = plots.plt.subplots(
-        len(PARTS) + 1, len(tasks), figsize=(plots.COLUMN, 6.2), sharex=True, layout="constrained", squeeze=False
+    figure, grid = style.plt.subplots(
+        len(PARTS) + 1, len(tasks), figsize=(style.COLUMN, 6.2), sharex=True, layout="constrained", squeeze=False
     )
     for column, task in zip(grid.T, tasks, strict=True):
         of_task = scores[scores.dataset == task]
         for axes, part in zip(column, PARTS, strict=False):
             of_part = of_task[of_task.part == part]
-            for score, colour in zip(NESTED, plots.COLOURS, strict=False):
+            for score, colour in zip(NESTED, style.COLOURS, strict=False):
                 one = of_part[of_part.measure == score]
                 _curve(axes, one, "value", epochs, color=colour, label=score)
                 _curve(axes, one, "chance", epochs, color=colour, ls=":", lw=0.8)
@@ -59,7 +59,7 @@ def draw(scores: pd.DataFrame, title: str) -> plots.Figure:
     for axes in grid[:, 1:].flat:
         axes.tick_params(labelleft=False)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    chance = plots.plt.Line2D([], [], color=plots.GREY, ls=":", lw=0.8)
+    chance = style.plt.Line2D([], [], color=style.GREY, ls=":", lw=0.8)
     figure.legend([*handles, chance], [*labels, "chance"], loc="outside lower center", ncols=4, fontsize=6.5)
     figure.suptitle(title, fontsize=7.5)
     return figure
@@ -72,7 +72,7 @@ def _curve(axes, one: pd.DataFrame, column: str, epochs: list[float], **style) -
     axes.plot(x, each["mean"], **{"lw": 1.1} | style)
     if each["std"].notna().any() and style.get("ls") != ":":
         low, high = each["mean"] - each["std"], each["mean"] + each["std"]
-        axes.fill_between(x, low, high, color=style["color"], alpha=plots.SPREAD, lw=0)
+        axes.fill_between(x, low, high, color=style["color"], alpha=style.SPREAD, lw=0)
 
 
 def settled_from(one: pd.DataFrame) -> float:

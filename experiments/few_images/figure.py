@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.figures import plots
+from equivariance.figures import style
 
 HERE = Path(__file__).resolve().parent
 ENDS = {"plug_in": "plug-in", "cross_fitted": "cross-fitted", "middle": "middle"}
@@ -16,13 +16,13 @@ PANELS = {  # network, layer: title
 }
 
 
-def draw(axes: plots.Axes, case: pd.DataFrame) -> None:
+def draw(axes: style.Axes, case: pd.DataFrame) -> None:
     """The means over choices of images, with one standard deviation, and the truth."""
-    axes.axhline(case.truth.iloc[0], color=plots.GREY, ls="--", lw=1, label="truth")
-    for (end, name), colour, marker in zip(ENDS.items(), plots.COLOURS, plots.MARKERS, strict=False):
+    axes.axhline(case.truth.iloc[0], color=style.GREY, ls="--", lw=1, label="truth")
+    for (end, name), colour, marker in zip(ENDS.items(), style.COLOURS, style.MARKERS, strict=False):
         spread = case[f"{end}_sd"]
         axes.fill_between(
-            case.images, case[end] - spread, case[end] + spread, color=colour, alpha=plots.SPREAD, lw=0
+            case.images, case[end] - spread, case[end] + spread, color=colour, alpha=style.SPREAD, lw=0
         )
         axes.plot(case.images, case[end], color=colour, marker=marker, label=name)
     axes.set_xscale("log")
@@ -32,7 +32,7 @@ def draw(axes: plots.Axes, case: pd.DataFrame) -> None:
 
 def main(folder: Path = HERE) -> None:
     errors = pd.read_csv(folder / "errors.csv")
-    figure, grid = plots.plt.subplots(2, 2, figsize=(plots.COLUMN, 3.6), sharex=True, layout="constrained")
+    figure, grid = style.plt.subplots(2, 2, figsize=(style.COLUMN, 3.6), sharex=True, layout="constrained")
     for axes, ((network, layer), title) in zip(grid.flat, PANELS.items(), strict=True):
         one = errors[(errors.network == network) & (errors.layer == layer) & (errors.over == "image")]
         draw(axes, one[one.channels == 64])
@@ -40,7 +40,7 @@ def main(folder: Path = HERE) -> None:
     figure.supxlabel("images", fontsize=8)
     figure.supylabel("equivariance", fontsize=8)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    plots.save(figure, folder / "figure", ("png", "svg"))
+    style.save(figure, folder / "figure", ("png", "svg"))
     print(f"drew figure in {folder}")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance import rows
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.figures.score_drops import losses, sentence
 from equivariance.names import BEFORE_POOLING
 from equivariance.study.verdicts.pages import renew
@@ -21,7 +21,7 @@ SHOWN = 3  # drops
 
 def main(folder: Path = HERE) -> None:
     results = rows.of_one_reading(rows.read(folder / "results.csv"))
-    plots.save(draw(rows.by_layer(results[results.part.isin(BEFORE_POOLING)])), folder / "figure", ("png", "svg"))
+    style.save(draw(rows.by_layer(results[results.part.isin(BEFORE_POOLING)])), folder / "figure", ("png", "svg"))
     shown = "![Invariance by block with and without blurs, and its drop over each block](figure.png)"
     images = results.images.max()
     about = f"*{images} images, over={results.over.iloc[0]}; bands: 95 % intervals over images.*"
@@ -29,16 +29,16 @@ def main(folder: Path = HERE) -> None:
     print(f"drew figure and table in {folder}")
 
 
-def draw(layers: pd.DataFrame) -> plots.Figure:
+def draw(layers: pd.DataFrame) -> style.Figure:
     """Invariance by block, its drop over each block below, and lines where the stride changes."""
-    figure, (upper, lower) = plots.plt.subplots(
-        2, 1, figsize=(plots.COLUMN, 4.1), sharex=True, layout="constrained", height_ratios=(1.2, 1)
+    figure, (upper, lower) = style.plt.subplots(
+        2, 1, figsize=(style.COLUMN, 4.1), sharex=True, layout="constrained", height_ratios=(1.2, 1)
     )
     of_score = layers[layers.measure == "invariance"]
     for position, (name, label) in enumerate(NETWORKS.items()):
         one = of_score[of_score.model == name].sort_values("index")
-        colour, marker = plots.COLOURS[position], plots.MARKERS[position]
-        upper.fill_between(one["index"], one.low, one.high, color=colour, alpha=plots.SPREAD, lw=0)
+        colour, marker = style.COLOURS[position], style.MARKERS[position]
+        upper.fill_between(one["index"], one.low, one.high, color=colour, alpha=style.SPREAD, lw=0)
         upper.plot(one["index"], one.value, color=colour, marker=marker, ms=2.5, label=label)
         drops = -one.value.diff().to_numpy()[1:]
         lower.bar(one["index"].to_numpy()[1:] + 0.27 * (position - 1), drops, 0.27, color=colour)
@@ -48,7 +48,7 @@ def draw(layers: pd.DataFrame) -> plots.Figure:
             axes.axvline(place, color="0.6", lw=0.6, zorder=0)
     upper.set_ylabel("invariance")
     lower.set_ylabel("drop over the block")
-    lower.axhline(0, color=plots.GREY, lw=0.6)
+    lower.axhline(0, color=style.GREY, lw=0.6)
     step = one.iloc[::3]
     lower.set_xticks(step["index"], step.layer, rotation=45, ha="right", rotation_mode="anchor")
     figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", fontsize=6.5)

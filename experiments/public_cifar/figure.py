@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance import rows
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING
 
 HERE = Path(__file__).resolve().parent
@@ -23,10 +23,10 @@ def main(folder: Path = HERE) -> None:
     layers = rows.by_layer(rows.of_one_reading(rows.read(folder / "results.csv")))
     layers = layers[(layers.measure == "equivariance") & layers.part.isin(BEFORE_POOLING)]
     there = [prefix for prefix in COMPARED if layers.model.str.startswith(prefix).any()]
-    figure, grid = plots.plt.subplots(
+    figure, grid = style.plt.subplots(
         len(there),
         1,
-        figsize=(plots.COLUMN, 1.45 * len(there) + 0.5),
+        figsize=(style.COLUMN, 1.45 * len(there) + 0.5),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -38,15 +38,15 @@ def main(folder: Path = HERE) -> None:
     grid[-1, 0].set_xlabel("relative depth, up to pooling")
     figure.supylabel("equivariance", fontsize=8)
     figure.suptitle(f"{layers.model.nunique()} networks trained by others, shifts of 1 to 16 pixels", fontsize=7.5)
-    plots.save(figure, folder / "figure", ("png", "svg"))
+    style.save(figure, folder / "figure", ("png", "svg"))
     print(f"drew figure in {folder}")
 
 
-def draw(axes: plots.Axes, layers: pd.DataFrame, prefix: str) -> None:
+def draw(axes: style.Axes, layers: pd.DataFrame, prefix: str) -> None:
     """A curve for each network, named by what follows the prefix."""
     models = sorted(layers.model.unique(), key=lambda name: (len(name), name))
     trained = rows.is_trained(layers)
-    for model, colour, marker in zip(models, plots.COLOURS, plots.MARKERS, strict=False):
+    for model, colour, marker in zip(models, style.COLOURS, style.MARKERS, strict=False):
         for of, style in ((~trained, {"color": "0.75", "lw": 0.8}), (trained, {"color": colour, "marker": marker})):
             one = layers[of & (layers.model == model)].sort_values("index")
             depth = one["index"] / max(1, one["index"].max())

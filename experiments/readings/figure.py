@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from equivariance import rows
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.files import write_atomic
 from equivariance.names import BEFORE_POOLING, OVER
 
@@ -27,7 +27,7 @@ def main(folder: Path = HERE) -> None:
         results.seed.isin(results[results.over == "image"].seed)
     ]  # the same networks for every reading
     layers = rows.by_layer(shared)
-    plots.save(draw(layers, seeds), folder / "figure", ("png", "svg"))
+    style.save(draw(layers, seeds), folder / "figure", ("png", "svg"))
     text = (folder / "README.md").read_text()
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
@@ -36,16 +36,16 @@ def main(folder: Path = HERE) -> None:
     print(f"drew figure and table in {folder}")
 
 
-def draw(layers: pd.DataFrame, seeds: int) -> plots.Figure:
+def draw(layers: pd.DataFrame, seeds: int) -> style.Figure:
     """Equivariance by depth: a panel for each task, a line for each reading."""
-    figure, panels = plots.plt.subplots(3, 1, figsize=(plots.COLUMN, 5.2), sharex=True, layout="constrained")
+    figure, panels = style.plt.subplots(3, 1, figsize=(style.COLUMN, 5.2), sharex=True, layout="constrained")
     for axes, (task, title) in zip(panels, TASKS.items(), strict=True):
-        for over, colour, marker in zip(OVER, plots.COLOURS, plots.MARKERS, strict=False):
+        for over, colour, marker in zip(OVER, style.COLOURS, style.MARKERS, strict=False):
             one = layers[(layers.dataset == task) & (layers.over == over) & (layers.measure == "equivariance")]
             mean = one.groupby("index").value.mean()
             axes.plot(mean.index, mean, color=colour, marker=marker, label=f"over={over}")
         names = one.drop_duplicates("index").sort_values("index").layer
-        plots.depth_axis(axes, list(names))
+        style.depth_axis(axes, list(names))
         axes.axvline(6.5, color="0.6", lw=0.6, zorder=0)
         axes.set_title(title)
         axes.set_ylabel("equivariance")

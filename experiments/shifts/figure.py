@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance import rows
-from equivariance.figures import compare, plots
+from equivariance.figures import compare, style
 from equivariance.study.verdicts.pages import renew
 from equivariance.study.verdicts.parts import STRIDES
 
@@ -22,7 +22,7 @@ def main(folder: Path = HERE) -> None:
     tables = {direction: rows.of_one_reading(each) for direction, each in found.items()}
     figure = compare.plot_compare(tables, "element", "invariance", title=title, parts=tuple(STRIDES))
     runpy.run_path(str(HERE.parent / "augmentation/figure.py"))["dips"](figure)
-    plots.save(figure, folder / "figure", ("png", "svg"))
+    style.save(figure, folder / "figure", ("png", "svg"))
     renew(folder / "README.md", table(found))
     print(f"drew figure and table in {folder}")
 

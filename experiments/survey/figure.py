@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.names import SCORES
 
 HERE = Path(__file__).resolve().parent
@@ -20,10 +20,10 @@ def main(folder: Path = HERE) -> None:
     survey = pd.read_csv(folder / "survey.csv")
     survey = survey[survey.layers > 0]  # of the others one was refused, and one has no layer before pooling
     kinds = survey.apply(family, axis=1)
-    figure, grid = plots.plt.subplots(
+    figure, grid = style.plt.subplots(
         len(TRANSFORMS),
         len(FAMILIES),
-        figsize=(plots.COLUMN, 4.3),
+        figsize=(style.COLUMN, 4.3),
         sharex=True,
         sharey=True,
         layout="constrained",
@@ -36,7 +36,7 @@ def main(folder: Path = HERE) -> None:
         line[0].set_ylabel(name)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), ncols=2, loc="outside lower center")
     figure.suptitle(f"{len(survey)} untrained networks, two photographs;\nfirst and last layer before pooling")
-    plots.save(figure, folder / "figure", ("png", "svg"))
+    style.save(figure, folder / "figure", ("png", "svg"))
     print(f"drew figure in {folder}")
 
 
@@ -47,9 +47,9 @@ def family(row: pd.Series) -> str:
     return FAMILIES[1 if len(row.strides.split()) == 1 else 2]
 
 
-def draw(axes: plots.Axes, networks: pd.DataFrame, transform: str) -> None:
+def draw(axes: style.Axes, networks: pd.DataFrame, transform: str) -> None:
     """A thin line for each network, a thick one for the median of them all, for both scores."""
-    for score, colour, marker in zip(SCORES, plots.COLOURS, plots.MARKERS, strict=False):
+    for score, colour, marker in zip(SCORES, style.COLOURS, style.MARKERS, strict=False):
         values = networks[[f"{transform}_{score}_{end}" for end in ENDS]].to_numpy().T
         axes.plot(ENDS, values, color=colour, lw=0.4, alpha=0.25)
         middle = pd.DataFrame(values).median(axis=1)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from equivariance import rows
-from equivariance.figures import compare, plots
+from equivariance.figures import compare, style
 
 HERE = Path(__file__).resolve().parent
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}
@@ -18,7 +18,7 @@ def main(folder: Path = HERE) -> None:
     if results[results.trained].epoch.nunique() > 1:
         figures["epochs"] = compare.plot_compare([results], "epoch", names=TASKS, title=title)
     for name, figure in figures.items():
-        plots.save(figure, folder / name, ("png", "svg"))
+        style.save(figure, folder / name, ("png", "svg"))
     print(f"drew {', '.join(figures)} in {folder}")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance.errors import UserError
-from equivariance.figures import plots
+from equivariance.figures import style
 from equivariance.figures.scatter import plot_accuracy
 
 HERE = Path(__file__).resolve().parent
@@ -39,19 +39,19 @@ def main(folder: Path = HERE, colour_by: str = "family") -> None:
     else:
         title = f"{board.model.nunique()} untrained networks of timm\n{size}"
         figure = by_family(board, colour_by, title)
-    plots.save(figure, folder / "figure", ("png", "svg"))
+    style.save(figure, folder / "figure", ("png", "svg"))
     print(f"drew figure in {folder}")
 
 
-def by_family(board: pd.DataFrame, colour_by: str, title: str) -> plots.Figure:
+def by_family(board: pd.DataFrame, colour_by: str, title: str) -> style.Figure:
     """A line for each family, a dot for each network: their accuracies are chance, and say nothing."""
     order = board.groupby(colour_by).equivariance.mean().sort_values().index
     place = {name: index for index, name in enumerate(order)}
-    figure, axes = plots.plt.subplots(figsize=(plots.COLUMN, 0.17 * len(order) + 1.2), layout="constrained")
+    figure, axes = style.plt.subplots(figsize=(style.COLUMN, 0.17 * len(order) + 1.2), layout="constrained")
     y = board[colour_by].map(place)
-    axes.plot(board.equivariance_chance, y, "|", color=plots.GREY, ms=5, label="chance before pooling")
-    axes.plot(board.equivariance, y, "o", color=plots.COLOURS[0], alpha=0.8, mew=0, label="before pooling")
-    axes.plot(board.equivariance_final, y, "D", color=plots.COLOURS[1], mfc="none", ms=3, label="logits")
+    axes.plot(board.equivariance_chance, y, "|", color=style.GREY, ms=5, label="chance before pooling")
+    axes.plot(board.equivariance, y, "o", color=style.COLOURS[0], alpha=0.8, mew=0, label="before pooling")
+    axes.plot(board.equivariance_final, y, "D", color=style.COLOURS[1], mfc="none", ms=3, label="logits")
     axes.set_yticks(range(len(order)), order, fontsize=6)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("equivariance")

@@ -1,0 +1,65 @@
+"""The scores of one network by depth, beside their chance levels and those of its untrained twin."""
+
+import pandas as pd
+
+from equivariance.errors import UserError
+from equivariance.figures.style import COLOURS, COLUMN, GREY, MARKERS, SPREAD, Axes, Figure, depth_axis, plt
+from equivariance.names import NESTED
+from equivariance.rows import by_layer, is_trained, of_one_reading
+
+
+def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Draw the scores of one network by depth: mean over elements; the band is the 95 % interval over images.
+
+    Dotted: the chance levels. Dashed: the untrained network, where the table holds rows of it (`trained` false, or
+    epoch 0). Of a network that was measured after several epochs, the last one; of several readings, the first.
+
+    Args:
+        table: rows of one network and transformation, see `runs.rows.COLUMNS`.
+        axes: to draw into; new ones of a column's width by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        UserError: the table is empty, or holds several networks or transformations.
+    """
+    table = of_one_reading(table)
+    trained = is_trained(table)
+    shown = table[trained] if trained.any() else table
+    shown = shown[shown.epoch.isna() | (shown.epoch == shown.epoch.max())]
+    if shown.empty:
+        raise UserError("no rows to draw")
+    for column in ("dataset", "model", "aug", "width", "seed", "transform", "similarity"):
+        if len(values := shown[column].unique()) > 1:
+            several = ", ".join(map(str, values[:4]))
+            raise UserError(f"rows of several values of {column} ({several}): choose one, or draw a comparison")
+    if axes is None:
+        _, axes = plt.subplots(figsize=(COLUMN, 2.6), layout="constrained")
+    scores, reference = by_layer(shown), by_layer(table[~trained]) if trained.any() else None
+    for score, colour, marker in zip(NESTED, COLOURS, MARKERS, strict=False):
+        one = scores[scores.measure == score]
+        if one.empty:
+            continue
+        axes.fill_between(one["index"], one.low, one.high, color=colour, alpha=SPREAD, lw=0)
+        axes.plot(one["index"], one.value, color=colour, marker=marker, label=score)
+        axes.plot(one["index"], one.chance, color=colour, ls=":", lw=1)
+        if reference is not None and len(reference):
+            twin = reference[reference.measure == score]
+            axes.plot(twin["index"], twin.value, color=colour, ls="--", lw=1)
+    axes.plot([], [], color=GREY, ls=":", lw=1, label="chance")
+    if reference is not None and len(reference):
+        axes.plot([], [], color=GREY, ls="--", lw=1, label="untrained")
+    depth_axis(axes, list(scores.layer.drop_duplicates()))
+    axes.set_ylabel(f"mean {'cosine' if shown.similarity.iloc[0] == 'cosine' else 'correlation'}")
+    axes.legend(ncols=2)
+    return axes
+
+
+def depth(rows: pd.DataFrame, title: str) -> Figure:
+    """The figure of `plot_depth` under a title."""
+    axes = plot_depth(rows)
+    axes.set_title(title)
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    return figure

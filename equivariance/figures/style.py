@@ -1,0 +1,62 @@
+"""One look for all figures, colour-blind safe and readable in one column of a paper; layers on axes; files."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from equivariance.files import write_atomic
+
+COLUMN = 8.5 / 2.54  # inches, the width of one column of a paper
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
+MARKERS = "osD^vPX"
+GREY = "0.4"  # of what a score is compared with: the untrained network, chance
+SPREAD = 0.18  # opacity of a band
+SLANTED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}  # names of layers
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "axes.titlesize": 8,
+    "figure.titlesize": 8,
+    "svg.hashsalt": "equivariance",  # same input, same bytes
+    "savefig.dpi": 300,
+}
+plt.rcParams.update(STYLE)
+
+
+def named_layers(layers: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Places and names of layers along an axis: every n-th where there are many, and those behind pooling."""
+    step = max(1, -(-len(layers) // 12))
+    places = [place for place, name in enumerate(layers) if place % step == 0 or name in ("pool", "final")]
+    return places, [layers[place] for place in places]
+
+
+def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
+    """Layers along x in the order of the network, scores along y."""
+    axes.set_xticks(*named_layers(layers), **SLANTED)
+    axes.set_ylim(-0.02, 1.02)
+
+
+def save(figure: Figure, path: Path, formats: tuple[str, ...] = ("png",)) -> None:
+    """Write the figure beside `path` with each ending, whole or not at all, without dates."""
+    for ending in formats:
+        buffer = io.BytesIO()
+        metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[ending]
+        figure.savefig(buffer, format=ending, metadata=metadata)
+        write_atomic(path.with_suffix(f".{ending}"), buffer.getvalue())
+    plt.close(figure)
