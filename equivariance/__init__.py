@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # for type checkers, what `_HOME` says
     from equivariance.errors import UserError as UserError
     from equivariance.figures.compare import plot_compare as plot_compare
     from equivariance.figures.depth import plot_depth as plot_depth
-    from equivariance.figures.similarity import plot_similarity as plot_similarity
     from equivariance.figures.score_drops import losses as losses
+    from equivariance.figures.similarity import plot_similarity as plot_similarity
     from equivariance.layers.find import find_layers as find_layers
     from equivariance.metric.equivariance import Equivariance as Equivariance
     from equivariance.metric.measure import measure as measure

@@ -72,7 +72,7 @@ def plot_compare(
     names = names or {}
     labels = dict.fromkeys([*names, *table[table.kind == "score"].label])
     named = dict(zip(labels, _styles(len(labels)), strict=True))
-    colours = {label: style for label, style in named.items() if label in set(table.label)}
+    colours = {label: look for label, look in named.items() if label in set(table.label)}
     height = {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
     legend_lines = -(-(len(colours) + 2) // 2)
     figure, grid = style.plt.subplots(
@@ -367,32 +367,32 @@ def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[s
             axes.errorbar(x, one["mean"], error, color=colour, marker=marker, ls="", elinewidth=1, label=shown)
         else:
             _curve(axes, x, one, by, color=colour, marker=marker, label=shown)
-    for kind, style in REFERENCES.items():
+    for kind, line in REFERENCES.items():
         for name, one in panel[panel.kind == kind].groupby("label", sort=False):
             x = np.array([places[each] for each in one.x])
             colour, _ = colours.get(str(name).partition(", ")[2], (style.GREY, None))  # of the one curve it is for
             if dodge:
-                axes.hlines(one["mean"], x - 0.42, x + 0.42, color=colour, ls=style["ls"], lw=1)
+                axes.hlines(one["mean"], x - 0.42, x + 0.42, color=colour, ls=line["ls"], lw=1)
             else:
-                _curve(axes, x, one, by, band=kind == "untrained", **style | {"color": colour})
+                _curve(axes, x, one, by, band=kind == "untrained", **line | {"color": colour})
         if (panel.kind == kind).any():
             apart = by == "depth" and kind == "untrained"  # chance is a line everywhere
-            axes.plot([], [], color=style.GREY, label=kind, **style if apart else style | {"marker": ""})
+            axes.plot([], [], color=style.GREY, label=kind, **line if apart else line | {"marker": ""})
 
 
-def _curve(axes, x: np.ndarray, one: pd.DataFrame, by: str, band: bool = True, **style) -> None:
+def _curve(axes, x: np.ndarray, one: pd.DataFrame, by: str, band: bool = True, **look) -> None:
     """A line with its band; by depth, layers behind pooling stand apart from the line."""
     order = np.argsort(x, kind="stable")
     x, one = x[order], one.iloc[order]
     body = one.part.isin(BEFORE_POOLING).to_numpy() if by == "depth" else np.ones(len(one), bool)
-    line = style if style.get("label") else {key: style[key] for key in ("color", "ls", "lw")}
+    line = look if look.get("label") else {key: look[key] for key in ("color", "ls", "lw")}
     axes.plot(x[body], one["mean"][body], markevery=max(1, round(body.sum() / 12)), **line)
     if band:
-        axes.fill_between(x[body], one.low[body], one.high[body], color=style["color"], alpha=style.SPREAD, lw=0)
+        axes.fill_between(x[body], one.low[body], one.high[body], color=look["color"], alpha=style.SPREAD, lw=0)
     if not body.all():
         ends = one[~body]
         error = [ends["mean"] - ends.low, ends.high - ends["mean"]] if band else None
-        apart = {key: value for key, value in style.items() if key not in ("label", "lw")}
+        apart = {key: value for key, value in look.items() if key not in ("label", "lw")}
         axes.errorbar(x[~body], ends["mean"], error, elinewidth=1, **apart | {"ls": ""})
 
 

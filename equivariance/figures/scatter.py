@@ -56,11 +56,11 @@ def plot_accuracy(
         line[0].set_ylabel("top-1 accuracy (%)")
     entries = [pair for axes in grid.flat for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
     handles: dict[str, Any] = {label: handle for handle, label in entries}
-    style: dict[str, Any] = {}
+    room: dict[str, Any] = {}
     if colour_by is None:
         handles = {f"{place} {model}": style.plt.Line2D([], [], ls="none") for model, place in numbers.items()}
-        style = {"handlelength": 0, "handletextpad": 0}
-    figure.legend([*handles.values()], [*handles], ncols=2, loc="outside lower center", fontsize=6, **style)
+        room = {"handlelength": 0, "handletextpad": 0}
+    figure.legend([*handles.values()], [*handles], ncols=2, loc="outside lower center", fontsize=6, **room)
     figure.suptitle(title, fontsize=7.5)
     return figure
 

@@ -81,9 +81,9 @@ def plot_consistency(rows: pd.DataFrame, title: str = "") -> style.Figure:
             if score != ACCURACY:
                 x = x + 0.22 * (position - (len(scores) - 1) / 2)
             error = [(of_score.rho - of_score.low).clip(lower=0), (of_score.high - of_score.rho).clip(lower=0)]
-            style = (style.COLOURS[position], style.MARKERS[position]) if score != ACCURACY else (style.GREY, "x")
+            look = (style.COLOURS[position], style.MARKERS[position]) if score != ACCURACY else (style.GREY, "x")
             label = None if score == ACCURACY else score
-            axes.errorbar(x, of_score.rho, error, color=style[0], marker=style[1], ls="", elinewidth=1, label=label)
+            axes.errorbar(x, of_score.rho, error, color=look[0], marker=look[1], ls="", elinewidth=1, label=label)
         axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
         axes.set_xticks(range(len(places)), places)
         axes.set_ylim(-1.05, 1.05)

@@ -65,14 +65,14 @@ def draw(scores: pd.DataFrame, title: str) -> style.Figure:
     return figure
 
 
-def _curve(axes, one: pd.DataFrame, column: str, epochs: list[float], **style) -> None:
+def _curve(axes, one: pd.DataFrame, column: str, epochs: list[float], **line) -> None:
     """Mean over seeds against the epoch, evenly spaced, with a band of one standard deviation."""
     each = one.groupby("epoch")[column].agg(["mean", "std"]).dropna(subset="mean")
     x = [epochs.index(epoch) for epoch in each.index]
-    axes.plot(x, each["mean"], **{"lw": 1.1} | style)
-    if each["std"].notna().any() and style.get("ls") != ":":
+    axes.plot(x, each["mean"], **{"lw": 1.1} | line)
+    if each["std"].notna().any() and line.get("ls") != ":":
         low, high = each["mean"] - each["std"], each["mean"] + each["std"]
-        axes.fill_between(x, low, high, color=style["color"], alpha=style.SPREAD, lw=0)
+        axes.fill_between(x, low, high, color=line["color"], alpha=style.SPREAD, lw=0)
 
 
 def settled_from(one: pd.DataFrame) -> float:

@@ -47,11 +47,11 @@ def draw(axes: style.Axes, layers: pd.DataFrame, prefix: str) -> None:
     models = sorted(layers.model.unique(), key=lambda name: (len(name), name))
     trained = rows.is_trained(layers)
     for model, colour, marker in zip(models, style.COLOURS, style.MARKERS, strict=False):
-        for of, style in ((~trained, {"color": "0.75", "lw": 0.8}), (trained, {"color": colour, "marker": marker})):
+        for of, line in ((~trained, {"color": "0.75", "lw": 0.8}), (trained, {"color": colour, "marker": marker})):
             one = layers[of & (layers.model == model)].sort_values("index")
             depth = one["index"] / max(1, one["index"].max())
-            label = model.removeprefix(prefix) if "marker" in style else None
-            axes.plot(depth, one.value, label=label, markevery=max(1, len(one) // 8), **style)
+            label = model.removeprefix(prefix) if "marker" in line else None
+            axes.plot(depth, one.value, label=label, markevery=max(1, len(one) // 8), **line)
     axes.set_ylim(-0.02, 1.02)
     axes.legend(ncols=2, loc="lower left", fontsize=6)
 
