@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # for type checkers, what `_HOME` says
     from equivariance.errors import UserError as UserError
     from equivariance.figures.compare import plot_compare as plot_compare
     from equivariance.figures.depth import plot_depth as plot_depth
-    from equivariance.figures.score_drops import losses as losses
+    from equivariance.figures.score_drops import score_drops as score_drops
     from equivariance.figures.similarity import plot_similarity as plot_similarity
     from equivariance.layers.find import find_layers as find_layers
     from equivariance.metric.equivariance import Equivariance as Equivariance
@@ -35,7 +35,6 @@ _HOME = {  # of each public name
     "UserError": "errors",
     "dihedral": "transforms.exact",
     "find_layers": "layers.find",
-    "losses": "figures.score_drops",
     "measure": "metric.measure",
     "mirrors": "transforms.exact",
     "plot_compare": "figures.compare",
@@ -43,6 +42,7 @@ _HOME = {  # of each public name
     "plot_similarity": "figures.similarity",
     "rotations": "transforms.exact",
     "scalings": "transforms.interpolated",
+    "score_drops": "figures.score_drops",
     "shifts": "transforms.exact",
     "similarity": "metric.similarity",
     "subpixel_shifts": "transforms.interpolated",

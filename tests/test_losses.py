@@ -11,7 +11,7 @@ from torch import nn
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures.score_drops import losses, sentence
+from equivariance.figures.score_drops import score_drops, sentence
 from equivariance.metric.measure import measure
 from equivariance.transforms.exact import shifts
 
@@ -30,7 +30,7 @@ def made_up(values, strides, measure="invariance"):
 
 
 def test_drops_are_those_of_the_means_over_elements():
-    found = losses(made_up([0.9, 0.84, 0.6, 0.65], [1, 2, 4, 4]))
+    found = score_drops(made_up([0.9, 0.84, 0.6, 0.65], [1, 2, 4, 4]))
     assert found.layer.tolist() == ["block 2", "block 0", "block 1", "block 3"]
     assert found["drop"].tolist() == pytest.approx([0.24, 0.1, 0.06, -0.05])
     assert found.before.tolist() == ["block 1", "input", "block 0", "block 2"]
@@ -42,11 +42,11 @@ def test_drops_are_those_of_the_means_over_elements():
 def test_layers_behind_pooling_and_several_measurements():
     one = made_up([0.9, 0.5], [1, 1])
     behind = one[one["index"] == 1].assign(part="pool", layer="pool", value=0.1, index=2)
-    assert losses(pd.concat([one, behind])).layer.tolist() == ["block 1", "block 0"]
+    assert score_drops(pd.concat([one, behind])).layer.tolist() == ["block 1", "block 0"]
     with pytest.raises(UserError, match="several values of model"):
-        losses(pd.concat([one, one.assign(model="other")]))
+        score_drops(pd.concat([one, one.assign(model="other")]))
     with pytest.raises(UserError, match="no rows of a layer before pooling"):
-        losses(behind)
+        score_drops(behind)
 
 
 class Blurred(nn.Module):
@@ -74,7 +74,7 @@ class Blurred(nn.Module):
 def lost(blur):
     images = torch.rand(20, 1, 40, 40, generator=torch.Generator().manual_seed(1))
     table = measure(Blurred(blur), images, shifts([2]), over="dataset", blocks=2)
-    return losses(table.assign(part="early"))
+    return score_drops(table.assign(part="early"))
 
 
 def test_a_stride_without_a_blur_is_the_culprit():
@@ -98,7 +98,10 @@ def test_the_script_names_the_blocks(run, tmp_path):
     )
     rows.write(folder / "results.csv", filled)
     result = subprocess.run(
-        [sys.executable, REPOSITORY / "scripts/losses.py", folder], capture_output=True, text=True, cwd=REPOSITORY
+        [sys.executable, REPOSITORY / "scripts/score_drops.py", folder],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
     )
     assert "block 2: invariance falls by 0.24 (stride 2 to 4)" in result.stdout, result.stderr
-    assert len(pd.read_csv(folder / "losses.csv")) == 3
+    assert len(pd.read_csv(folder / "score_drops.csv")) == 3

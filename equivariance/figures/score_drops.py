@@ -12,7 +12,7 @@ INPUT = "input"  # the images: they are transformed exactly as they are compared
 COLUMNS = ["measure", "layer", "before", "drop", "low", "high", "stride_before", "stride", "control"]
 
 
-def losses(rows: pd.DataFrame) -> pd.DataFrame:
+def score_drops(rows: pd.DataFrame) -> pd.DataFrame:
     """The drop of each score from a block to the next one, the largest first; the input has 1.
 
     Scores are means over elements. Measured are the layers before pooling: behind it there are no positions left,
@@ -50,10 +50,10 @@ def losses(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def sentence(loss: "pd.Series[float]") -> str:
-    """Such as "block 15: invariance falls by 0.24 (stride 2 to 4)", of a row of `losses`."""
-    verb = "falls" if loss["drop"] >= 0 else "rises"
+def sentence(drop: "pd.Series[float]") -> str:
+    """Such as "block 15: invariance falls by 0.24 (stride 2 to 4)", of a row of `score_drops`."""
+    verb = "falls" if drop["drop"] >= 0 else "rises"
     strides = ""
-    if loss.stride_before != loss.stride and not (math.isnan(loss.stride) or math.isnan(loss.stride_before)):
-        strides = f" (stride {loss.stride_before:g} to {loss.stride:g})"
-    return f"{loss.layer}: {loss.measure} {verb} by {abs(loss['drop']):.2f}{strides}"
+    if drop.stride_before != drop.stride and not (math.isnan(drop.stride) or math.isnan(drop.stride_before)):
+        strides = f" (stride {drop.stride_before:g} to {drop.stride:g})"
+    return f"{drop.layer}: {drop.measure} {verb} by {abs(drop['drop']):.2f}{strides}"

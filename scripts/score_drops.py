@@ -1,17 +1,17 @@
 """Say where in a network its equivariance is lost: the blocks over which each score falls most.
 
-    python scripts/losses.py RUN [RUN ...]
+    python scripts/score_drops.py RUN [RUN ...]
 
 RUN is a folder, all of whose measurements are taken, or a file of rows (results.csv). Of each measurement it prints
 the drops of each score from a block to the next, the largest first, and writes all of them beside results.csv as
-losses.csv.
+score_drops.csv.
 """
 
 from pathlib import Path
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures.score_drops import losses, sentence
+from equivariance.figures.score_drops import score_drops, sentence
 from equivariance.files import write_atomic
 from equivariance.study.cli import command_line
 from scripts.compare import tables_of
@@ -28,13 +28,13 @@ def main(*runs: str) -> None:
             known = dict(zip(rows.MEASUREMENT, key, strict=True))
             trained = "trained" if known["trained"] else "untrained"
             print(f"{place}: {known['model']}, {trained}, {known['transform']}")
-            found = losses(one)
+            found = score_drops(one)
             for _, of in found.groupby("measure", sort=False):
-                print("\n".join(f"  {sentence(loss)}" for _, loss in of.head(SHOWN).iterrows()))
+                print("\n".join(f"  {sentence(drop)}" for _, drop in of.head(SHOWN).iterrows()))
             folder = Path(place)
             if folder.is_dir():
                 text = found.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-                write_atomic(folder / "losses.csv", text)
+                write_atomic(folder / "score_drops.csv", text)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pandas as pd
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.figures.score_drops import losses, sentence
+from equivariance.figures.score_drops import score_drops, sentence
 from equivariance.names import BEFORE_POOLING
 from equivariance.study.verdicts.pages import renew
 
@@ -65,8 +65,8 @@ def table(results: pd.DataFrame) -> str:
     parts = rows.by_part(results[results.measure == "invariance"]).set_index(["model", "part"])
     for name, label in NETWORKS.items():
         one = results[(results.model == name) & (results.measure == "invariance")]
-        found = losses(one)
-        drops = "; ".join(sentence(loss) for _, loss in found[found.before != "input"].head(SHOWN).iterrows())
+        found = score_drops(one)
+        drops = "; ".join(sentence(drop) for _, drop in found[found.before != "input"].head(SHOWN).iterrows())
         scores = " | ".join(f"{parts.value[name, part]:.2f}" for part in ("middle", "late", "final"))
         lines.append(f"| {label} | {drops} | {scores} | {one.accuracy.iloc[0]:.3f} |")
     return "\n".join(lines) + "\n"
