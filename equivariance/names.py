@@ -14,6 +14,7 @@ ELEMENTS = {  # what an element of a transformation is, on an axis
     "sub-pixel shift": "shift (pixels)",
     "scaling": "scale",
 }
+ELEMENTS |= {f"unaligned {name}": element for name, element in ELEMENTS.items()}
 
 SCORE_COLUMNS = [
     # where in the network, and how

@@ -46,8 +46,8 @@ from equivariance.study.data.datasets import Images
 from equivariance.study.models import CNN7, ResNet
 from equivariance.study.training.hardware import Hardware
 from equivariance.study.training.trainer import Training
-from equivariance.transforms.exact import Transformation, quarter_turns
-from equivariance.transforms.interpolated import rotations
+from equivariance.transforms.protocol import Transformation
+from equivariance.transforms.sets import rotations
 from train import step as train_step
 
 STEPS = 5  # of each kind a round
@@ -148,7 +148,7 @@ def measure(
     Of each addition to it also the ratio to the plain measurement under the first reading.
     """
     hardware = Hardware.for_measuring(threads=threads)
-    turns = quarter_turns([90, 180, 270])
+    turns = rotations([90, 180, 270])
     print(f"{machine(hardware)}\nimages and 3 turns of each, float32")
     for name in names:
         model, inputs, orbit, layers = _network(name, batch, hardware, turns)
@@ -177,7 +177,7 @@ def measure(
 def passes(threads: int, batch: int, names: list[str], over: str) -> None:
     """Print, for the statistics of one batch, calls, time, bytes and bytes a second of each operation."""
     hardware = Hardware.for_measuring(threads=threads)
-    turns = quarter_turns([90, 180, 270])
+    turns = rotations([90, 180, 270])
     print(machine(hardware))
     for name in names:
         model, inputs, orbit, layers = _network(name, batch, hardware, turns)

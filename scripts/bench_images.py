@@ -33,13 +33,13 @@ from equivariance.study.data import datasets as data
 from equivariance.study.data.datasets import Images
 from equivariance.study.data.image_files import Photographs, Stream
 from equivariance.study.training.hardware import Hardware
-from equivariance.transforms.exact import quarter_turns
+from equivariance.transforms.sets import rotations
 from scripts import samples
 
 SIZES = (224, 600)
 NETWORKS = ("lcnet_050", "resnet50", "tf_efficientnet_b7")  # of timm: one of its fastest, a usual one, a slow one
 MANY = 10**5  # images: more than will be asked for
-TURNS = quarter_turns([90, 180, 270])
+TURNS = rotations([90, 180, 270])
 CPU = torch.device("cpu")
 
 

@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 from equivariance.layers.find import Layer, find_layers
 from equivariance.metric.equivariance import Equivariance
 from equivariance.metric.memory import affordable_layers
-from equivariance.transforms.exact import Shift, Transformation
+from equivariance.transforms.exact import Shift
+from equivariance.transforms.protocol import Transformation
 
 EXACT = 0.9999  # what counts as 1
 TURNS = 3  # for as many transformations as measure=rotation has, a layer must not be too wide

@@ -38,11 +38,12 @@ from equivariance.metric.memory import affordable_layers
 from equivariance.study import models
 from equivariance.study.checkout import CONF
 from equivariance.study.data import datasets as data
-from equivariance.transforms.exact import Shift, quarter_turns
+from equivariance.transforms.exact import Shift
+from equivariance.transforms.sets import rotations
 from scripts import samples
 from scripts.circular import EXACT, TURNS, circular, scores
 
-MEASURED = {"rotation": quarter_turns([90]), "translation": [Shift(8)]}
+MEASURED = {"rotation": rotations([90]), "translation": [Shift(8)]}
 SIDE = 128  # of the images in pixels, for the networks that take such; the others have their own size
 
 # The smallest network of each module of timm by number of parameters (of modules that hold several families, one of

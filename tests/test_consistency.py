@@ -9,10 +9,10 @@ from equivariance.errors import UserError
 from equivariance.metric.equivariance import Equivariance
 from equivariance.metric.partners import orbits
 from equivariance.study.models import CNN7
-from equivariance.transforms.exact import quarter_turns, shifts
-from equivariance.transforms.interpolated import disc, rotations, subpixel_shifts
+from equivariance.transforms.interpolated import disc, rotation
+from equivariance.transforms.sets import rotations, shifts, subpixel_shifts
 
-TURNS = quarter_turns([90, 180, 270])
+TURNS = rotations([90, 180, 270])
 FELT = ["agreement", "top1", "agreement_worst", "top1_worst"]
 
 
@@ -65,7 +65,7 @@ def test_agreement_and_accuracy_under_turns_by_hand():
 def test_the_worst_is_over_all_elements_at_once_and_by_transformation():
     images = torch.zeros(4, 1, 8, 8).double()
     images[0, 0, 0, 0] = images[1, 0, 0, 3] = images[2, 0, 0, 2] = images[3, 0, 2, 2] = 1
-    transforms = [*shifts([1, 2], "horizontal", "circular"), *quarter_turns([180])]
+    transforms = [*shifts([1, 2], "horizontal", "circular"), *rotations([180])]
     table = measured(images, torch.zeros(4, dtype=torch.long), transforms).compute()
     final = table[(table.layer == "final") & (table.measure == "invariance")]
     moved = final[final["transform"] == "translation"].set_index("element")
@@ -119,7 +119,7 @@ def test_the_control_of_interpolated_transformations():
     expected = alone.compute().set_index(["layer", "measure"]).value
     for key, value in slanted.items():
         assert value == pytest.approx(expected[key], abs=1e-12)
-    exact = measured(images, None, quarter_turns([90]), model=model).compute()
+    exact = measured(images, None, rotations([90]), model=model).compute()
     assert exact.control.isna().all()
     text = rows.summary(table.assign(dataset="d", model="m").reindex(columns=rows.COLUMNS))
     assert "(control)" in text and "control below 0.9 in" in text and "interpolation takes part" in text
@@ -131,7 +131,7 @@ def test_maps_and_orbits_see_the_images_that_are_measured():
     """Rotations are measured on a disc of each image, which must be cut once, and before the image is turned."""
     torch.manual_seed(0)
     model, images = CNN7(1, 6, padding=1).double(), torch.rand(4, 1, 28, 28).double()
-    metric = measured(images, None, rotations([90]), model=model)
+    metric = measured(images, None, [rotation(90)], model=model)
     metric.finish()
     seen = []
     handle = model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))

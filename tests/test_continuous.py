@@ -1,5 +1,6 @@
 """Interpolated transformations: they agree with the exact ones, and measure the network instead of themselves."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -10,10 +11,19 @@ from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
 from equivariance.metric.equivariance import Equivariance
 from equivariance.study.models.gaussian import GaussianCNN, gaussian
+from equivariance.transforms import sets
 from equivariance.transforms.exact import QuarterTurn, Shift
-from equivariance.transforms.interpolated import BORDERS, disc, rotations, scalings, subpixel_shifts, turns
+from equivariance.transforms.interpolated import BORDERS, disc, rotation
+from equivariance.transforms.sets import scalings, subpixel_shifts
 
 IDENTITY = nn.Identity()
+
+
+def rotations(angles, border="disc"):
+    """All interpolated, quarter turns and 0 too."""
+    return [rotation(angle, border) for angle in angles]
+
+
 EVERY = [*rotations([15, 90, 200]), *scalings([0.67, 1.5]), *subpixel_shifts([0.3, 1.75])]
 
 
@@ -307,18 +317,54 @@ def test_the_command_measures_them(run, folder, tmp_path, choice, name, elements
 
 
 def test_which_angles_are_exact():
-    assert turns([90, 180]) == [QuarterTurn(1), QuarterTurn(2)]
-    assert turns([15, 90]) == rotations([15, 90])
-    assert turns([90.5], "zero") == rotations([90.5], "zero")
-    assert [type(g.element) for g in rotations([15.0, 22.5])] == [int, float]
+    assert sets.rotations([90, -180]) == [QuarterTurn(1), QuarterTurn(-2)]
+    assert sets.rotations([15, 90]) == rotations([15, 90])
+    assert sets.rotations([90.5], "zero") == rotations([90.5], "zero")
+    assert [type(g.element) for g in sets.rotations([15.0, 22.5])] == [int, float]
+
+
+@pytest.mark.parametrize("one", [90, 90.0, np.int64(90), np.float32(90), [90], np.array([90]), torch.tensor(90)])
+def test_one_element_or_several_of_any_kind_of_number(one):
+    assert sets.rotations(one) == [QuarterTurn(1)] and type(sets.rotations(one)[0].element) is int
+
+
+@pytest.mark.parametrize("g", [QuarterTurn(1), *sets.shifts(3), rotation(30)], ids=lambda g: g.name)
+def test_unaligned_maps_are_compared_where_they_are(images, g):
+    """Eq. 4 as it is written: the maps of image and copy, none of them moved, in the disc where there is one."""
+    make = {"rotation": sets.rotations, "translation": sets.shifts}.get(g.name, sets.rotations)
+    (literal,) = make(g.element, aligned=False)
+    network = random_network(1)
+    found, prepared = sides(network, literal, images), (literal.prepare or (lambda x: x))(images)
+    with torch.no_grad():
+        expected = network(g.act(prepared)), network(prepared)
+    inside = torch.ones(32, 32, dtype=torch.bool)
+    if literal.prepare:
+        at = torch.arange(32) - 15.5
+        inside = torch.hypot(at[:, None], at) <= 15.5
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.flatten(2), other[..., inside], atol=1e-12, rtol=0)
+    assert literal.name == f"unaligned {g.name}" and not hasattr(literal, "control")
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: rotations(["15"]), "needs numbers"),
-        (lambda: rotations([float("nan")]), "needs numbers"),
-        (lambda: rotations([15], "circular"), "choose disc, zero, reflect"),
+        (lambda: sets.rotations(["15"]), "^elements: 15; needs numbers"),
+        (lambda: sets.rotations([float("nan")]), "needs numbers"),
+        (lambda: sets.rotations([15, 10**400]), "needs numbers"),
+        (lambda: sets.rotations(True), "needs numbers"),
+        (lambda: sets.rotations([15], "circular"), "^border=circular: choose disc, zero, reflect"),
+        (lambda: sets.rotations(450), "^elements: 450 degrees; did you mean 90"),
+        (lambda: sets.rotations([0, 90]), "0 degrees is the identity"),
+        (lambda: sets.rotations([360]), "0 degrees is the identity"),
+        (lambda: sets.rotations([90, -270]), "90 degrees is there twice"),
+        (lambda: sets.shifts([3, 3.0]), "3 pixels is there twice"),
+        (lambda: sets.shifts(0), "^elements: a shift by 0"),
+        (lambda: sets.shifts(1, "up"), "^direction=up: choose diagonal"),
+        (lambda: sets.dihedral(["mirror", "mirror"]), "mirror is there twice"),
+        (lambda: sets.dihedral(45), "^elements: 45 is no symmetry"),
+        (lambda: sets.scalings([1, 2]), "1 times is the identity"),
+        (lambda: sets.relative_shifts("a/7", 28), "^elements: a/7 is no share"),
         (lambda: scalings([0]), "factors above 0"),
         (lambda: subpixel_shifts([0.5], "up"), "choose diagonal"),
         (lambda: subpixel_shifts([40])[0].check(32, 32), "leaves nothing"),

@@ -18,9 +18,9 @@ from equivariance.metric.measure import measure
 from equivariance.statistics import onednn
 from equivariance.study.checkout import EXPERIMENTS
 from equivariance.study.models import CNN7, ResNet, WideResNet
-from equivariance.transforms.exact import quarter_turns
+from equivariance.transforms.sets import rotations
 
-TURNS = quarter_turns([90, 180, 270])
+TURNS = rotations([90, 180, 270])
 NETWORKS = {
     "cnn7": (lambda: CNN7(1, 6), (1, 28, 28)),
     "resnet20": (lambda: ResNet(3, 10, depth=20), (3, 32, 32)),

@@ -13,7 +13,7 @@ from equivariance.names import NESTED
 from equivariance.statistics.linear import RIDGES, Gram, Products, in_sample, linear
 from equivariance.statistics.over_dataset import DatasetStatistics
 from equivariance.statistics.over_images import ImageStatistics
-from equivariance.transforms.exact import quarter_turns
+from equivariance.transforms.sets import rotations
 
 KINDS = (ImageStatistics, DatasetStatistics)
 
@@ -137,7 +137,7 @@ def images():
     return torch.rand(24, 1, 12, 12, generator=torch.Generator().manual_seed(0)).double()
 
 
-TURNS = quarter_turns([90, 180])
+TURNS = rotations([90, 180])
 
 
 def regular(mixing=None):

@@ -13,7 +13,7 @@ from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures.score_drops import score_drops, sentence
 from equivariance.metric.measure import measure
-from equivariance.transforms.exact import shifts
+from equivariance.transforms.sets import shifts
 
 
 def made_up(values, strides, measure="invariance"):

@@ -13,7 +13,8 @@ from equivariance.metric.equivariance import Equivariance
 from equivariance.metric.partners import composition, partners, shares, strongest
 from equivariance.study.models import GaussianCNN
 from equivariance.study.runs.results import keep_partners, kept_partners
-from equivariance.transforms.exact import Shift, quarter_turns
+from equivariance.transforms.exact import Shift
+from equivariance.transforms.sets import rotations
 
 TURNS = (90, 180, 270)
 
@@ -131,7 +132,7 @@ def test_transformations_that_share_an_element_have_partners_of_their_own():
         def name(self):
             return f"shift {self.direction}"
 
-    transforms = [Named(1, "vertical", "circular"), Named(1, "horizontal", "circular"), *quarter_turns([180])]
+    transforms = [Named(1, "vertical", "circular"), Named(1, "horizontal", "circular"), *rotations([180])]
     images = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     metric = Equivariance(nn.Sequential(Edges(), nn.Identity()), images[:1], transforms, ["0"])
     metric.update(images)

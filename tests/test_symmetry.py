@@ -13,7 +13,8 @@ from torch import nn
 from equivariance.metric.equivariance import Equivariance
 from equivariance.names import OVER
 from equivariance.study.models import CNN7
-from equivariance.transforms.exact import Shift, quarter_turns
+from equivariance.transforms.exact import Shift
+from equivariance.transforms.sets import rotations
 
 
 def scores(model, transforms, images, layers=None, kind="value", over="dataset"):
@@ -71,7 +72,7 @@ def test_a_p4_network_is_equivariant_and_behind_orientation_pooling_invariant(ov
     ).double()
     before, behind = ("0", "1", "2"), ("3", "5", "pool", "final")
     images = torch.rand(50, 2, 23, 23).double()
-    values = scores(network, quarter_turns([90, 180, 270]), images, [*before, *behind], over=over)
+    values = scores(network, rotations([90, 180, 270]), images, [*before, *behind], over=over)
     for degrees in (90, 180, 270):
         for layer in before:
             assert values[layer, degrees, "equivariance"] == pytest.approx(1, abs=1e-9)
@@ -125,7 +126,7 @@ def test_white_noise_gives_the_chance_level(channels):
     the expected maximum with 0 is the integral of 1 - Phi(t)^channels over t > 0, by sqrt(N)."""
     network = nn.Sequential(nn.Conv2d(1, channels, 1), Noise())
     images, samples = torch.rand(50, 1, 6, 6), 50 * 6 * 6
-    turns = quarter_turns([90, 180, 270])
+    turns = rotations([90, 180, 270])
     found, chance = (scores(network, turns, images, ["1"], kind=kind) for kind in ("value", "chance"))
     for measure, among in (("invariance", 1), ("equivariance", channels)):
         mean = quad(lambda t, among=among: 1 - norm.cdf(t) ** among, 0, 10)[0]
@@ -152,6 +153,6 @@ def test_the_order_of_channels_changes_no_score_of_any_layer(memory):
     relabelled.load_state_dict(others)
     digits = torch.rand(50, 1, 28, 28).double()
     plain, other = (
-        scores(model.to(memory_format=memory), quarter_turns([90, 180]), digits) for model in (network, relabelled)
+        scores(model.to(memory_format=memory), rotations([90, 180]), digits) for model in (network, relabelled)
     )
     assert plain == pytest.approx(other, abs=1e-9)

@@ -23,7 +23,7 @@ from equivariance.metric.table import ScoreTable
 from equivariance.names import NESTED, OVER, SCORE_COLUMNS, SCORES, SIMILARITIES
 from equivariance.statistics import linear
 from equivariance.statistics.image_blocks import Blocks
-from equivariance.transforms.exact import Transformation, preparation
+from equivariance.transforms.protocol import Transformation, preparation, several
 
 SMALL = 1e-10  # maps below it, and above its reciprocal, are scaled: squares in float32 end at 1e-38 and 1e38
 STATE = ("images", "reached", "predictions", "block_size", "blocks")  # of `Equivariance.state_dict`
@@ -42,7 +42,7 @@ class Equivariance:
     Args:
         model: on its device; measured in evaluation mode and left as it was.
         example: an image (c, h, w), or a batch of them, as the network takes them.
-        transforms: the set G, without the identity.
+        transforms: the set G, one or several, without the identity.
         layers: patterns of module names, or layers that `find_layers` has found; None: stem, blocks, pool, final.
         over: over what a similarity runs, see `statistics`: one of `names.OVER`, or several.
         similarity: pearson or cosine.
@@ -68,7 +68,7 @@ class Equivariance:
         self,
         model: nn.Module,
         example: Tensor,
-        transforms: Sequence[Transformation],
+        transforms: Transformation | Sequence[Transformation],
         layers: Sequence[str] | Sequence[Layer] | None = None,
         *,
         over: str | Sequence[str] = "image",
@@ -81,8 +81,9 @@ class Equivariance:
     ):
         readings = (over,) if isinstance(over, str) else tuple(over)
         scores = (scores,) if isinstance(scores, str) else tuple(scores)
-        _check(readings, similarity, scores, transforms, blocks, batch_size, first_image)
-        self.model, self.transforms, self.readings, self.similarity = model, list(transforms), readings, similarity
+        _check(readings, similarity, scores, blocks, batch_size, first_image)
+        self.model, self.readings, self.similarity = model, readings, similarity
+        self.transforms = several(transforms)
         self.scores = tuple(score for score in NESTED if score in scores)
         self.controls = {g: g.control for g in self.transforms if hasattr(g, "control")}
         self.copies = [*self.transforms, *self.controls.values()]
@@ -409,7 +410,6 @@ def _check(
     readings: Sequence[str],
     similarity: str,
     scores: Sequence[str],
-    transforms: Sequence,
     blocks: int,
     batch_size: int,
     first_image: int,
@@ -421,13 +421,6 @@ def _check(
     for key, word, known in words:
         if word not in known:
             raise UserError(f"{key}={word}: choose {', '.join(known)}")
-    if not transforms:
-        raise UserError("transforms is empty: give at least one, such as equivariance.rotations()")
-    elements = [(transform.name, transform.element) for transform in transforms]
-    if twice := sorted(
-        {f"{name} by {element}" for name, element in elements if elements.count((name, element)) > 1}
-    ):
-        raise UserError(f"transforms: {', '.join(twice)} is there twice")
     if "linear" in scores and not set(readings) & set(linear.OVER):
         raise UserError(f"linear needs over={' or '.join(linear.OVER)}, this is {', '.join(readings)}")
     for key, value, least in (

@@ -14,7 +14,7 @@ from equivariance.errors import UserError
 from equivariance.metric.equivariance import Equivariance
 from equivariance.names import COLUMNS, SCORES
 from equivariance.progress import progress as progress_bar
-from equivariance.transforms.exact import Transformation
+from equivariance.transforms.protocol import Transformation
 
 
 def measure(

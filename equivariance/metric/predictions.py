@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from equivariance.transforms.exact import Transformation
+from equivariance.transforms.protocol import Transformation
 
 
 class Predictions:

@@ -12,7 +12,7 @@ from equivariance.statistics import linear
 from equivariance.statistics.over_dataset import DatasetStatistics
 from equivariance.statistics.over_images import ImageStatistics, MaximumImageStatistics, ReluImageStatistics
 from equivariance.statistics.pairs import PairStatistics, Side
-from equivariance.transforms.exact import Transformation
+from equivariance.transforms.protocol import Transformation
 
 READINGS: dict[str, type[PairStatistics]] = {  # by names.OVER
     "image": ImageStatistics,

@@ -15,7 +15,7 @@ from equivariance.statistics import linear
 from equivariance.statistics.image_blocks import Blocks
 from equivariance.statistics.intervals import half_width
 from equivariance.statistics.pairs import PairStatistics, Score, cross_fitted
-from equivariance.transforms.exact import Transformation
+from equivariance.transforms.protocol import Transformation
 
 
 @dataclass(frozen=True)

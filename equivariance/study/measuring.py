@@ -3,13 +3,15 @@
 Beside the entry points and cli/ this is the one module that reads the configuration as a whole.
 """
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
@@ -32,6 +34,7 @@ from equivariance.study.runs.folder import Run, load_weights, provenance
 from equivariance.study.runs.tracking import tracked
 from equivariance.study.training.hardware import Hardware
 from equivariance.study.training.trainer import evaluate
+from equivariance.transforms.protocol import Transformation
 
 
 class Subject:
@@ -50,14 +53,8 @@ class Subject:
         self.cfg, self.hardware = cfg, Hardware.for_measuring(**cfg.hardware)
         cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=say)
         self.patterns = _patterns(cfg)
-        self.transforms = instantiate(cfg.measure.transform, _convert_="all")
-        if not isinstance(self.transforms, list) or not all(hasattr(g, "align") for g in self.transforms):
-            raise UserError(
-                f"measure.transform._target_={cfg.measure.transform._target_}: gives no transformations"
-            )
         images = datasets.load(cfg.dataset, "held_out", decode=False)
-        for transform in self.transforms:
-            transform.check(*images.pixels.shape[-2:])
+        self.transforms = _transforms(cfg.measure.transform, images.pixels.shape[-2:])
         self.chosen = images.choose(cfg.measure.images, cfg.measure.image_seed)
         if len(self.chosen) < cfg.measure.images and say:
             say(f"measuring all {len(images)} held-out images: measure.images={cfg.measure.images} are not there")
@@ -226,6 +223,24 @@ def layer_table(cfg: DictConfig, say: Callable[[str], None] | None) -> str:
         shape, classes = (channels, height, width), images.num_classes
     model = hardware.place(models.build(models.untrained(cfg.model), shape, classes)).eval()
     return str(find_layers(model, torch.zeros(shape, device=hardware.device), _patterns(cfg)))
+
+
+def _transforms(cfg: DictConfig, size: Sequence[int]) -> list[Transformation]:
+    """The transformations of `measure.transform`, which images of this size (h, w) allow."""
+    try:
+        found = instantiate(cfg, _convert_="all")
+        if not isinstance(found, list) or not all(hasattr(g, "align") for g in found):
+            raise UserError(f"_target_={cfg._target_}: gives no transformations")
+        for g in found:
+            g.check(*size)
+    except (InstantiationException, UserError) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(cause, UserError):
+            raise
+        argument = re.match(r"(\w+)[:=]", str(cause))  # errors of the library name it
+        key = "measure.transform." if argument and argument[1] in cfg else ""
+        raise UserError(f"{key}{cause}") from error
+    return found
 
 
 def _patterns(cfg: DictConfig) -> list[str] | None:

@@ -1,72 +1,14 @@
-"""The transformations: how each acts on an image, and how it lines up two feature maps.
+"""Transformations that move whole pixels: symmetries of the square, and shifts."""
 
-A transformation is a class with a `name`, an `element` (90 degrees, 3 pixels) and three methods: `check` (which
-images it is defined on), `act` (T_g x on images) and `align`. A set G of them is a list. To add one, write such
-a class here, and a file in conf/measure/ that names a function which returns the list.
-"""
-
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from equivariance.errors import UserError
-
-
-class Transformation(Protocol):
-    """One element g of a finite set of transformations.
-
-    One that is measured on changed images, such as discs of them, has an attribute `prepare` besides: a function
-    of images (n, c, h, w) that the originals and, before `act`, the copies go through; see `preparation`.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def element(self) -> float | str: ...
-
-    def check(self, height: int, width: int) -> None:
-        """Refuse images on which g is not defined.
-
-        Raises:
-            UserError: with what to change.
-        """
-
-    def act(self, images: Tensor) -> Tensor:
-        """T_g x for images (n, c, h, w)."""
-
-    def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
-        """Bring f(T_g x) and f(x) to common positions, so that position by position they should agree.
-
-        Correlation does not care about a joint reordering of positions, so T_g may be undone on the copy
-        instead of applied to the original. Either way linearly, and each map for itself: what comes are sums and
-        differences of the maps of two images, see `statistics.paired`.
-
-        Args:
-            copy: f(T_g x), (n, c, h, w), a map with more than one position.
-            original: f(x), of the same shape.
-            stride: pixels of the image per position of the map; None if it is not defined.
-
-        Returns:
-            Two maps of equal shape that hold the positions defined on both sides; None where there are none.
-        """
-
-
-def preparation(transforms: Sequence[Transformation]) -> Callable[[Tensor], Tensor]:
-    """What all images go through before they are measured and transformed: nothing, for most transformations.
-
-    Raises:
-        UserError: the transformations do not agree on it.
-    """
-    found: set[Callable[[Tensor], Tensor] | None] = {getattr(g, "prepare", None) for g in transforms}
-    if len(found) > 1:
-        raise UserError("these transformations need different images (a disc of them, or all): measure them apart")
-    return (found.pop() if found else None) or (lambda images: images)
 
 
 @dataclass(frozen=True)
@@ -87,10 +29,7 @@ class Dihedral:
 
     def check(self, height: int, width: int) -> None:
         if self.turns % 2 and height != width:
-            raise UserError(
-                f"quarter turns need square images, these are {height}x{width}: give a square dataset.size, "
-                "or measure=translation"
-            )
+            raise UserError(f"elements: quarter turns need square images, these are {height}x{width}; crop them")
 
     def act(self, images: Tensor) -> Tensor:
         return (images.flip(-1) if self.mirrored else images).rot90(self.turns, (-2, -1))
@@ -150,17 +89,17 @@ class Shift:
 
     def __post_init__(self):
         if not isinstance(self.pixels, int) or self.pixels < 1:
-            raise UserError(f"measure.transform.elements: a shift of {self.pixels}; needs whole pixels from 1 on")
+            raise UserError(f"elements: a shift by {self.element}; needs whole pixels from 1 on")
         for key, known in (("direction", DIRECTIONS), ("border", BORDERS), ("rounding", ROUNDINGS)):
             if getattr(self, key) not in known:
-                raise UserError(f"measure.transform.{key}={getattr(self, key)}: choose {', '.join(known)}")
+                raise UserError(f"{key}={getattr(self, key)}: choose {', '.join(known)}")
 
     def check(self, height: int, width: int) -> None:
         down, right = self._steps(self.pixels)
         if down >= height or right >= width:
             raise UserError(
-                f"a shift by {self.pixels} pixels leaves nothing of images of {height}x{width}: "
-                "give smaller measure.transform.elements"
+                f"elements: a shift by {self.pixels} pixels leaves nothing of images of {height}x{width}; "
+                "give smaller ones"
             )
 
     def act(self, images: Tensor) -> Tensor:
@@ -208,56 +147,3 @@ class RelativeShift(Shift):
     @property
     def pixels(self) -> int:
         return round(self.side * Fraction(self.element))
-
-
-def quarter_turns(elements: Sequence[int]) -> list[Transformation]:
-    """Rotations by these degrees, out of 90, 180 and 270."""
-    for degrees in elements:
-        if degrees not in (90, 180, 270):
-            raise UserError(f"measure.transform.elements: {degrees} degrees; choose from 90, 180 and 270")
-    return [QuarterTurn(degrees // 90) for degrees in elements]
-
-
-def dihedral(elements: Sequence[int | str]) -> list[Transformation]:
-    """Symmetries of the square by name: 90, 180, 270, mirror, mirror90, mirror180, mirror270."""
-    group = {g.element: g for g in (Dihedral(turns, mirrored) for mirrored in (False, True) for turns in range(4))}
-    del group[0]  # the identity
-    for element in elements:
-        if element not in group:
-            raise UserError(
-                f"measure.transform.elements: {element} is no symmetry of the square; "
-                f"choose from {', '.join(map(str, group))}"
-            )
-    return [group[element] for element in elements]
-
-
-def shifts(
-    elements: Sequence[int], direction: str = "diagonal", border: str = "overlap", rounding: str = "floor"
-) -> list[Transformation]:
-    """Shifts by these numbers of pixels."""
-    return [Shift(pixels, direction, border, rounding) for pixels in elements]
-
-
-def relative_shifts(
-    elements: Sequence[str], size: int | Sequence[int] | None, direction: str, border: str, rounding: str
-) -> list[Transformation]:
-    """Shifts by these shares of the shorter side of images of `size`, in whole pixels."""
-    if size is None:
-        raise UserError("measure=relative_translation needs images of a dataset.size: image_folder or imagenet")
-    side = size if isinstance(size, int) else min(size)
-    return [RelativeShift(str(share), direction, border, rounding, side) for share in elements]
-
-
-def rotations(elements: Sequence[float] = (90, 180, 270)) -> list[Transformation]:
-    """Rotations by these degrees, counter-clockwise: exact quarter turns, or any angles, interpolated on a disc.
-
-    See `continuous.turns`.
-    """
-    from equivariance.transforms import interpolated as continuous  # which builds on this module
-
-    return continuous.turns(elements)
-
-
-def mirrors() -> list[Transformation]:
-    """The mirror image, left to right."""
-    return dihedral(["mirror"])

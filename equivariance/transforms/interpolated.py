@@ -6,7 +6,7 @@ measured by the `Control` of each transformation.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equivariance.errors import UserError
-from equivariance.transforms.exact import DIRECTIONS, Transformation, quarter_turns
 
 LOBES = 3  # of the Lanczos kernel
 EDGE = 2.0  # pixels over which the disc fades
@@ -76,8 +75,8 @@ class Warp:
     def check(self, height: int, width: int) -> None:
         if not len(self._compared(height, width, 1, torch.device("cpu"), torch.float64)[0]):
             raise UserError(
-                f"{self.name} by {self.element} leaves nothing to compare of images of {height}x{width}: "
-                "give other measure.transform.elements"
+                f"elements: {self.name} by {self.element} leaves nothing to compare of images of {height}x{width}; "
+                "give smaller ones"
             )
 
     def act(self, images: Tensor) -> Tensor:
@@ -87,7 +86,7 @@ class Warp:
         return (self._gathered(exact) if mixes_axes else self._separable(exact)).to(images.dtype)
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
-        """Both maps at the valid positions, (n, c, positions, 1); see `transforms.Transformation.align`."""
+        """Both maps at the valid positions, (n, c, positions, 1); see `Transformation.align`."""
         if stride is None and any(self.shift):
             return None
         height, width = copy.shape[-2:]
@@ -214,79 +213,17 @@ class Control:
         return _picked(copy, positions), _sampled(there, index[positions], weight[positions])
 
 
-def rotations(elements: Sequence[float], border: str = "disc") -> list[Warp]:
-    """Rotations by these angles, counter-clockwise, quarter turns among them treated like all others.
-
-    Args:
-        elements: degrees, any numbers.
-        border: what the corners hold: disc, zero or reflect, see `Warp`. With a disc, the default, all angles see
-            the same content; then images without their corners are measured, at quarter turns too.
+def rotation(degrees: float, border: str = "disc") -> Warp:
+    """A rotation by any angle, counter-clockwise; 0 and quarter turns are treated like all others.
 
     Raises:
-        UserError: an angle is no number, or the border is not known.
+        UserError: the border is not known.
     """
     if border not in BORDERS:
-        raise UserError(f"measure.transform.border={border}: choose {', '.join(BORDERS)}")
-    warps = []
-    for angle in _numbers(elements, "degrees"):
-        radians = math.radians(angle)
-        cosine, sine = round(math.cos(radians), 15), round(math.sin(radians), 15)  # exactly 0 or 1 at quarter turns
-        matrix = (cosine, sine, -sine, cosine)
-        warps.append(Warp("continuous rotation", angle, matrix, border=border, circle=True))
-    return warps
-
-
-def turns(elements: Sequence[float], border: str = "disc") -> list[Transformation]:
-    """What `measure=rotation` measures: exact quarter turns, or `rotations` where an element is none.
-
-    In a mixed set all elements are `rotations`, quarter turns too, so that all angles see the same content.
-
-    Args:
-        elements: degrees, counter-clockwise.
-        border: of `rotations`; exact turns need none.
-
-    Raises:
-        UserError: an element is no number, or the border is not known.
-    """
-    warps = rotations(elements, border)
-    if all(degrees in (90, 180, 270) for degrees in elements):
-        return quarter_turns([int(degrees) for degrees in elements])
-    return [*warps]
-
-
-def scalings(elements: Sequence[float]) -> list[Warp]:
-    """Magnifications by these factors about the centre: 1.25 enlarges, 0.8 shrinks; the border is reflected.
-
-    Raises:
-        UserError: a factor is not positive.
-    """
-    warps = []
-    for factor in _numbers(elements, "factors"):
-        if factor <= 0:
-            raise UserError(f"measure.transform.elements: a scaling by {factor}; needs factors above 0")
-        warps.append(Warp("scaling", factor, (1 / factor, 0.0, 0.0, 1 / factor)))
-    return warps
-
-
-def subpixel_shifts(elements: Sequence[float], direction: str = "diagonal") -> list[Warp]:
-    """Shifts by these numbers of pixels, fractions too; the border is reflected.
-
-    A map of stride k shifts by pixels / k positions, interpolated, where `transforms.Shift` takes whole ones.
-
-    Args:
-        elements: pixels down and to the right, up and to the left where negative.
-        direction: diagonal (down and to the right by as many pixels), vertical or horizontal.
-
-    Raises:
-        UserError: a number of pixels is none, or the direction is not known.
-    """
-    if direction not in DIRECTIONS:
-        raise UserError(f"measure.transform.direction={direction}: choose {', '.join(DIRECTIONS)}")
-    down, right = DIRECTIONS[direction]
-    return [
-        Warp("sub-pixel shift", distance, shift=(down * distance, right * distance))
-        for distance in _numbers(elements, "pixels")
-    ]
+        raise UserError(f"border={border}: choose {', '.join(BORDERS)}")
+    radians = math.radians(degrees)
+    cosine, sine = round(math.cos(radians), 15), round(math.sin(radians), 15)  # exactly 0 or 1 at quarter turns
+    return Warp("continuous rotation", degrees, (cosine, sine, -sine, cosine), border=border, circle=True)
 
 
 def disc(images: Tensor) -> Tensor:
@@ -295,14 +232,6 @@ def disc(images: Tensor) -> Tensor:
     rows, columns = (torch.arange(side, device=images.device) - (side - 1) / 2 for side in (height, width))
     distance = torch.hypot(rows[:, None], columns)
     return images * ((min(height, width) / 2 - distance) / EDGE).clamp(0, 1).to(images.dtype)
-
-
-def _numbers(elements: Sequence[float], what: str) -> list[float]:
-    """The elements, whole ones as int."""
-    for x in elements:
-        if isinstance(x, bool) or not isinstance(x, int | float) or not math.isfinite(x):
-            raise UserError(f"measure.transform.elements: {x}; needs numbers ({what})")
-    return [int(x) if x == int(x) else float(x) for x in elements]
 
 
 @lru_cache(maxsize=1024)
