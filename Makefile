@@ -9,11 +9,11 @@ help:        ## list the targets
 
 setup: $(if $(filter .venv/bin/python,$(PYTHON)),.venv/ready) ## create .venv and install this checkout in it, if missing
 
-.venv/ready: pyproject.toml requirements.txt
+.venv/ready: pyproject.toml
 	@command -v python3 >/dev/null || { echo "python3 is needed: install Python 3.11 or later"; exit 1; }
 	test -x .venv/bin/python || python3 -m venv .venv
 	@echo "installing into .venv: 1 to 5 minutes, most of it PyTorch"
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[study,dev]"
 	touch $@
 
 quickstart: setup  ## train on embedded handwritten digits, measure rotation equivariance, draw it

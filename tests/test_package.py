@@ -1,5 +1,6 @@
 """The package as others import it: public names, and nothing heavy before it is needed."""
 
+import re
 import subprocess
 import sys
 
@@ -18,12 +19,12 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("name", ["UserError", "dihedral", "find_layers", "shifts"])
 def test_a_public_name_is_that_of_its_module(name):
-    home = f"equivariance.{equivariance._HOME[name]}"
+    home = equivariance._HOME[name]
     assert getattr(equivariance, name) is getattr(sys.modules[home], name)
 
 
 def test_every_public_name_has_a_home_and_is_listed():
-    assert equivariance.__all__ == sorted(equivariance._HOME) and {*equivariance.__all__} <= {*dir(equivariance)}
+    assert {*equivariance.__all__} <= {*dir(equivariance)}
     with pytest.raises(AttributeError, match="has no attribute 'mesure'"):
         _ = equivariance.mesure
 
@@ -57,7 +58,7 @@ except SystemExit as exit:
     assert result.stdout.splitlines()[-1] == "loaded:", result.stdout
 
 
-def test_the_wheel_holds_the_package_alone_and_the_dependencies_are_those_of_requirements_txt():
+def test_the_wheel_is_the_library_alone_and_needs_six_packages():
     """By setuptools' own reading of pyproject.toml."""
     tools = pytest.importorskip("setuptools.config.pyprojecttoml")
     try:
@@ -65,9 +66,16 @@ def test_the_wheel_holds_the_package_alone_and_the_dependencies_are_those_of_req
     except ValueError as error:
         pytest.skip(f"a setuptools of before today's licence field: {str(error).splitlines()[0]}")
     packages = read["tool"]["setuptools"]["packages"]
-    assert all(name.split(".")[0] == "equivariance" for name in packages) and "equivariance.data" in packages
-    lines = (REPOSITORY / "requirements.txt").read_text().splitlines()
-    names = [line.split("#")[0].strip() for line in lines if not line.startswith("#")]
-    assert [line.split("#")[0].strip() for line in read["project"]["dependencies"]] == names
+    folders = {f"equivariance.{file.parent.name}" for file in REPOSITORY.glob("equivariance/*/__init__.py")}
+    assert {*packages} == {"equivariance", *folders} - {"equivariance.study"}
+    needed = {re.match(r"[\w-]+", line)[0] for line in read["project"]["dependencies"]}
+    assert needed == {"torch", "numpy", "pandas", "scipy", "tqdm", "matplotlib"}
     assert read["project"]["version"] == equivariance.__version__
-    assert (REPOSITORY / "equivariance/py.typed").exists()
+    assert (REPOSITORY / "equivariance/py.typed").exists() and (REPOSITORY / "equivariance/__init__.pyi").exists()
+
+
+def test_names_are_declared_once_and_served_to_all():
+    """In the stub, one import a line; nothing else is public."""
+    lines = (REPOSITORY / "equivariance/__init__.pyi").read_text().splitlines()
+    declared = [line.split()[-1] for line in lines if line.startswith("from")]
+    assert equivariance.__all__ == declared and len(declared) == len({*declared}) > 10
