@@ -5,8 +5,8 @@
     table = eq.measure(model, images, eq.rotations())
     eq.plot_depth(table)
 
-The public names are those of `__init__.pyi`, where type checkers find them too. Each is imported when it is first used,
-so that `import equivariance` alone loads neither PyTorch nor Matplotlib.
+The public names are those of `__init__.pyi`, where type checkers find them too. Each is imported when it is first
+used, so that `import equivariance` alone loads neither PyTorch nor Matplotlib.
 """
 
 import ast
