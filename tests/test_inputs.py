@@ -56,7 +56,7 @@ DIGITS = ("dataset=digits6", "model=cnn7")
         ((*DIGITS, "model.name=../.."), r"model.name=../..: needs a name for a folder inside runs_dir"),
         ((*DIGITS, "measure.name=/tmp/x"), r"measure.name=/tmp/x: needs a name for a folder inside runs_dir"),
         ((*DIGITS, "run_dir=''"), r"run_dir=: needs a folder"),
-        ((*DIGITS, "recipe.optimiser=lion"), r"recipe.optimiser=lion: choose adam, sgd"),
+        ((*DIGITS, "recipe.optimiser=lion"), r"recipe.optimiser=lion: choose adam, adamw, sgd"),
         ((*DIGITS, "seed=x"), r"seed=x: needs a whole number from 0 on"),
         ((*DIGITS, "hardware.device=tpu9"), r"hardware.device=tpu9: "),
         ((*DIGITS, "hardware.threads=0"), r"hardware.threads=0: needs a whole number from 1 to 1024, or null"),

@@ -4,9 +4,11 @@ import pytest
 import torch
 from test_config import config
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
+from equivariance.study import models
 from equivariance.study.models import ResNet, WideResNet
 
 # Millions of parameters: He et al. 2016, Table 6; Zagoruyko & Komodakis 2016, Table 4.
@@ -16,6 +18,35 @@ WIDE_RESNETS = {1: 0.6, 2: 2.2, 4: 8.9, 8: 35.7}
 
 def millions(model):
     return sum(parameter.numel() for parameter in model.parameters()) / 1e6
+
+
+# Networks of one size for 32x32 images: sides of their maps by layer, before pooling.
+FAMILIES = {
+    "vit32": [8] * 9,
+    "mixer32": [8] * 7,
+    "efficientnet32": [16] * 6 + [8] * 4 + [4] * 3,
+    "resnext29": [32] * 4 + [16] * 3 + [8] * 3,
+    "inception32": [32] * 3 + [15] * 3,
+    "resnet44": [32] * 8 + [16] * 7 + [8] * 7,
+}
+
+
+@pytest.mark.parametrize(("name", "sides"), FAMILIES.items())
+def test_small_networks_of_every_family(name, sides):
+    """50 to 100 million multiply-adds, gradients everywhere, and every block found."""
+    torch.manual_seed(0)
+    model = models.build(config(f"model={name}").model, (3, 32, 32), 10)
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    nn.init.normal_(linear[-1].weight)  # timm's Mixer begins with logits of 0
+    with FlopCounterMode(display=False) as counted:
+        logits = model(torch.randn(2, 3, 32, 32))
+    assert logits.shape == (2, 10) and 50e6 < counted.get_total_flops() / 4 < 100e6
+    logits.square().sum().backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad.isfinite().all() and parameter.grad.abs().sum() > 0, parameter_name
+    layers = find_layers(model, torch.zeros(3, 32, 32))
+    assert [layer.size[0] for layer in layers[:-2]] == sides
+    assert [layer.part for layer in layers[-2:]] == ["pool", "final"]
 
 
 @pytest.mark.parametrize(("depth", "published"), RESNETS.items())

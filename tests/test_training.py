@@ -25,6 +25,7 @@ from equivariance.metric.equivariance import Equivariance
 from equivariance.statistics.image_blocks import Blocks
 from equivariance.study.cli import sweeps
 from equivariance.study.cli.messages import check
+from equivariance.study.config import Recipe
 from equivariance.study.data import augmentation
 from equivariance.study.data import datasets as data
 from equivariance.study.data.augmentation import Augmentation, Crop, CutMix, RandAugment
@@ -32,7 +33,7 @@ from equivariance.study.models import CNN7, prepare
 from equivariance.study.runs.folder import Run, _comparable, measurement_folder
 from equivariance.study.training import trainer as training
 from equivariance.study.training.hardware import Hardware
-from equivariance.study.training.recipe import learning_rate
+from equivariance.study.training.recipe import learning_rate, optimiser
 from equivariance.study.training.trainer import Training
 from train import step as train_step
 
@@ -360,6 +361,19 @@ def test_one_cycle_rises_from_0_to_lr_and_falls_to_0():
     recipe = OmegaConf.merge(OmegaConf.load(REPOSITORY / "conf/recipe/table2.yaml"), recipe)
     rates = [learning_rate(recipe, epochs) for epochs in (0, 2.5, 5, 12.5, 20)]
     assert rates == pytest.approx([0, 0.1, 0.2, 0.1, 0])
+
+
+def test_weight_decay_is_decoupled_in_adamw_alone():
+    """Decoupled: one step with no gradient multiplies by 1 - lr * decay; coupled, Adam takes a step of lr."""
+    left = {}
+    for name in ("adamw", "adam"):
+        recipe = Recipe(1, 1, name, lr=0.1, weight_decay=0.5)
+        linear = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(linear.weight, 2.0)
+        linear.weight.grad = torch.zeros(1, 1)
+        optimiser(recipe, linear).step()
+        left[name] = linear.weight.item()
+    assert left == pytest.approx({"adamw": 2 * (1 - 0.1 * 0.5), "adam": 2 - 0.1})
 
 
 def test_kept_weights_are_measured_and_equal_a_shorter_run(run, tmp_path):

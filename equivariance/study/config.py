@@ -27,9 +27,9 @@ class Recipe:
 
     epochs: int = MISSING
     batch_size: int = MISSING
-    optimiser: str = MISSING  # adam, sgd
+    optimiser: str = MISSING  # adam, adamw, sgd
     lr: float = MISSING
-    weight_decay: float = MISSING  # an L2 term of the gradient (coupled)
+    weight_decay: float = MISSING  # an L2 term of the gradient (coupled); of adamw decoupled
     schedule: str = "milestones"  # milestones, one_cycle
     milestones: list[int] | None = None  # epochs after which lr is divided by `factor`
     warm_up: float | None = None  # epochs, of one_cycle
@@ -166,7 +166,7 @@ RANGES: dict[str, Range] = {
     "run_dir": FOLDER,
     "recipe.epochs": _whole(1),
     "recipe.batch_size": _whole(1),
-    "recipe.optimiser": _one_of("adam", "sgd"),
+    "recipe.optimiser": _one_of("adam", "adamw", "sgd"),
     "recipe.lr": (lambda value: _number(value) and value > 0, "needs a number above 0"),
     "recipe.weight_decay": (lambda value: _number(value) and value >= 0, "needs a number from 0 on"),
     "recipe.schedule": _one_of("milestones", "one_cycle"),

@@ -29,16 +29,18 @@ def check_recipe(recipe: Recipe, images: int) -> None:
 
 
 def optimiser(recipe: Recipe, model: nn.Module, captured: bool = False) -> torch.optim.Optimizer:
-    """Adam or SGD with momentum, weight decay as an L2 term of the gradient (coupled), on every parameter.
+    """Adam, AdamW or SGD with momentum, on every parameter.
+
+    Weight decay is an L2 term of the gradient (coupled). With AdamW it is decoupled: weights shrink by
+    lr * weight_decay in a step (Loshchilov & Hutter 2019).
 
     Args:
         captured: make the learning rate a tensor, which a captured step reads.
     """
     lr = torch.tensor(recipe.lr, device=next(model.parameters()).device) if captured else recipe.lr
-    if recipe.optimiser == "adam":
-        return torch.optim.Adam(
-            model.parameters(), lr, weight_decay=recipe.weight_decay, fused=True, capturable=captured
-        )
+    if recipe.optimiser in ("adam", "adamw"):
+        adaptive = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW
+        return adaptive(model.parameters(), lr, weight_decay=recipe.weight_decay, fused=True, capturable=captured)
     momentum = recipe.momentum or 0.0
     return torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=recipe.weight_decay, fused=True)
 
