@@ -47,6 +47,16 @@ def their_state(model):
     return {name: value for name, value in state.items() if "num_batches" not in name}  # older than PyTorch 0.4.1
 
 
+def test_weights_from_codebooks():
+    """Filters are the entries that the codes name; a norm without statistics has mean 0 and variance 1."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1, bias=False), torch.nn.BatchNorm2d(3))
+    stored = {"0.codebook": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "0.codes_matrix": torch.tensor([[1], [0], [1]])}
+    stored |= {"1.weight": torch.full((3,), 5.0), "1.bias": torch.full((3,), 6.0)}
+    model.load_state_dict(public.from_codebooks(stored, model.state_dict()))
+    out = model.eval()(torch.ones(1, 2, 1, 1)).flatten()
+    assert out.tolist() == pytest.approx([6 + 5 * total for total in (7, 3, 7)], rel=1e-5)  # the norm adds 1e-5
+
+
 @pytest.fixture
 def weights(tmp_path):
     torch.manual_seed(1)

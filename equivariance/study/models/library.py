@@ -11,6 +11,7 @@ from typing import Any
 import timm
 import timm.data
 import timm.models
+import timm.utils
 import torch
 import torchvision
 from huggingface_hub import constants
@@ -44,18 +45,25 @@ class Preprocessing:
 
 
 def timm_network(
-    architecture: str, pretrained: bool, in_channels: int | None = None, num_classes: int | None = None
+    architecture: str,
+    pretrained: bool,
+    in_channels: int | None = None,
+    num_classes: int | None = None,
+    reparameterised: bool = False,
 ) -> nn.Module:
     """`timm.create_model`; channels and classes are the architecture's own unless given.
 
     Args:
         architecture: timm's name of it or `hf-hub:OWNER/NAME`.
+        reparameterised: the form for inference, where the architecture has one: a MobileOne's block is one convolution
+            instead of branches with norms.
     """
     _timm_config(architecture)
     changes: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
     changes = {key: value for key, value in changes.items() if value is not None}
     try:
-        return timm.create_model(architecture, pretrained=pretrained, **changes)
+        model = timm.create_model(architecture, pretrained=pretrained, **changes)
+        return timm.utils.reparameterize_model(model) if reparameterised else model
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise

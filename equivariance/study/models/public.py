@@ -6,9 +6,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from equivariance.errors import UserError
 from equivariance.study.data.classes import CIFAR10, imagenet_classes
@@ -35,7 +36,9 @@ def network(network: str, weights_dir: str, pretrained: bool = True, blur: Seque
     file = checked_file(row, Path(weights_dir).expanduser()) if pretrained else None
     theirs = {"weights": file and str(file)} if row["model"]["_target_"].endswith("torchvision_network") else {}
     model = instantiate(row["model"], **theirs)
-    if file and not theirs:
+    if file and row.get("codebooks"):
+        model.load_state_dict(from_codebooks(weights.read(file), model.state_dict()))
+    elif file and not theirs:
         weights.load(model, file, in_order=row.get("in_order", False))
     for name in blur:
         try:
@@ -44,6 +47,24 @@ def network(network: str, weights_dir: str, pretrained: bool = True, blur: Seque
             raise UserError(f"model.blur={name}: {network} has no module of this name") from error
         model.set_submodule(name, nn.Sequential(BlurPool2d(stride=1), module))
     return model
+
+
+def from_codebooks(stored: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of a network whose weights are stored as `codes_matrix` of entries of a `codebook`.
+
+    Batch norms are folded into their weight and bias, so that mean 0 and variance 1 are left where none is stored.
+    """
+    state = {}
+    for name, value in wanted.items():
+        module = name.rpartition(".")[0]
+        if f"{module}.codebook" in stored and name.endswith(".weight"):
+            found = stored[f"{module}.codebook"][stored[f"{module}.codes_matrix"].long()]
+        elif name in stored:
+            found = stored[name]
+        else:
+            found = torch.full_like(value, 1 if name.endswith("running_var") else 0)
+        state[name] = found.reshape(value.shape).to(value.dtype)
+    return state
 
 
 def entry(network: str) -> dict[str, Any]:
