@@ -17,9 +17,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: more thread
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 
 
+def rounding(terms: int) -> float:
+    """How far two float32 sums of so many terms of size 1 may lie apart, in whatever order they are added.
+
+    n u for each, with u = 2^-24 (Higham 2002, section 4.2). Which order, the processor's vector width decides.
+    """
+    return terms * 2.0**-23
+
+
+SEVEN_LAYERS = rounding(7 * 20 * 9)  # of two float32 ways through CNN-7, whose filters have 20 x 3 x 3 weights
+
+
 class Result:
     def __init__(self, code: int, out: str, error: str):
         self.code, self.out, self.error = code, out, error
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Every test draws the same weights and images each time, whichever tests ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from equivariance.rows import COLUMNS
 GIVEN = """
 import torch, torchvision
 torch.manual_seed(0)
+torch.set_default_dtype(torch.float64)
 model = torchvision.models.resnet18(weights=None)
 images = torch.randn(5, 3, 32, 32)
 """
@@ -48,10 +49,10 @@ for batch in images[:4].split(1):
 right.update(torch.cat([images[4:], images]))
 left.merge_state(right)
 whole = eq.measure(model, torch.cat([images, images]), eq.rotations())
-assert abs(left.compute().value - whole.value).max() < 1e-6
+assert abs(left.compute().value - whole.value).max() < 1e-9
 left.reset()
 left.update(images)
-assert abs(left.compute().value - table.value).max() < 1e-6 and model.training
+assert abs(left.compute().value - table.value).max() < 1e-9 and model.training
 """
 KEPT = """
 import os

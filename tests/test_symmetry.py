@@ -29,11 +29,6 @@ def images():
     return torch.rand(50, 1, 24, 24, generator=torch.Generator().manual_seed(0)).double()
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
 class P4Convolution(nn.Module):
     """A convolution on the group of shifts and quarter turns (Cohen & Welling 2016), unpadded, with ReLU.
 
