@@ -7,13 +7,13 @@ import sys
 
 import pytest
 import torch
-from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import nn
 
 import equivariance
 from equivariance.study.checkout import CONF
+from tests.conftest import REPOSITORY
 
 SMALL = {"train.py": ["recipe.epochs=1"], "measure.py": ["recipe.epochs=1", "measure.images=4"]}
 WALKS = ["own_network", "own_data", "own_transformation", "own_augmentation"]

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY
 
 import equivariance
+from tests.conftest import REPOSITORY
 
 HEAVY = ("torch", "torchvision", "timm", "pandas", "matplotlib", "scipy", "sklearn", "wandb")
 LOADED = f"import sys; print(*({{*{HEAVY}}} & {{*sys.modules}}))"

@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, rounding
-from test_claims import REPORTED, shifts
 
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.study.models.gaussian import GaussianCNN
 from equivariance.study.verdicts.rules import KINDS, claimed, described, verdicts_of
+from tests.conftest import REPOSITORY, rounding
+from tests.study.verdicts.test_claims import REPORTED, shifts
 
 COMMITTED = REPOSITORY / "experiments"
 PAPERS = [
@@ -44,7 +44,7 @@ def pages_without_reduced_rows(pages):
 
 
 def test_the_pages_are_those_of_the_rows(pages):
-    """Word for word; a number may differ by one in its last digit, as sums are rounded in another order elsewhere."""
+    """Word for word; numbers to one in the last digit, as other processors add in another order."""
     copy, write = pages
     (copy / "experiments/README.md").unlink()
     write()

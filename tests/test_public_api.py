@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY
 
 from equivariance.rows import COLUMNS
+from tests.conftest import REPOSITORY
 
 GIVEN = """
 import torch, torchvision

@@ -7,10 +7,10 @@ import time
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY
 
 from equivariance import rows
 from equivariance.errors import UserError
+from tests.conftest import REPOSITORY
 
 COMMITTED = sorted(
     file for file in (REPOSITORY / "experiments").glob("*/*.csv") if file.read_text().startswith("experiment,")

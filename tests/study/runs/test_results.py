@@ -1,0 +1,197 @@
+"""From training to rows: the quick start's path, the columns, collecting, figures."""
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from equivariance import rows
+from equivariance.errors import UserError
+from equivariance.figures import depth, style
+from equivariance.files import write_atomic
+from equivariance.study.checkout import CONF
+from equivariance.study.cli import jobs as experiments
+from equivariance.study.models import CNN7
+from equivariance.study.models.weights import digest
+from tests.conftest import REPOSITORY, SEVEN_LAYERS
+
+TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1")
+
+
+@pytest.fixture
+def measured(run, tmp_path):
+    """The folder of a tiny trained and measured network."""
+    assert run("train.py", *TINY).code == 0
+    result = run("measure.py", *TINY, "measure.images=50", "measure.batch_size=20")
+    assert result.code == 0, result.error
+    return tmp_path / "runs/digits6/cnn7/none/seed0/measure/rotation", result.out
+
+
+def test_measure_writes_rows_a_figure_and_the_images(measured):
+    folder, out = measured
+    table = rows.read(folder / "results.csv")
+    assert list(table) == rows.COLUMNS and len(table) == 9 * 3 * 2
+    assert table[["value", "chance"]].stack().between(0, 1).all()
+    assert (table.images == 50).all() and (table.epochs == 1).all() and table.trained.all()
+    wide = table.pivot(index=["index", "element"], columns="measure", values="value")
+    assert (wide.equivariance >= wide.invariance).all()
+    chosen = pd.read_csv(folder / "images.csv")["index"]
+    assert len(chosen) == chosen.nunique() == 50 and chosen.max() < 271
+    assert (folder / "depth.png").stat().st_size > 5000
+    assert "block1  early" in out and str(folder) in out
+
+
+def test_measuring_again_skips_and_another_setting_is_refused(run, measured):
+    folder, _ = measured
+    before = (folder / "results.csv").read_bytes()
+    again = run("measure.py", *TINY, "measure.images=50", "measure.batch_size=33")
+    assert again.code == 0 and "is complete" in again.out and "block1  early" in again.out
+    other = run("measure.py", *TINY, "measure.images=60")
+    assert other.code == 1 and "measure.images=50, this one has measure.images=60" in other.error
+    assert (folder / "results.csv").read_bytes() == before
+
+
+def test_batch_size_does_not_change_the_rows(run, measured, tmp_path):
+    folder, _ = measured
+    assert run("measure.py", *TINY, "measure.images=50", "measure.batch_size=50", "measure.name=whole").code == 0
+    a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "whole"))
+    np.testing.assert_allclose(a[["value", "chance"]], b[["value", "chance"]], atol=SEVEN_LAYERS)
+
+
+def test_untrained_is_the_network_at_the_start_of_training(run, tmp_path):
+    torch.manual_seed(3)
+    model = CNN7(1, 6)
+    result = run("measure.py", *TINY, "measure.images=20", "measure.trained=false", "seed=3")
+    assert result.code == 0, result.error
+    folder = tmp_path / "runs/digits6/cnn7/none/seed3/measure/rotation-untrained"
+    assert f"weights: {digest(model)}" in (folder / "config.yaml").read_text().replace("'", "")
+    table = rows.read(folder / "results.csv")
+    assert not table.trained.any() and (table.epochs == 0).all()
+
+
+def test_collect_wants_every_job_at_full_size(run, monkeypatch, tmp_path):
+    """A made-up experiment of two seeds: collected only when both are measured, at the preset's own epochs."""
+    preset = CONF / "experiment/quickstart.yaml"
+    grid = (
+        preset.read_text().replace("epochs: 30", "epochs: 1")
+        + "\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n"
+    )
+    monkeypatch.setattr(experiments, "CONF", tmp_path / "conf")
+
+    shutil.copytree(CONF, tmp_path / "conf")
+    (tmp_path / "conf/experiment/pair.yaml").write_text(grid)
+    monkeypatch.setattr(experiments, "FOLDER", tmp_path / "experiments")
+    collect = runpy.run_path(str(REPOSITORY / "scripts/collect.py"))["main"]
+    overrides = f"runs_dir={tmp_path / 'runs'}"
+    for seed in (0, 1):
+        common = (*TINY, "recipe.milestones=[15,25]", f"seed={seed}")
+        assert run("train.py", *common).code == 0
+        if seed:
+            with pytest.raises(Exception, match="1 of 2 measurements are missing"):
+                collect("pair", overrides)
+        assert run("measure.py", *common, "measure.images=20").code == 0
+    collect("pair", overrides)
+    table = rows.read(tmp_path / "experiments/pair/results.csv")
+    assert set(table.seed) == {0, 1} and set(table.experiment) == {"pair"}
+    with pytest.raises(Exception, match="is of 1 epochs, experiment pair needs 2"):
+        collect("pair", overrides, "recipe.epochs=2")
+
+
+def test_the_same_rows_draw_the_same_bytes(measured, tmp_path):
+    folder, _ = measured
+    table = rows.read(folder / "results.csv")
+    for name in ("a", "b"):
+        style.save(depth.depth(table, "title"), tmp_path / name, ("png", "svg"))
+    for ending in ("png", "svg"):
+        assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+
+
+def test_a_full_disk_keeps_the_previous_file(monkeypatch, tmp_path):
+    target = tmp_path / "rows.csv"
+    write_atomic(target, "before")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"cannot write .*rows.csv: No space left on device"):
+        write_atomic(target, "after")
+    assert target.read_text() == "before" and list(tmp_path.iterdir()) == [target]
+
+
+def test_an_interrupted_measurement_goes_on_to_the_same_rows(run, measured, tmp_path, monkeypatch):
+    """Stop after the first batches of a measurement, as Ctrl-C does; the same command finishes it."""
+    import equivariance.cli
+
+    folder, _ = measured
+    given = (*TINY, "measure.images=50", "measure.batch_size=10", "measure.name=again")
+
+    class After:
+        exit_code, calls = 130, 0
+
+        def __bool__(self):
+            self.calls += 1
+            return self.calls >= 4
+
+    with monkeypatch.context() as patch:
+        patch.setattr(equivariance.cli, "stoppable", lambda: nullcontext(After()))
+        stopped = run("measure.py", *given)
+    assert stopped.code == 130 and "goes on from there" in stopped.out
+    assert not (folder.parent / "again/results.csv").exists()
+    finished = run("measure.py", *given)
+    assert finished.code == 0 and "going on after 38 images" in finished.out, finished.out
+    a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "again"))
+    scores = ["value", "chance", "low", "high", "activation"]
+    np.testing.assert_allclose(a[scores], b[scores], atol=SEVEN_LAYERS)
+    assert not list((folder.parent / "again").glob(".statistics*"))
+
+
+def test_several_processes_give_the_same_rows(measured, tmp_path):
+    folder, _ = measured
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "measure.py",
+        *TINY,
+    ]
+    command += ["measure.images=50", "measure.name=shared", f"runs_dir={tmp_path / 'runs'}", "wandb.mode=disabled"]
+    done = subprocess.run([*command, "hardware.threads=1"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "shared"))
+    scores = ["value", "chance", "low", "high", "activation"]
+    np.testing.assert_allclose(a[scores], b[scores], atol=SEVEN_LAYERS)
+
+
+def test_sweeps_run_in_processes_of_joblib(tmp_path):
+    """The entrypoints travel to other processes, whose jobs write what they would here."""
+    given = [
+        "dataset=digits6",
+        "-m",
+        "model=cnn7",
+        "recipe.epochs=1",
+        "measure.images=20",
+        "seed=0,1",
+        "wandb.mode=disabled",
+    ]
+    given += [
+        f"runs_dir={tmp_path}",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "hardware.threads=1",
+    ]
+    for script in ("train.py", "measure.py"):
+        done = subprocess.run([sys.executable, script, *given], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("digits6/cnn7/none/seed*/measure/rotation/results.csv"))) == 2
+    last = done.stdout.splitlines()[-1]
+    assert last == f"to compare them: python scripts/compare.py {tmp_path}/digits6/cnn7/none/seed*/measure/rotation"
