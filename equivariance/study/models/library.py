@@ -55,8 +55,8 @@ def timm_network(
 
     Args:
         architecture: timm's name of it or `hf-hub:OWNER/NAME`.
-        reparameterised: the form for inference, where the architecture has one: a MobileOne's block is one convolution
-            instead of branches with norms.
+        reparameterised: the form for inference, where the architecture has one: a MobileOne's block is one
+            convolution instead of branches with norms.
     """
     _timm_config(architecture)
     changes: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
