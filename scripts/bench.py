@@ -10,12 +10,11 @@ turn, so that a busy machine slows both; the best round of each counts. Then the
 augmentation: choosing, augmenting, mixing and normalising the images.
 
 `measure`: a batch and its three quarter turns through each network, in turn bare, measured under each reading
-(statistics of every layer inside the hooks, chance level included), measured with every module computed by itself
-(`hardware.exact_eager=true`), and in the way of tmeasures (Quiroga et al. 2021): the variance of every activation
-over transformations and over images, one score and no pairs of channels. The ratio to the bare pass, and the peak
-memory. `--scores` adds the first reading once more with each of: `linear`, the third score; `consistency`, labels,
-for the share of right classes; `continuous`, turns by 30, 60 and 120 degrees, each with its control; and their
-ratios to the plain measurement.
+(statistics of every layer inside the hooks, chance level included), and in the way of tmeasures (Quiroga et al.
+2021): the variance of every activation over transformations and over images, one score and no pairs of channels.
+The ratio to the bare pass, and the peak memory. `--scores` adds the first reading once more with each of: `linear`,
+the third score; `consistency`, labels, for the share of right classes; `continuous`, turns by 30, 60 and 120
+degrees, each with its control; and their ratios to the plain measurement.
 
 `passes`: what the statistics of a batch consist of: every operation on the maps with its time, and the bytes that
 it reads and writes.
@@ -155,7 +154,6 @@ def measure(
         measured = partial(_measured, model, inputs, layers)
         kinds = {"bare": partial(torch.inference_mode()(model), orbit)}
         kinds |= {over: measured(turns, over=over) for over in readings}
-        kinds |= {"exact eager": measured(turns, over=readings[0], exact_eager=True)}
         kinds |= {"tmeasures": partial(_variances, model, orbit, layers)}
         for each in additions:
             transforms = rotations([30, 60, 120]) if each == "continuous" else turns

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from equivariance.errors import UserError
 from equivariance.layers.blocks import classifier, find_blocks
-from equivariance.layers.fusion import Chain, find_chains
 from equivariance.layers.layout import read_layout
 from equivariance.layers.record import Call, Record, Value, record
 from equivariance.names import PARTS
@@ -53,14 +52,11 @@ class Layers(list[Layer]):
 
     Attributes:
         left_out: names of what is not measured, each with the reason.
-        chains: modules that may be computed at once while these layers are measured, see `fusion`.
     """
 
-    def __init__(
-        self, layers: Iterable[Layer] = (), left_out: dict[str, str] | None = None, chains: Sequence[Chain] = ()
-    ):
+    def __init__(self, layers: Iterable[Layer] = (), left_out: dict[str, str] | None = None):
         super().__init__(layers)
-        self.left_out, self.chains = left_out or {}, list(chains)
+        self.left_out = left_out or {}
 
     def __str__(self) -> str:
         rows = [("layer", "kind", "channels", "h x w", "stride", "part")]
@@ -119,8 +115,7 @@ def find_layers(model: nn.Module, example: Tensor, patterns: Sequence[str] | Non
         reasons = [f"{name}: {reason}" for name, reason in left_out.items()] or ["no module puts out a map"]
         shown = "; ".join(reasons[-3:]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
         raise UserError(f"{type(model).__name__} has no layer to measure ({shown})")
-    chains = find_chains(history, {site.value.node for site in sites})
-    return Layers(_in_thirds(layers), left_out, chains)
+    return Layers(_in_thirds(layers), left_out)
 
 
 @contextmanager

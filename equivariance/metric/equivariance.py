@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, Layers, find_layers, tap
-from equivariance.layers.fusion import fused
 from equivariance.layers.record import evaluating
 from equivariance.metric.memory import affordable_blocks, affordable_images, affordable_layers
 from equivariance.metric.partners import partners
@@ -50,7 +49,6 @@ class Equivariance:
             layers of at most `linear.MOST_CHANNELS` channels; elsewhere it is NaN.
         blocks: at most so many blocks of images; 1 for no interval.
         batch_size: images of a forward pass, each with all its copies; fewer where the memory is too small.
-        exact_eager: compute every module of the network by itself, see `layers.fusion`.
         first_image: index of the first image that will come, an even number, where several metrics share the images
             and are merged afterwards.
 
@@ -77,7 +75,6 @@ class Equivariance:
         blocks: int = 10,
         batch_size: int = 250,
         first_image: int = 0,
-        exact_eager: bool = False,
     ):
         readings = (over,) if isinstance(over, str) else tuple(over)
         scores = (scores,) if isinstance(scores, str) else tuple(scores)
@@ -95,9 +92,6 @@ class Equivariance:
         chosen = [layer for layer in layers or () if isinstance(layer, Layer)]
         patterns = [layer for layer in layers or () if isinstance(layer, str)] or None
         there = Layers(chosen) if chosen else find_layers(model, image, patterns)
-        if isinstance(layers, Layers):
-            there.chains = layers.chains
-        self.chains = [] if exact_eager else there.chains
         self.left_out = dict(there.left_out)
         elements = len(self.copies) * len(readings)
         found, too_wide = affordable_layers(there, elements)
@@ -291,7 +285,7 @@ class Equivariance:
         """
         found: dict[str, Tensor] = {}
         images = self.prepare(images)
-        with evaluating(self.model), fused(self.chains), tap(self.layers.values(), found.__setitem__):
+        with evaluating(self.model), tap(self.layers.values(), found.__setitem__):
             self.model(torch.cat([images, *(g.act(images) for g in transforms)]))
         return found
 
@@ -389,7 +383,7 @@ class Equivariance:
                 self.predictions.add(by_copy.argmax(2), labels, self.transforms)
             self.reached[name] = self.images + n
 
-        with evaluating(self.model), fused(self.chains), tap(self.layers.values(), receive):
+        with evaluating(self.model), tap(self.layers.values(), receive):
             self.model(orbit)
         self.images += n
         self._check_finite(segments[-1][0])

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 from equivariance.statistics.formulas import FORMULAS
-from equivariance.statistics.onednn import add_product
 
 # A channel is dead when its deviation is within what float32 rounding makes of a constant map.
 DEAD = 8 * torch.finfo(torch.float32).eps
@@ -240,7 +239,7 @@ class PairStatistics(StreamSums):
         return {name: score(r) for name, score in FORMULAS.items()}
 
     def _add_products(self, sums: Tensor, a: Tensor, b: Tensor, weight: float = 1.0) -> None:
-        add_product(sums, a.flatten(0, 1), b.flatten(0, 1), weight)
+        sums.addmm_(a.flatten(0, 1).mT, b.flatten(0, 1), alpha=weight)
 
     @staticmethod
     def _chance_rows(values: Tensor) -> Tensor:

@@ -48,7 +48,6 @@ class HardwareConfig:
     compile: Union[bool, str] = "auto"  # noqa: UP007, OmegaConf reads typing's unions alone
     graph: Union[bool, str] = "auto"  # noqa: UP007
     strict: bool = False
-    exact_eager: bool = False
 
 
 @dataclass

@@ -20,7 +20,6 @@ from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures import depth, partners, style
 from equivariance.layers.find import find_layers
-from equivariance.layers.fusion import fused
 from equivariance.metric import partners as channel_matching
 from equivariance.metric.equivariance import Equivariance
 from equivariance.study import models
@@ -75,7 +74,6 @@ class Subject:
         measure = plain(cfg.measure)
         self.reading = {key: measure[key] for key in ("over", "similarity", "blocks", "batch_size")}
         self.reading |= {"scores": measure["scores"]} if measure["scores"] else {}
-        self.reading["exact_eager"] = self.hardware.exact_eager
 
     @property
     def example(self) -> Tensor:
@@ -141,8 +139,7 @@ class Subject:
             place = 0, metric.batch_size, self.hardware.device
             everything: Any = Stream(self.images.pixels, torch.arange(len(self.images)), *place)
             images = replace(self.images, pixels=everything)
-            with fused(metric.chains):
-                _, found["top1_all"] = evaluate(self.model, images, self.hardware, metric.batch_size)
+            _, found["top1_all"] = evaluate(self.model, images, self.hardware, metric.batch_size)
         return found
 
 

@@ -44,9 +44,8 @@ class Hardware:
         graph: str | bool = "auto",
         compile: str | bool = "auto",
         strict: bool = False,
-        exact_eager: bool = False,
     ):
-        self.strict, self.exact_eager = strict, exact_eager
+        self.strict = strict
         torch.set_num_threads(threads or min(torch.get_num_threads(), cpu_count()))
         self.threads = torch.get_num_threads()
         _keep_freed_memory()
