@@ -14,6 +14,11 @@ ELEMENTS = {  # what an element of a transformation is, on an axis
     "sub-pixel shift": "shift (pixels)",
     "scaling": "scale",
 }
+ELEMENTS |= {
+    f"{border} {name}": ELEMENTS[name]
+    for border in ("full", "circular")  # where the overlap is not what is compared
+    for name in ("translation", "relative translation")
+}
 ELEMENTS |= {f"unaligned {name}": element for name, element in ELEMENTS.items()}
 
 SCORE_COLUMNS = [

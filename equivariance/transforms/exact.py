@@ -81,7 +81,12 @@ class Shift:
     direction: str = "diagonal"
     border: str = "overlap"
     rounding: str = "floor"
-    name: ClassVar[str] = "translation"
+    kind: ClassVar[str] = "translation"
+
+    @property
+    def name(self) -> str:
+        """translation, with another border than the overlap: full translation, circular translation."""
+        return self.kind if self.border == "overlap" else f"{self.border} {self.kind}"
 
     @property
     def pixels(self) -> int:
@@ -142,7 +147,7 @@ class RelativeShift(Shift):
 
     element: str  # type: ignore[assignment]  # a share where `Shift` has pixels
     side: int = 0
-    name: ClassVar[str] = "relative translation"
+    kind: ClassVar[str] = "relative translation"
 
     @property
     def pixels(self) -> int:
