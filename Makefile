@@ -2,7 +2,7 @@
 PYTHON ?= .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test format collect figures figure claims report docs bench reproduce clean
+.PHONY: help setup quickstart test format collect figures figure claims docs bench reproduce clean
 
 help:        ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -44,9 +44,6 @@ claims: setup      ## verdicts from the committed rows into experiments/README.m
 
 reproduce: setup   ## run every experiment of the papers; SIZE=reduced or public, DRY_RUN=1 prints the plan, ARGS=overrides
 	$(PYTHON) scripts/reproduce.py --size $${SIZE:-full} $${DRY_RUN:+--dry-run} $${ARGS}
-
-report: setup      ## one HTML page to hand on, report.html: figures, verdicts, settings, provenance
-	$(PYTHON) scripts/report.py
 
 PAGES := README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff LICENSE docs experiments/*.md experiments/*/*.md experiments/*/*.png \
 	experiments/*/*.csv

@@ -11,7 +11,7 @@ import pytest
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.study.models.gaussian import GaussianCNN
-from equivariance.study.verdicts.rules import KINDS, claimed, described, verdicts_of
+from equivariance.study.verdicts.rules import claimed, verdicts_of
 from tests.conftest import REPOSITORY, rounding
 from tests.study.verdicts.test_claims import REPORTED, shifts
 
@@ -234,49 +234,3 @@ def test_the_filters_drawn_are_those_of_the_networks():
     for corner in ("whole", "cut"):
         of_network = GaussianCNN(1, 1, corner).blocks[0][0].weight[:, 0].detach().numpy()
         np.testing.assert_allclose(np.stack(filters(corner)), of_network, atol=rounding(5 * 5))
-
-
-def test_the_report_needs_nothing_but_itself(tmp_path):
-    shown = ("symmetry", "survey")
-    main = script("report")["main"]
-    main(str(tmp_path / "report.html"), *shown)
-    page = (tmp_path / "report.html").read_text()
-    assert not re.findall(r'(?:src|href)="(?!data:|#|https://)', page) and "<script" not in page
-    assert sorted(re.findall(r"<tr><td>(\w\d)</td><td>", page)[: len(NUMBERS)]) == sorted(NUMBERS)
-    for kind in KINDS:
-        assert f"<th>{kind}</th>" in page
-    links = re.findall(r'href="#([^"]+)"', page)
-    assert {*shown} <= {*links} and all(f'id="{link}"' in page for link in links)
-    pictures = re.findall(
-        r"!\[[^]]*\]\((\S+\.png)\)", "".join((COMMITTED / name / "README.md").read_text() for name in shown)
-    )
-    assert page.count("data:image/svg+xml;base64,") == len(pictures) and "data:image/png" not in page
-    assert "prefers-color-scheme: dark" in page and "@media print" in page
-    networks = len(pd.read_csv(COMMITTED / "survey/survey.csv").query("refused.isna()"))
-    folded = re.search(r"<details><summary>Table of (\d+) rows</summary>.*?</details>", page, re.S)
-    assert int(folded[1]) == networks == folded[0].count("<tr>") - 1
-    some = rows.read(COMMITTED / "symmetry/results.csv")
-    for value in (
-        some.git_commit[0],
-        some.torch_version[0],
-        some.hardware[0],
-        "mnist6_rot_eq",
-        "weight_decay: 0.0005",
-    ):
-        assert value in page
-    with pytest.raises(UserError, match="there is no page of it; choose"):
-        main(str(tmp_path / "none.html"), "symmetri")
-    assert not (tmp_path / "none.html").exists()
-
-
-def test_a_missing_picture_or_a_script_does_not_enter_the_report(tmp_path, monkeypatch):
-    from equivariance.study.cli import jobs
-
-    (tmp_path / "mine").mkdir()
-    text = "# Mine\n\n![one](missing.png)\n\n![two](../../secret.svg)\n\n<script>alert(1)</script>\n\n<img src=x>\n"
-    (tmp_path / "mine/README.md").write_text(text)
-    monkeypatch.setattr(jobs, "FOLDER", tmp_path)
-    section = script("report")["section"]("mine")
-    assert "(no picture missing.png)" in section["html"] and "(no picture ../../secret.svg)" in section["html"]
-    assert "<script" not in section["html"] and "<img" not in section["html"]
-    assert section["title"] == "Mine" and described()

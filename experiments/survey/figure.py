@@ -8,16 +8,20 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance.figures import style
+from equivariance.figures.tables import markdown
 from equivariance.names import SCORES
+from equivariance.study.verdicts.pages import renew
 
 HERE = Path(__file__).resolve().parent
 TRANSFORMS = {"rotation": "quarter turn", "translation": "shift by 8 pixels"}
 FAMILIES = ("n c h w", "tokens, one stride", "tokens, stages")
 ENDS = ("first", "last")
+EXACT = 0.9999  # what counts as 1
 
 
 def main(folder: Path = HERE) -> None:
     survey = pd.read_csv(folder / "survey.csv")
+    renew(folder / "README.md", table(survey[survey.layers.notna()]))
     survey = survey[survey.layers > 0]  # of the others one was refused, and one has no layer before pooling
     kinds = survey.apply(family, axis=1)
     figure, grid = style.plt.subplots(
@@ -45,6 +49,35 @@ def family(row: pd.Series) -> str:
     if set(row.kinds.split(", ")) <= {"n c h w"}:
         return FAMILIES[0]
     return FAMILIES[1 if len(row.strides.split()) == 1 else 2]
+
+
+def table(networks: pd.DataFrame) -> str:
+    """A line for each network: its layers, both scores of the first and the last one, and the check by shifts."""
+    head = [
+        "network",
+        "family",
+        "image",
+        "layers",
+        "layout",
+        "strides x layers",
+        *TRANSFORMS.values(),
+        "circular",
+        "s",
+    ]
+    return markdown(
+        head, [line(row) for _, row in networks.fillna({"kinds": "none", "strides": "none"}).iterrows()]
+    )
+
+
+def line(row: pd.Series) -> list[str]:
+    """What the table says of a network."""
+    scores = [
+        " to ".join(" / ".join(f"{row[f'{name}_{score}_{end}']:.2f}" for score in SCORES) for end in ENDS)
+        for name in TRANSFORMS
+    ]
+    held = f"1 ({row.circular_shift:.0f})" if row.circular > EXACT else "see below"
+    about = [row.model, row.family, row["size"], f"{row.layers:g}", row.kinds, row.strides]
+    return [*about, *scores, held, f"{row.seconds:.0f}"]
 
 
 def draw(axes: style.Axes, networks: pd.DataFrame, transform: str) -> None:

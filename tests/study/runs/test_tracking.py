@@ -80,29 +80,15 @@ def test_a_sweep_of_seeds_and_a_measurement_read_back(run, tmp_path):
     late = rows[(rows.part == "late") & (rows.measure == "equivariance")].value.mean()
     assert summary["equivariance/late"] == pytest.approx(late, abs=1e-5)
 
-    main = runpy.run_path(str(REPOSITORY / "scripts/dashboard.py"))["main"]
-    main("--check", f"runs_dir={tmp_path / 'runs'}")
-    assert (tmp_path / "runs/dashboard.png").stat().st_size > 5000
-    drawn = pd.read_csv(tmp_path / "runs/dashboard.csv").set_index(["panel", "key", "x"])
-    trained = drawn[drawn.curve == configs[0]["curve"]]
-    logged = [pd.read_csv(file) for file in (tmp_path / "runs").glob("digits6/cnn7/none/seed*/metrics.csv")]
-    assert trained.loc["accuracy", "accuracy", "1.0"].runs == 3
-    for key, value in (("mean", "mean"), ("deviation", "std")):
-        expected = pd.concat(logged).accuracy.agg(value)
-        assert trained.loc["accuracy", "accuracy", "1.0"][key] == pytest.approx(expected, abs=1e-5)
-    untrained = drawn[drawn.curve == started["config"]["update"]["curve"]]
-    assert set(drawn.curve) == {configs[0]["curve"], started["config"]["update"]["curve"]}
-    for score in ("invariance", "equivariance"):
-        for layer, value in scores[score].items():
-            assert untrained.loc[f"{score} by depth", score, f"{layer:.1f}"]["mean"] == pytest.approx(
-                value, abs=1e-5
-            )
-        parts = rows[rows.measure == score].groupby("part").value.mean()
-        for part, value in parts.items():
-            cell = untrained.loc[f"{score}, {part}", f"{score}/{part}", part]
-            assert cell["mean"] == pytest.approx(value, abs=1e-5)
-    with pytest.raises(UserError, match="no offline runs"):
-        main("--check", f"runs_dir={tmp_path}")
+    panels = runpy.run_path(str(REPOSITORY / "scripts/dashboard.py"))
+    for line in (*panels["training"](), *panels["depth"]()):
+        logged = curves if line.x == "layer" else history(runs[0])
+        assert {line.x, *line.y} <= {*logged} and line.groupby.name in configs[0]
+    assert {key for bar in panels["parts"]() for key in bar.metrics} <= {*summary}
+    parts = rows.groupby(["measure", "part"]).value.mean()
+    assert all(
+        summary[f"{score}/{part}"] == pytest.approx(value, abs=1e-5) for (score, part), value in parts.items()
+    )
 
 
 def test_dashboard_offline_writes_what_it_would_send(tmp_path, capsys, monkeypatch):

@@ -1,11 +1,11 @@
 """Put architectures of all families of timm and torchvision through the measurement, untrained, and check each.
 
-    python scripts/survey.py [--models NAME ...] [--root FOLDER] [--out FOLDER]
+    python -m tests.layers.survey [--models NAME ...] [--root FOLDER] [--out FOLDER]
 
 Each network is built, searched for layers and measured as measure.py does it, under a quarter turn and a shift by 8
 pixels, on two photographs (those of scikit-learn; or all of FOLDER/val/CLASS/*). A network that cannot be measured
 is listed with the reason, and the table goes on. With --out it is kept: survey.csv after every network, so that an
-interrupted survey goes on where it stopped, and README.md at the end.
+interrupted survey goes on where it stopped.
 
 Two checks ask whether what was found is right. Strides must not fall with depth, and stride times rows be the
 height of the image. And a copy of the network whose borders are all circular, without terms of position, must not
@@ -41,7 +41,7 @@ from equivariance.study.data import datasets as data
 from equivariance.transforms.exact import Shift
 from equivariance.transforms.sets import rotations
 from scripts import samples
-from scripts.circular import EXACT, TURNS, circular, scores
+from tests.layers.circular import TURNS, circular, scores
 
 MEASURED = {"rotation": rotations([90]), "translation": [Shift(8)]}
 SIDE = 128  # of the images in pixels, for the networks that take such; the others have their own size
@@ -73,52 +73,6 @@ alexnet convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 maxvit_
 mobilenet_v3_small regnet_y_400mf resnet18 shufflenet_v2_x0_5 squeezenet1_1 swin_t swin_v2_t vgg11 vit_b_32
 """
 EVERYTHING = [*TIMM.split(), *(f"torchvision:{name}" for name in TORCHVISION.split())]
-# Why a check says no: looked up in the networks' code; where it can be tried, what was changed and what came of it.
-ZERO = "Its classifier is zero at initialisation."
-STREAMS = "Streams of several resolutions flow beside each other, so hardly a single map holds all data."
-UNPADDED = "Unpadded convolutions cost rows at the border; the circular copy, which pads, holds."
-FEATURES = "timm gives it no classifier by default: `final` is the pooled features."
-SMALL = (
-    "Untrained, its features are below 1e-10 beside the classifier's biases of up to 0.05, too small for float32; "
-    "with classifier weights of size 1 and no bias `final` is alive."
-)
-MASKS = (
-    "Its shifted windows mask what they carry around the border, and these masks are no stored terms: without "
-    "them, at {} pixels, a shift by {} (whole windows) holds."
-)
-POSITIONS = (
-    "Its classifier has weights of its own for each position of a {} grid: with these averaged over the positions, "
-    "at {} pixels, a shift by 32 holds."
-)
-FIXED = "It is built for one size, where whole windows are no shift by whole positions: at 448 pixels, 224 holds."
-HALVED = "Its own 224 pixels are no multiple of its stride: at 256 pixels, a shift by 64 holds."
-REMARKS = {
-    "crossvit_tiny_240": STREAMS,
-    "tnt_s_patch16_224": STREAMS,
-    **dict.fromkeys(("nasnetalarge", "pnasnet5large"), "Every cell reads the two cells before it, as streams do."),
-    **dict.fromkeys(("inception_v3", "inception_resnet_v2", "torchvision:inception_v3"), UNPADDED),
-    "legacy_xception": UNPADDED,
-    "inception_v4": f"{UNPADDED} {SMALL}",
-    **dict.fromkeys(("cspnext_tiny", "torchvision:googlenet"), SMALL),
-    **dict.fromkeys(("vit_tiny_patch16_dinov3_qkvb", "eva02_tiny_patch14_224", "gemma4_vit_167m"), FEATURES),
-    "qwen3_vit_88m": FEATURES,
-    "torchvision:squeezenet1_1": "It classifies every position by a 1 x 1 convolution, and pools the logits.",
-    "tiny_vit_5m_224": "Its classifier has 21841 classes by default: a limit of size, no failure.",
-    **dict.fromkeys(("hiera_tiny_224", "hieradet_small", "torchvision:vit_b_32"), ZERO),
-    **dict.fromkeys(("gmlp_ti16_224", "resmlp_12_224"), ZERO),
-    "mixer_s32_224": f"{ZERO} Linear maps over all positions; with the same weight for each, the shift holds.",
-    "sequencer2d_s": f"{ZERO} LSTMs along rows and columns begin at the border; fed around it, the shift holds.",
-    **dict.fromkeys(("swin_tiny_patch4_window7_224", "torchvision:maxvit_t"), FIXED),
-    "torchvision:swin_t": MASKS.format(448, 224),
-    "torchvision:swin_v2_t": MASKS.format(512, 256),
-    "gcvit_xxtiny": "Its queries lay the whole image, resized, over each window: with one query for all positions, "
-    "at 448 pixels and windows of the same size, a shift by 224 holds.",
-    **dict.fromkeys(("torchvision:vgg11", "vgg11_bn"), POSITIONS.format("7 x 7", 224)),
-    "torchvision:alexnet": POSITIONS.format("6 x 6", 128),
-    **dict.fromkeys(("levit_128s", "levit_conv_128s"), HALVED),
-    "pit_ti_224": "Its unpadded patches give 27 rows, and a term of position for each, where the copy has 28: with "
-    "one term for all, a shift by 32 holds.",
-}
 
 
 def look(name: str, root: Path) -> dict:
@@ -234,85 +188,6 @@ def main(names: Sequence[str], root: Path | None, out: Path | None) -> pd.DataFr
     return table
 
 
-def page(table: pd.DataFrame) -> str:
-    """README.md: what was done, the table, what was refused, what the checks left open."""
-    texts = {"doubts": "", "circular_why": "", "kinds": "none", "strides": "none"}
-    table = table.astype(dict.fromkeys(texts, object)).fillna(texts)  # empty columns of a file are numbers
-    refused, rest = (table[table.layers.isna() == missing] for missing in (True, False))
-    exact = rest.circular > EXACT
-    waiting = sorted({*EVERYTHING} - {*table.model})
-    _, _, what, checks = __doc__.split("\n\n")
-    rows = [
-        f"| {row.model} | {row.family} | {row.size} | {row.layers:g} | {row.kinds} | {row.strides} "
-        f"| {change(row, 'rotation')} | {change(row, 'translation')} "
-        f"| {held(row)} | {row.seconds:.0f} |"
-        for row in rest.itertuples()
-    ]
-    open_ends = [
-        f"- {row.model}: {'; '.join(filter(None, (row.doubts, shown(row))))}. {REMARKS.get(row.model, '')}".rstrip()
-        for row in rest.itertuples()
-        if row.doubts or not row.circular > EXACT
-    ]
-    return f"""# Any network: the survey of architectures
-
-```
-python scripts/survey.py --out experiments/survey
-```
-
-![Both scores of the first and the last layer, one line a network, by family](figure.png)
-
-*Scores against depth, by family: networks whose maps are channels first (convolutional and hybrid ones), and those
-of tokens or channels last, at one stride throughout (such as ViT) or in stages (such as Swin).*
-
-{len(table)} architectures of timm {timm.__version__} and torchvision {torchvision.__version__}, the smallest of
-each module that defines some, untrained: {len(rest)} measured, {len(refused)} refused.
-{what}
-
-{checks.strip()}
-The last holds for {exact.sum()} networks; where a check says no, the reason is below. It cannot see what adds
-nothing before training: the blocks of timm's swinv2 and swinv2_cr, whose normalisation begins at zero (with weights
-of 1, at 512 and 448 pixels, a shift by half of that holds), and the maps over all positions of gMLP and ResMLP,
-which begin near zero, and would break it.
-
-Scores are invariance / equivariance, of the first and of the last layer before pooling; `circular` is the copy's
-invariance, and the shift in pixels; seconds are those of a busy machine, one thread.
-
-| network | family | image | layers | layout | strides x layers | quarter turn | shift by 8 | circular | s |
-|---|---|---|---|---|---|---|---|---|---|
-{chr(10).join(rows)}
-
-## Refused
-
-{chr(10).join(f"- {row.model}: {row.refused}" for row in refused.itertuples()) or "None."}
-
-## Not run yet
-
-{f"{chr(44)} ".join(waiting) + ": the command goes on with them." if waiting else "None."}
-
-## Where a check says no
-
-{chr(10).join(open_ends)}
-"""
-
-
-def change(row, name: str) -> str:
-    first, last = (
-        " / ".join(f"{getattr(row, f'{name}_{measure}_{place}'):.2f}" for measure in ("invariance", "equivariance"))
-        for place in ("first", "last")
-    )
-    return f"{first} to {last}"
-
-
-def held(row) -> str:
-    return f"1 ({row.circular_shift:.0f})" if row.circular > EXACT else "see below"
-
-
-def shown(row) -> str:
-    if row.circular != row.circular:
-        return f"no circular copy ({row.circular_why})"
-    return "" if row.circular > EXACT else f"circular {row.circular:.3f} {row.circular_why}"
-
-
 def line(row: dict) -> str:
     return " | ".join(
         f"{key}={value:.6f}" if isinstance(value, float) else f"{value}" for key, value in row.items()
@@ -326,6 +201,4 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
-    survey_table = main(arguments.models, arguments.root, arguments.out)
-    if arguments.out:
-        write_atomic(arguments.out / "README.md", page(survey_table))
+    main(arguments.models, arguments.root, arguments.out)
