@@ -29,13 +29,12 @@ def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPE
     if name is not None and name not in known:
         raise UserError(f"NAME={name}: there is no figure of it; choose {', '.join(known)}")
     for each in drawable if name is None else [folder / name]:
-        with style.plt.rc_context():  # one figure's settings are not the next one's
-            try:
-                draw(each, each if own is None else Path(own))
-            except (UserError, FileNotFoundError) as error:
-                if name is not None:
-                    raise UserError(str(error)) from error
-                print(f"not drawn: {each.name} ({error})")
+        try:
+            draw(each, each if own is None else Path(own))
+        except (UserError, FileNotFoundError) as error:
+            if name is not None:
+                raise UserError(str(error)) from error
+            print(f"not drawn: {each.name} ({error})")
 
 
 def draw(experiment: Path, folder: Path) -> None:

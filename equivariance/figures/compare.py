@@ -32,6 +32,7 @@ GAP = 0.6  # of a name's room, between the last one before pooling and those beh
 Tables = Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame]
 
 
+@style.styled
 def plot_compare(
     tables: Tables,
     by: str = "depth",

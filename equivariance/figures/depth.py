@@ -3,11 +3,12 @@
 import pandas as pd
 
 from equivariance.errors import UserError
-from equivariance.figures.style import COLOURS, COLUMN, GREY, MARKERS, SPREAD, Axes, Figure, depth_axis, plt
+from equivariance.figures.style import COLOURS, COLUMN, GREY, MARKERS, SPREAD, Axes, Figure, depth_axis, plt, styled
 from equivariance.names import NESTED
 from equivariance.rows import by_layer, is_trained, of_one_reading
 
 
+@styled
 def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Draw the scores of one network by depth: mean over elements; the band is the 95 % interval over images.
 
@@ -56,6 +57,7 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     return axes
 
 
+@styled
 def depth(rows: pd.DataFrame, title: str) -> Figure:
     """The figure of `plot_depth` under a title."""
     axes = plot_depth(rows)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from equivariance.figures.style import COLUMN, SLANTED, Figure, named_layers, plt
+from equivariance.figures.style import COLUMN, SLANTED, Figure, named_layers, plt, styled
 
 if TYPE_CHECKING:
     from equivariance.metric.partners import Orbit
 
 
+@styled
 def orbits(found: Sequence["Orbit"], elements: Sequence, title: str, images: np.ndarray | None = None) -> Figure:
     """Draw orbits of channels: the images, then two rows an orbit, wrapped after six elements; one grey scale each.
 
@@ -56,6 +57,7 @@ def orbits(found: Sequence["Orbit"], elements: Sequence, title: str, images: np.
     return figure
 
 
+@styled
 def channels(table: pd.DataFrame, title: str) -> Figure:
     """Heat maps of channels by layers: is a score the mean of a few high correlations, or of many middling ones?
 

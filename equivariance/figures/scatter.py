@@ -9,6 +9,7 @@ from equivariance.figures import style
 from equivariance.figures.rank_correlation import rank_correlation
 
 
+@style.styled
 def plot_accuracy(
     points: pd.DataFrame,
     scores: Mapping[str, str],

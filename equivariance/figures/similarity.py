@@ -4,11 +4,12 @@ import pandas as pd
 from matplotlib.image import AxesImage
 
 from equivariance.errors import UserError
-from equivariance.figures.style import COLUMN, Axes, named_layers, plt
+from equivariance.figures.style import COLUMN, Axes, named_layers, plt, styled
 
 KINDS = ("matching", "linear", "cka")  # of the similarity of two networks
 
 
+@styled
 def plot_similarity(table: pd.DataFrame, kind: str = "matching", axes: Axes | None = None) -> Axes:
     """Draw how alike every layer of one network (upwards) is to every layer of another one (to the right).
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -36,7 +34,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "equivariance",  # same input, same bytes
     "savefig.dpi": 300,
 }
-plt.rcParams.update(STYLE)
+styled = matplotlib.rc_context(STYLE)  # decorates what draws or saves; Matplotlib's settings stay the caller's
 
 
 def named_layers(layers: Sequence[str]) -> tuple[list[int], list[str]]:
@@ -52,6 +50,7 @@ def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
     axes.set_ylim(-0.02, 1.02)
 
 
+@styled
 def save(figure: Figure, path: Path, formats: tuple[str, ...] = ("png",)) -> None:
     """Write the figure beside `path` with each ending, whole or not at all, without dates."""
     for ending in formats:

@@ -57,6 +57,7 @@ def correlations(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=COLUMNS)
 
 
+@style.styled
 def plot_consistency(rows: pd.DataFrame, title: str = "") -> style.Figure:
     """Draw the rank correlation of score and agreement by part, a panel for each transformation.
 

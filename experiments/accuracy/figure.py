@@ -13,6 +13,7 @@ HERE = Path(__file__).resolve().parent
 SHOWN = {"before": "equivariance before pooling", "final": "equivariance, logits"}
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     """Draw figure.{png,svg}, one dot a network; and rho.{png,svg} where there are networks enough for a rho."""
     results = rows.of_last_epoch(rows.of_one_reading(rows.read(folder / "results.csv")))

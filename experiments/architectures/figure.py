@@ -21,6 +21,7 @@ FEWEST = 16  # images for a point behind pooling, where each gives a single valu
 TRANSFORMS = {"translation": "shifts", "relative translation": "relative shifts", "rotation": "quarter turns"}
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     results = rows.of_one_reading(rows.read(folder / "results.csv"))
     trained = bool(results.trained.any())  # pretrained networks, as soon as there are any

@@ -17,6 +17,7 @@ AXES = {  # pair: the first and the second network
 SHOWN = {"ResNet-44": ("stem", "block7", "block14", "final"), "WRN-16": ("stem", "block2", "block4", "final")}
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     table = pd.read_csv(folder / "similarity.csv")
     style.save(draw(table), folder / "figure", ("png", "svg"))

@@ -16,6 +16,7 @@ ANGLES, TURNS = "continuous rotation", "rotation"
 OTHERS = ("scaling", "sub-pixel shift")
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     results = rows.read(folder / "results.csv")
     results = results.assign(element=results.element.astype(float))

@@ -28,6 +28,7 @@ def filters(corner: str) -> list[np.ndarray]:
     return [np.rot90(cut, turn) for turn in range(4)]
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     scores = rows.by_layer(rows.of_one_reading(rows.read(folder / "results.csv")))
     figure = style.plt.figure(figsize=(style.COLUMN, 3.1), layout="constrained")

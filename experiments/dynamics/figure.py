@@ -15,6 +15,7 @@ TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-
 SETTLED = 0.05  # of the last value, as in the rule of L2
 
 
+@style.styled
 def main(folder: Path = HERE, title: str = "CNN-7, quarter turns") -> None:
     if not (folder / "results.csv").exists():
         print(f"no rows yet in {folder}")

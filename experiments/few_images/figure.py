@@ -30,6 +30,7 @@ def draw(axes: style.Axes, case: pd.DataFrame) -> None:
     axes.minorticks_off()
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     errors = pd.read_csv(folder / "errors.csv")
     figure, grid = style.plt.subplots(2, 2, figsize=(style.COLUMN, 3.6), sharex=True, layout="constrained")

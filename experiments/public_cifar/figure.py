@@ -18,6 +18,7 @@ COMPARED = {
 }
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     """Draw figure.{png,svg}: trained networks in colours, the same ones untrained in grey behind them."""
     layers = rows.by_layer(rows.of_one_reading(rows.read(folder / "results.csv")))

@@ -19,6 +19,7 @@ TURNED = ("mnist6_rot_inv", "mnist6_rot_eq")
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     results = rows.read(folder.parent / "symmetry/results.csv")
     results = rows.of_last_epoch(results[results.trained.astype(bool)])

@@ -19,6 +19,7 @@ NETWORKS = {
 SHOWN = 3  # drops
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     results = rows.of_one_reading(rows.read(folder / "results.csv"))
     style.save(draw(rows.by_layer(results[results.part.isin(BEFORE_POOLING)])), folder / "figure", ("png", "svg"))

@@ -52,6 +52,7 @@ def by_depth(axes: style.Axes, results: rows.pd.DataFrame) -> None:
     axes.set_title("(b) published ResNet-44", loc="left")
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     results = rows.of_one_reading(rows.read(folder / "results.csv"))
     figure, (upper, lower) = style.plt.subplots(

@@ -19,6 +19,7 @@ ENDS = ("first", "last")
 EXACT = 0.9999  # what counts as 1
 
 
+@style.styled
 def main(folder: Path = HERE) -> None:
     survey = pd.read_csv(folder / "survey.csv")
     renew(folder / "README.md", table(survey[survey.layers.notna()]))

@@ -13,6 +13,7 @@ SHOWN = {"equivariance": "equivariance before pooling", "equivariance_final": "e
 OTHERS = {"family": "other families", "architecture": "other architectures"}
 
 
+@style.styled
 def main(folder: Path = HERE, colour_by: str = "family") -> None:
     """Draw figure.{png,svg}.
 

@@ -80,6 +80,7 @@ def command_line(main: Callable[..., None]) -> None:
         inspect.signature(main).bind(*words)
     except TypeError:
         sys.exit(main.__globals__["__doc__"])
+    _draw_without_screen()
     try:
         main(*words)
     except BrokenPipeError:  # whoever reads has enough, as `head` has
@@ -92,10 +93,18 @@ def command_line(main: Callable[..., None]) -> None:
 
 def _prepare_process(launcher: DictConfig) -> None:
     """Before a job: how many cores it may use, what it shows, and with whom it ends."""
+    _draw_without_screen()
     if "Joblib" in launcher._target_:
         end_with_parent()  # joblib's processes would wait for ever for a parent that was killed
     limit_cores(launcher)
     progress.shared_terminal = "BasicLauncher" not in launcher._target_
+
+
+def _draw_without_screen() -> None:
+    """Figures go to files: no window, whatever Matplotlib is set to."""
+    os.environ["MPLBACKEND"] = "Agg"
+    if "matplotlib" in sys.modules:
+        sys.modules["matplotlib"].use("Agg")
 
 
 def _end_job(error: Exception, failed: list[str]) -> None:

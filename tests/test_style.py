@@ -1,0 +1,33 @@
+"""Figures leave Matplotlib as they found it: its settings and its backend are the caller's."""
+
+import subprocess
+import sys
+
+from conftest import REPOSITORY
+
+GUEST = """
+import sys, tempfile
+from pathlib import Path
+import matplotlib
+matplotlib.use("svg")
+matplotlib.rcParams["font.size"] = 17
+before = dict(matplotlib.rcParams)
+import equivariance as eq
+from equivariance import rows
+from equivariance.figures import compare, depth, partners, rank_correlation, scatter, score_drops, similarity, style
+table = rows.of_one_reading(rows.read(Path("experiments/score_drops/results.csv")))
+table = table[table.model == table.model.iloc[0]]
+axes = eq.plot_depth(table)
+sizes = {text.get_fontsize() for text in axes.get_xticklabels()}
+figure = eq.plot_compare([table])
+style.save(figure, Path(tempfile.mkdtemp()) / "figure")
+own = matplotlib.pyplot.figure().add_subplot()
+print(sizes, own.title.get_fontsize(), "torch" in sys.modules)
+print([key for key in before if before[key] != matplotlib.rcParams[key]])
+"""
+
+
+def test_settings_and_backend_are_unchanged_and_figures_have_our_look():
+    done = subprocess.run([sys.executable, "-c", GUEST], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["{8.0} 20.4 False", "[]"]
