@@ -123,7 +123,7 @@ def _legend(figure: style.Figure, more: dict) -> None:
         "untrained": {"color": "black", "ls": "--", "lw": 0.7},
         "chance": {"color": "black", "ls": ":", "lw": 0.8},
     }
-    handles = [style.plt.Line2D([], [], **({"color": "black"} | style)) for style in (lines | more).values()]
+    handles = [style.plt.Line2D([], [], **({"color": "black"} | look)) for look in (lines | more).values()]
     figure.legend(handles, [*lines, *more], loc="outside lower center", ncols=4, fontsize=6.5, handlelength=1.4)
 
 
