@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from conftest import REPOSITORY
+from tests.conftest import REPOSITORY
 
 GUEST = """
 import sys, tempfile
