@@ -54,7 +54,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
 
         if previous := results.finished(folder, config):
             if process.first:
-                print(f"{folder} is complete:\n{rows.summary(rows.of_one_reading(rows.read(previous)))}")
+                print(f"{folder} is complete:\n{rows.summary(rows.of_first_over(rows.read(previous)))}")
                 report_partners(subject, new_metric(0), folder)
                 note_measured(folder)
             return

@@ -5,7 +5,7 @@ BEFORE_POOLING = PARTS[:3]
 SCORES = ("invariance", "equivariance")  # of the papers
 NESTED = (*SCORES, "linear")  # all scores, each at most as large as the next
 SIMILARITIES = ("pearson", "cosine")
-OVER = ("image", "image_relu", "image_max", "dataset")  # over what a correlation runs, see scores.statistics
+OVER = ("image", "image_relu", "image_max", "dataset")  # over what a correlation runs, see `statistics`
 ELEMENTS = {  # what an element of a transformation is, on an axis
     "rotation": "angle (degrees)",
     "continuous rotation": "angle (degrees)",
@@ -23,7 +23,7 @@ ELEMENTS |= {f"unaligned {name}": element for name, element in ELEMENTS.items()}
 
 SCORE_COLUMNS = [
     # where in the network, and how
-    *("layer", "index", "part", "stride", "transform", "element", "measure", "similarity", "over"),
+    *("layer", "index", "part", "stride", "transform", "element", "score", "similarity", "over"),
     # the result, in [0, 1]: score, its cross-fitted value, chance level, 95 % confidence interval over images, and
     # what the score would be if interpolation alone took part in it (not known for exact transformations)
     *("value", "cross_fitted", "chance", "low", "high", "control"),
@@ -43,3 +43,10 @@ COLUMNS = [  # of results.csv
     # trained_on: every stretch of the training with its hardware, threads and versions
     *("epoch", "epochs", "accuracy", "precision", "trained_on", "git_commit", "torch_version", "hardware"),
 ]
+
+NAME_NEEDS = "needs a word that begins with none of = + - @, which a spreadsheet would run"
+
+
+def is_name(name: object) -> bool:
+    """Whether a word can name a network, data set or layer in rows, which others open in a spreadsheet."""
+    return isinstance(name, str) and name.isprintable() and name[:1] not in ("", *"=+-@")

@@ -1,109 +1,176 @@
-"""Results as rows: one per layer, transformation and measure. Figures and verdicts read rows and nothing else."""
+"""Results as rows: one per layer, transformation and score. Figures and verdicts read rows and nothing else."""
 
+import hashlib
 import io
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from equivariance.errors import UserError
 from equivariance.files import write_atomic
-from equivariance.names import COLUMNS, NESTED, OVER, PARTS, SIMILARITIES
+from equivariance.names import COLUMNS, NAME_NEEDS, NESTED, OVER, PARTS, SIMILARITIES, is_name
 
 MEASUREMENT = ["dataset", "model", "aug", "width", "trained", "seed", "transform", "similarity", "over", "epoch"]
-KEY = [*MEASUREMENT, "layer", "element", "measure"]  # no two rows agree in all of these
+KEY = [*MEASUREMENT, "layer", "element", "score"]  # no two rows agree in all of these
+PROVENANCE = ["epochs", "accuracy", "precision", "trained_on", "git_commit", "torch_version", "hardware"]
+RUN = ["experiment", *MEASUREMENT, *PROVENANCE]  # the same in all rows of a run
+SCORED = [column for column in COLUMNS if column not in RUN]
+NAMES = ["experiment", "dataset", "model", "aug", "transform", "layer"]
+TEXT = [*NAMES, "part", "score", "similarity", "over", *PROVENANCE[2:], "run"]
 FELT = ["agreement", "top1", "agreement_worst", "top1_worst"]
 SHARES = [  # in [0, 1], or not known
     *("value", "cross_fitted", "chance", "low", "high", "control", *FELT, "live", "accuracy")
 ]
 LATER = ["stride", "control", *FELT, "trained_on"]  # columns that older files do not have
-WORDS = {"part": PARTS, "measure": NESTED, "similarity": SIMILARITIES, "over": OVER}
+WORDS = {"part": PARTS, "score": NESTED, "similarity": SIMILARITIES, "over": OVER}
 BRACKET = 0.02  # a wider gap between the ends of an equivariance: the plug-in value errs by some 0.01
 INTERPOLATED = 0.9  # a control below it: interpolation takes part in the score
 WHOLE = ["seed", "index", "images", "channels", "dead_channels"]  # numbers from 0 on
 
 
+def runs_file(path: Path) -> Path:
+    """Where the runs of the rows in `path` stand: results.runs.csv beside results.csv."""
+    return path.with_suffix(".runs.csv")
+
+
 def write(path: Path, rows: pd.DataFrame) -> None:
-    """Write rows, whole or not at all; values with six digits."""
-    write_atomic(path, rows[COLUMNS].to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    """Write rows with the columns `names.COLUMNS`; values with six digits.
+
+    What is the same in all rows of a run (network, transformation, provenance) is written once, into `runs_file`;
+    the column `run` of both files joins them. It is a digest of the run's line, so that two files which do not
+    belong together, or an edited one, are noticed; the number of a run's rows stands beside it.
+
+    Raises:
+        UserError: a name is none, see `names.is_name`.
+    """
+    rows = rows[COLUMNS].assign(accuracy=rows.accuracy.astype(float).round(6))
+    for column in NAMES:
+        for name in rows[column].dropna().unique():
+            if not is_name(str(name)):
+                raise UserError(f"{column}={name}: {NAME_NEEDS}; no rows are written")
+    groups = rows.groupby(RUN, dropna=False, sort=False)
+    runs = groups.head(1)[RUN].assign(rows=groups.size().to_numpy())
+    lines = _csv(runs).splitlines()
+    keys = np.array([_digest(line) for line in lines[1:]])
+    text = "".join(f"{key},{line}\n" for key, line in zip(["run", *keys], lines, strict=True))
+    scores = rows[SCORED]
+    scores.insert(0, "run", keys[groups.ngroup()] if len(rows) else [])
+    write_atomic(runs_file(path), text)
+    write_atomic(path, _csv(scores))
+
+
+def _csv(table: pd.DataFrame) -> str:
+    """A table as text; whole numbers without a point, so that a missing one does not change the others."""
+    whole = {
+        column: "Int64"
+        for column in table.columns[[kind.kind == "f" for kind in table.dtypes]]
+        if (table[column].dropna() % 1 == 0).all()
+    }
+    return table.astype(whole).to_csv(index=False, float_format="%.6f", lineterminator="\n")
+
+
+def _digest(line: str) -> str:
+    return hashlib.blake2b(line.encode(), digest_size=4).hexdigest()
 
 
 def read(path: Path) -> pd.DataFrame:
-    """Read rows back, and check that they are what `write` wrote.
+    """Read rows back, and check that they are what `write` wrote, or what it wrote before there were two files.
 
     Raises:
         UserError: there is no such file, or it was cut or edited: a column or row is missing, a row is there
-            twice, a number or word is none that a measurement gives, or a cell begins with "=".
+            twice, or a number, word or name is none that a measurement gives.
     """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"no rows in {path}: {getattr(error, 'strerror', 'it is no text')}") from error
-    if not text.endswith("\n"):
-        raise UserError(
-            f"{path}, row {text.count(chr(10)) + 1}: the file ends in the middle of a row; collect it again"
-        )
-    try:
-        rows = pd.read_csv(io.StringIO(text), keep_default_na=True, low_memory=False)
-    except (ValueError, OverflowError) as error:  # of which pandas' own errors are
-        raise UserError(f"{path} is no table of results: {' '.join(str(error).split())}") from error
-    if "over" not in rows and set(COLUMNS) - set(rows) <= {"epoch", "over", "live", "cross_fitted", *LATER}:
-        rows = _of_before_readings(rows)
-    rows = _completed(rows)
-    if missing := [column for column in COLUMNS if column not in rows]:
-        raise UserError(f"{path} is no table of results: it has no column {', '.join(missing)}")
-    if problem := _first_problem(rows):
-        row, what = problem
-        what = textwrap.shorten(what, 200, placeholder=" ...")
-        raise UserError(f"{path}, row {row + 2}: {what}; the file was cut or edited, collect it again")
+    rows = _table(path)
+    if "run" not in rows:  # all in one file
+        rows = rows.rename(columns={"measure": "score"}) if "score" not in rows else rows
+        return _checked(path, rows.assign(**{name: float("nan") for name in LATER if name not in rows}), COLUMNS)
+    about = runs_file(path)
+    runs = _table(about)
+    rows, runs = _checked(path, rows, SCORED), _checked(about, runs, [*RUN, "run", "rows"])
+    for place, line in enumerate(about.read_text().splitlines()[1:]):
+        key, _, rest = line.partition(",")
+        if key != _digest(rest) or key in runs.run.to_numpy()[:place]:
+            raise _broken(about, place, f"run {key} is not as it was written, or there twice")
+    run = pd.Index(runs.run).get_indexer(rows.run)
+    if (run < 0).any():
+        place = int((run < 0).argmax())
+        raise _broken(path, place, f"run {rows.run[place]} does not stand in {about.name}")
+    found = np.bincount(run, minlength=len(runs))
+    if (found != runs.rows).any():
+        place = int((found != runs.rows).argmax())
+        one = runs.iloc[place]
+        raise _broken(path, None, f"{one.model} (run {one.run}) has {found[place]} of its {one.rows} rows")
+    rows = pd.concat([runs[RUN].take(run).reset_index(drop=True), rows[SCORED]], axis=1)[COLUMNS]
+    network = runs.groupby(MEASUREMENT, dropna=False).ngroup().to_numpy()[run]
+    _refuse_twice(path, rows[["layer", "element", "score"]].assign(network=network), rows)
     return rows
 
 
-def _first_problem(rows: pd.DataFrame) -> tuple[int, str] | None:
-    """The place (from 0 on) of a row that no measurement gives, and what is wrong with it; None if all is well."""
+def _table(path: Path) -> pd.DataFrame:
+    """A table from a file; only an empty cell is a missing value, `NA` is a name."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"no rows in {path}: {error.strerror}") from error
+    if not content.endswith(b"\n"):
+        raise _broken(path, content.count(b"\n") - 1, "the file ends in the middle of a row")
+    kinds = dict.fromkeys(TEXT, str)
+    options = {"keep_default_na": False, "na_values": [""], "low_memory": False}
+    try:
+        table = pd.read_csv(io.BytesIO(content), dtype=kinds, **options)
+        if not isinstance(table.index, pd.RangeIndex):  # what pandas makes of surplus cells
+            raise ValueError("its rows have more cells than its first line")
+    except (ValueError, OverflowError) as error:  # of which pandas' own errors are
+        raise UserError(f"{path} is no table of results: {' '.join(str(error).split())}") from error
+    return table
+
+
+def _broken(path: Path, place: int | None, what: str) -> UserError:
+    """The error for the row of a file at `place`, from 0 on; None: for the whole file."""
+    what = textwrap.shorten(what, 200, placeholder=" ...")
+    row = "" if place is None else f", row {place + 2}"
+    return UserError(f"{path}{row}: {what}; the file was cut or edited, make it again (collect or measure)")
+
+
+def _checked(path: Path, rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Rows that have these columns, and in them what a measurement gives."""
+    if missing := [column for column in columns if column not in rows]:
+        raise UserError(f"{path} is no table of results: it has no column {', '.join(missing)}")
     for column, wrong, what in _wrong_values(rows):
         if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            return row, f"{column}={rows[column].iloc[row]} {what}"
-    twice = rows.duplicated(KEY).to_numpy()
+            place = int(wrong.to_numpy().argmax())
+            raise _broken(path, place, f"{column}={rows[column].iloc[place]} {what}")
+    if {*KEY} <= {*rows}:
+        _refuse_twice(path, rows[KEY], rows)
+    return rows
+
+
+def _refuse_twice(path: Path, key: pd.DataFrame, rows: pd.DataFrame) -> None:
+    twice = key.duplicated().to_numpy()
     if twice.any():
         one = rows.iloc[twice.argmax()]
-        return int(twice.argmax()), f"{one.measure} of {one.model} {one.layer} at {one.element} is there twice"
-    return _first_gap(rows)
+        what = f"{one.score} of {one.model} {one.layer} at {one.element} is there twice"
+        raise _broken(path, int(twice.argmax()), what)
 
 
 def _wrong_values(rows: pd.DataFrame) -> Iterator[tuple[str, "pd.Series[bool]", str]]:
     """Columns, in which rows their value is none that a measurement gives, and what is wrong with it."""
-    for column in rows.columns[[pd.api.types.is_string_dtype(kind) for kind in rows.dtypes]]:
-        yield column, rows[column].astype(str).str.startswith("="), "begins with '=', which a spreadsheet would run"
-    if not pd.api.types.is_bool_dtype(rows.trained):
+    for column in [name for name in NAMES if name in rows]:
+        bad = [name for name in rows[column].dropna().unique() if not is_name(name)]
+        yield column, rows[column].isin(bad), NAME_NEEDS
+    if "trained" in rows and not pd.api.types.is_bool_dtype(rows.trained):
         yield "trained", ~rows.trained.astype(str).isin(("True", "False")), "is neither True nor False"
-    for column, words in WORDS.items():
-        yield column, ~rows[column].isin(words), f"is none of {', '.join(words)}"
-    for column in [*SHARES, *WHOLE]:
+    for column in [name for name in WORDS if name in rows]:
+        yield column, ~rows[column].isin(WORDS[column]), f"is none of {', '.join(WORDS[column])}"
+    for column in [name for name in (*SHARES, *WHOLE) if name in rows]:
         known, numbers = rows[column].notna(), pd.to_numeric(rows[column], errors="coerce")
         if column in SHARES:
             yield column, known & ~numbers.between(0, 1), "is no number in [0, 1]"
         else:
             yield column, ~((numbers >= 0) & (numbers % 1 == 0)), "is no whole number from 0 on"
-
-
-def _first_gap(rows: pd.DataFrame) -> tuple[int, str] | None:
-    """The first row of a layer whose scores under some elements are not there."""
-    if rows.empty:
-        return None
-    there = rows.groupby(MEASUREMENT, dropna=False, sort=False)
-    each = rows.groupby([*MEASUREMENT, "layer"], dropna=False, sort=False)
-    pairs = rows.element.astype(str) + " " + rows.measure
-    expected = pairs.groupby(there.ngroup()).transform("nunique")
-    found = each.layer.transform("size")
-    lacking = (found != expected).to_numpy()
-    if not lacking.any():
-        return None
-    place = int(lacking.argmax())
-    one = rows.iloc[place]
-    return place, f"{one.model} {one.layer} has {found.iloc[place]} of its {expected.iloc[place]} scores"
 
 
 def is_trained(rows: pd.DataFrame) -> pd.Series:
@@ -116,39 +183,21 @@ def of_last_epoch(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows.epoch.isna() | (rows.epoch == rows.epochs)]
 
 
-def _completed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with the columns that older ones do not have, empty."""
-    return rows.assign(**{column: float("nan") for column in LATER if column not in rows})
-
-
-def _of_before_readings(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows from before there were readings: all ran over the data set, or took each image's maximum."""
-    each_image = rows.similarity == "per_image"
-    dead, channels = (pd.to_numeric(rows[key], errors="coerce") for key in ("dead_channels", "channels"))
-    return rows.assign(
-        epoch=rows.get("epoch", rows.epochs),
-        over=each_image.map({True: "image_max", False: "dataset"}),
-        similarity=rows.similarity.where(~each_image, "pearson"),
-        live=1 - dead / channels,
-        cross_fitted=float("nan"),
-    )
-
-
-def of_one_reading(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the first reading of the measure, in the order of `names.OVER`, that there are rows of."""
+def of_first_over(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the first of `names.OVER` that there are rows of."""
     return rows[rows.over == min(rows.over, key=OVER.index)] if len(rows) else rows
 
 
 def by_layer(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over elements: one row per measurement, layer and score, in the order of the layers."""
-    keys = [*MEASUREMENT, "index", "layer", "part", "measure"]
+    keys = [*MEASUREMENT, "index", "layer", "part", "score"]
     scores = ["value", "cross_fitted", "chance", "low", "high", "control", "stride", "dead_channels"]
-    return _completed(rows).groupby(keys, dropna=False, sort=False)[scores].mean().reset_index()
+    return rows.groupby(keys, dropna=False, sort=False)[scores].mean().reset_index()
 
 
 def by_part(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over elements, then layers: one row per measurement, part and score."""
-    keys = [*MEASUREMENT, "part", "measure"]
+    keys = [*MEASUREMENT, "part", "score"]
     how = {"value": "mean", "chance": "mean", "accuracy": "first"}  # a mean of equal ones need not equal them
     layers = rows.groupby([*keys, "index"], sort=False, dropna=False).agg(how)
     return layers.groupby(keys, sort=False, dropna=False).agg(how).reset_index()
@@ -160,13 +209,13 @@ def summary(rows: pd.DataFrame) -> str:
     The control of the scores stands beside them where they were interpolated. Below, what becomes of the predicted
     classes, how many rows' control is low, and both ends of an equivariance where there are too few images for one.
     """
-    return "\n".join(_summary(of) for _, of in _completed(rows).groupby("transform", sort=False))
+    return "\n".join(_summary(of) for _, of in rows.groupby("transform", sort=False))
 
 
 def _summary(rows: pd.DataFrame) -> str:
     kinds = {"value": "", "chance": "(chance)"} | ({"control": "(control)"} if rows.control.notna().any() else {})
-    wide = by_layer(rows).pivot(index=["index", "layer", "part"], columns="measure", values=list(kinds))
-    columns = [(score, kind) for score in NESTED if score in set(rows.measure) for kind in kinds]
+    wide = by_layer(rows).pivot(index=["index", "layer", "part"], columns="score", values=list(kinds))
+    columns = [(score, kind) for score in NESTED if score in set(rows.score) for kind in kinds]
     table = pd.DataFrame({place: wide[place[::-1]].map("{:.3f}".format) for place in columns})
     table.columns = [kinds[kind] or score for score, kind in columns]
     lines = [
@@ -189,7 +238,7 @@ def _felt(rows: pd.DataFrame) -> Iterator[str]:
 
 def _few_images(rows: pd.DataFrame) -> Iterator[str]:
     """A line for each layer whose equivariance hangs on too few images, with both of its ends and their middle."""
-    layers = by_layer(rows[rows.measure == "equivariance"])
+    layers = by_layer(rows[rows.score == "equivariance"])
     wide = layers[layers.value - layers.cross_fitted > BRACKET]
     if len(wide):
         yield f"too few images to quote the equivariance of {len(wide)} of {len(layers)} layers; it lies between"

@@ -43,7 +43,7 @@ def draw(experiment: Path, folder: Path) -> None:
         script = runpy.run_path(str(experiment / "figure.py"))["main"]
         script(folder) if inspect.signature(script).parameters else script()
         return
-    table = rows.of_one_reading(rows.read(folder / "results.csv"))
+    table = rows.of_first_over(rows.read(folder / "results.csv"))
     style.save(compare.plot_compare([table], title=folder.name), folder / "figure", ("png", "svg"))
     print(f"drew the comparison of all networks in {folder}")
 

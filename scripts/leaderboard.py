@@ -55,12 +55,12 @@ def measured(folder: Path) -> dict[str, float | str | bool]:
     """Scores by part (mean over elements, then layers), and what `cost.csv` holds."""
     table = rows.read(folder / "results.csv")
     line = {column: table[column].iloc[0] for column in ("trained", "transform", "images")}
-    scores = rows.by_layer(rows.of_one_reading(rows.of_last_epoch(table)))
+    scores = rows.by_layer(rows.of_first_over(rows.of_last_epoch(table)))
     before = scores[scores.part.isin(BEFORE_POOLING)]
     for measure in reversed(SCORES):
-        of = before[before.measure == measure]
+        of = before[before.score == measure]
         line |= {measure: of.value.mean(), f"{measure}_chance": of.chance.mean()}
-        ends = scores[(scores.measure == measure) & scores.part.isin(("pool", "final"))]
+        ends = scores[(scores.score == measure) & scores.part.isin(("pool", "final"))]
         line |= {f"{measure}_{part}": value for part, value in zip(ends.part, ends.value, strict=True)}
     cost = folder / "cost.csv"
     return line | (pd.read_csv(cost).iloc[0].to_dict() if cost.exists() else {})

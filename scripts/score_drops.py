@@ -23,13 +23,13 @@ def main(*runs: str) -> None:
     if not runs:
         raise UserError("give the folder of a run; --help explains the arguments")
     for place, table in tables_of([Path(run) for run in runs]).items():
-        measured = rows.of_one_reading(rows.of_last_epoch(table))
+        measured = rows.of_first_over(rows.of_last_epoch(table))
         for key, one in measured.groupby(rows.MEASUREMENT, dropna=False, sort=False):
             known = dict(zip(rows.MEASUREMENT, key, strict=True))
             trained = "trained" if known["trained"] else "untrained"
             print(f"{place}: {known['model']}, {trained}, {known['transform']}")
             found = score_drops(one)
-            for _, of in found.groupby("measure", sort=False):
+            for _, of in found.groupby("score", sort=False):
                 print("\n".join(f"  {sentence(drop)}" for _, drop in of.head(SHOWN).iterrows()))
             folder = Path(place)
             if folder.is_dir():

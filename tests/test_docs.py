@@ -98,7 +98,7 @@ def test_the_lines_for_your_own_code_run_as_printed(page, tmp_path, monkeypatch)
         return
     assert {"matching_chance", "linear_chance"} <= {*found["table"]} and (tmp_path / "similarity.png").exists()
     assert all(found[name].control.notna().any() for name in ("angles", "scales", "halves"))
-    assert {*found["drops"].measure} == {"invariance", "equivariance"} and len(names["final"]) == 4
+    assert {*found["drops"].score} == {"invariance", "equivariance"} and len(names["final"]) == 4
 
 
 ELSEWHERE = {  # how a command begins that the walk-throughs do not run: why, or where it is run

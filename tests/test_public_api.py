@@ -100,7 +100,7 @@ def test_the_lines_of_the_readme_give_a_table_like_results_csv(made):
     table = table_of(made[0], "table")
     assert list(table.columns) == COLUMNS
     assert len(table) == table.layer.nunique() * 3 * 2 and table.value.between(0, 1).all()
-    wide = table.pivot(index=["index", "element"], columns="measure", values="value")
+    wide = table.pivot(index=["index", "element"], columns="score", values="value")
     assert (wide.equivariance >= wide.invariance).all()
     assert (table.model == "ResNet").all() and (table.images == 5).all()
 
@@ -115,7 +115,7 @@ def test_the_lines_of_the_readme_give_a_figure_and_the_table_of_layers(made):
 def test_a_transformation_of_ones_own_needs_no_base_class(made):
     same, darker = table_of(made[0], "same"), table_of(made[0], "darker")
     assert same.value.min() > 1 - 1e-6 and (same["transform"] == "nothing").all()
-    invariance = darker[darker.measure == "invariance"]
+    invariance = darker[darker.score == "invariance"]
     assert invariance.value.max() < 1 and (darker.element == 0.5).all()
 
 

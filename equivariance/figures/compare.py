@@ -48,7 +48,7 @@ def plot_compare(
     width, a curve for each part.
 
     Args:
-        tables: rows of measurements, see `runs.rows.COLUMNS`; a mapping names each table's source, which is used
+        tables: rows of measurements, see `rows.COLUMNS`; a mapping names each table's source, which is used
             where nothing else tells two of them apart.
         by: "depth" (relative depth where the networks' layers differ), "part", "element", "epoch" or "width".
         score: one of `names.NESTED`; None: the two of `names.SCORES`, but equivariance alone by element and epoch.
@@ -133,7 +133,7 @@ def values(
         raise UserError(f"--score {score}: choose {', '.join(NESTED)}")
     table = _gathered(tables)
     wanted = [score] if score else ["equivariance"] if by in BY_PANEL else list(SCORES)
-    table = table[table.measure.isin(wanted) & table.part.isin(parts)]
+    table = table[table.score.isin(wanted) & table.part.isin(parts)]
     trained = is_trained(table)
     shown = table if by == "epoch" or not trained.any() else of_last_epoch(table[trained])
     if by == "epoch":
@@ -211,7 +211,7 @@ def _gathered(tables: Tables) -> pd.DataFrame:
         raise UserError("nothing to compare: give folders of runs, or files of rows")
     sources = zip(_without_common_folders(list(named)), named.values(), strict=True)
     table = pd.concat([each.assign(source=name) for name, each in sources], ignore_index=True)
-    key = [*MEASUREMENT, "layer", "element", "measure"]
+    key = [*MEASUREMENT, "layer", "element", "score"]
     table = table.drop_duplicates([*key, "value"])
     return table if table.duplicated(key).any() else table.assign(source="")  # where all else tells rows apart
 
@@ -304,7 +304,7 @@ def _over_seeds(
 ) -> pd.DataFrame:
     """Mean over elements and layers as `by` asks, then mean and deviation over seeds."""
     panel = ["part"] if by in BY_PANEL else []
-    place = ["measure", *panel, "x"]
+    place = ["score", *panel, "x"]
     networks = [*MEASUREMENT, "source", "label", *place]
     bounds = {"low": "low", "high": "high"} if column == "value" else {"low": column, "high": column}
     each = table.groupby(networks, dropna=False, sort=False).agg(
@@ -334,7 +334,7 @@ def _over_seeds(
         part=found.of_part if by != "width" else "",
         kind=kind,
         name=found.name if by == "depth" else "",
-    ).rename(columns={"measure": "score"})
+    )
     return found[["label", "kind", "score", "part", "x", "name", "mean", "low", "high", "deviation", "seeds"]]
 
 

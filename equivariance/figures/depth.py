@@ -5,7 +5,7 @@ import pandas as pd
 from equivariance.errors import UserError
 from equivariance.figures.style import COLOURS, COLUMN, GREY, MARKERS, SPREAD, Axes, Figure, depth_axis, plt, styled
 from equivariance.names import NESTED
-from equivariance.rows import by_layer, is_trained, of_one_reading
+from equivariance.rows import by_layer, is_trained, of_first_over
 
 
 @styled
@@ -16,7 +16,7 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     epoch 0). Of a network that was measured after several epochs, the last one; of several readings, the first.
 
     Args:
-        table: rows of one network and transformation, see `runs.rows.COLUMNS`.
+        table: rows of one network and transformation, see `rows.COLUMNS`.
         axes: to draw into; new ones of a column's width by default.
 
     Returns:
@@ -25,7 +25,7 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     Raises:
         UserError: the table is empty, or holds several networks or transformations.
     """
-    table = of_one_reading(table)
+    table = of_first_over(table)
     trained = is_trained(table)
     shown = table[trained] if trained.any() else table
     shown = shown[shown.epoch.isna() | (shown.epoch == shown.epoch.max())]
@@ -39,14 +39,14 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         _, axes = plt.subplots(figsize=(COLUMN, 2.6), layout="constrained")
     scores, reference = by_layer(shown), by_layer(table[~trained]) if trained.any() else None
     for score, colour, marker in zip(NESTED, COLOURS, MARKERS, strict=False):
-        one = scores[scores.measure == score]
+        one = scores[scores.score == score]
         if one.empty:
             continue
         axes.fill_between(one["index"], one.low, one.high, color=colour, alpha=SPREAD, lw=0)
         axes.plot(one["index"], one.value, color=colour, marker=marker, label=score)
         axes.plot(one["index"], one.chance, color=colour, ls=":", lw=1)
         if reference is not None and len(reference):
-            twin = reference[reference.measure == score]
+            twin = reference[reference.score == score]
             axes.plot(twin["index"], twin.value, color=colour, ls="--", lw=1)
     axes.plot([], [], color=GREY, ls=":", lw=1, label="chance")
     if reference is not None and len(reference):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test, rankdata
 
-from equivariance.rows import by_part as scores_by_part
+from equivariance.rows import by_part
 
 EXACT = 50_000  # pairings: all of them for up to 8 networks (8! = 40,320), as many random ones for more
 RESAMPLES = 9_999
@@ -61,16 +61,16 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> R
     return RankCorrelation(rho, float(p), float(low), float(high), len(a))
 
 
-def by_part(rows: pd.DataFrame) -> pd.DataFrame:
+def with_accuracy(rows: pd.DataFrame) -> pd.DataFrame:
     """The rank correlation of score and accuracy over networks, for each transformation, part and score.
 
     Networks without accuracy do not count.
 
     Returns:
-        Columns transform, part, measure, rho, p, low, high, networks.
+        Columns transform, part, score, rho, p, low, high, networks.
     """
-    keys = ["transform", "part", "measure"]
-    parts = scores_by_part(rows[rows.accuracy.notna()])
+    keys = ["transform", "part", "score"]
+    parts = by_part(rows[rows.accuracy.notna()])
     found = [
         dict(zip(keys, key, strict=True)) | asdict(rank_correlation(one.value, one.accuracy))
         for key, one in parts.groupby(keys, sort=False)

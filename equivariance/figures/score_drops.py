@@ -9,7 +9,7 @@ from equivariance.names import BEFORE_POOLING
 from equivariance.rows import MEASUREMENT, by_layer
 
 INPUT = "input"  # the images: they are transformed exactly as they are compared, so that each score is 1
-COLUMNS = ["measure", "layer", "before", "drop", "low", "high", "stride_before", "stride", "control"]
+COLUMNS = ["score", "layer", "before", "drop", "low", "high", "stride_before", "stride", "control"]
 
 
 def score_drops(rows: pd.DataFrame) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def score_drops(rows: pd.DataFrame) -> pd.DataFrame:
     and a score is of something else.
 
     Args:
-        rows: of one measurement, see `runs.rows.COLUMNS`.
+        rows: of one measurement, see `rows.COLUMNS`.
 
     Returns:
         A row per layer and score: measure, layer, before (the layer before it), `drop` (negative where the score
@@ -36,14 +36,14 @@ def score_drops(rows: pd.DataFrame) -> pd.DataFrame:
         if len(values := blocks[column].unique()) > 1:
             raise UserError(f"rows of several values of {column} ({', '.join(map(str, values[:4]))}): choose one")
     found = []
-    for measure, layers in by_layer(blocks).groupby("measure", sort=False):
+    for measure, layers in by_layer(blocks).groupby("score", sort=False):
         layer, value, low, high, stride = INPUT, 1.0, 1.0, 1.0, 1.0
         for one in layers.sort_values("index").itertuples():
             spread = math.hypot(one.value - one.low, high - value), math.hypot(one.high - one.value, value - low)
             drop = value - one.value
             ends = {"low": drop - spread[1], "high": drop + spread[0]}
             strides = {"stride_before": stride, "stride": one.stride, "control": one.control}
-            found.append({"measure": measure, "layer": one.layer, "before": layer, "drop": drop} | ends | strides)
+            found.append({"score": measure, "layer": one.layer, "before": layer, "drop": drop} | ends | strides)
             layer, value, low, high, stride = one.layer, one.value, one.low, one.high, one.stride
     return pd.DataFrame(found, columns=COLUMNS).sort_values(
         "drop", ascending=False, kind="stable", ignore_index=True
@@ -56,4 +56,4 @@ def sentence(drop: "pd.Series[float]") -> str:
     strides = ""
     if drop.stride_before != drop.stride and not (math.isnan(drop.stride) or math.isnan(drop.stride_before)):
         strides = f" (stride {drop.stride_before:g} to {drop.stride:g})"
-    return f"{drop.layer}: {drop.measure} {verb} by {abs(drop['drop']):.2f}{strides}"
+    return f"{drop.layer}: {drop.score} {verb} by {abs(drop['drop']):.2f}{strides}"

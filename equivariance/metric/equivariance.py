@@ -228,7 +228,7 @@ class Equivariance:
             ]
         pooled = [row for row in rows if self.layers[row["layer"]].size == (1, 1)]
         rows += [row | {"over": over} for over in self.readings[1:] for row in pooled]
-        rows = [row for row in rows if row["measure"] != "linear" or row["over"] in linear.OVER]
+        rows = [row for row in rows if row["score"] != "linear" or row["over"] in linear.OVER]
         return pd.DataFrame(rows, columns=SCORE_COLUMNS)
 
     def similarities(self, layer: str, element: float | str | Transformation, over: str | None = None) -> Tensor:

@@ -64,7 +64,7 @@ class ScoreTable:
             lower_end = min(score.value, score.cross_fitted)
             ends = {"low": max(lower_end - half, 0.0), "high": min(score.value + half, 1.0)}  # NaN stays NaN
             found = {"value": score.value, "cross_fitted": score.cross_fitted, "chance": score.chance}
-            yield common | {"measure": name, "control": control.get(name, math.nan)} | found | ends
+            yield common | {"score": name, "control": control.get(name, math.nan)} | found | ends
 
     def fitted(self, layer: Layer, g: Transformation, reading: str) -> Score:
         """The third score; NaN where it is not there."""

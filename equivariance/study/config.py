@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from equivariance.errors import UserError
-from equivariance.names import OVER, SIMILARITIES
+from equivariance.names import NAME_NEEDS, OVER, SIMILARITIES, is_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -181,6 +181,7 @@ RANGES: dict[str, Range] = {
     "hardware.compile": (lambda value: value in ("auto", True, False), "choose auto, true or false"),
     "hardware.graph": (lambda value: value in ("auto", True, False), "choose auto, true or false"),
     "wandb.mode": _one_of("auto", "online", "offline", "disabled"),
+    **dict.fromkeys(("dataset.name", "model.name", "aug.name"), (is_name, NAME_NEEDS)),
     "dataset.root": FOLDER,
     "dataset.size": _or_null((_sides, "needs pixels, a whole number from 1 on, or [height,width]")),
     "dataset.mean": _or_null(_numbers(-math.inf)),

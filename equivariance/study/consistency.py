@@ -11,22 +11,21 @@ import pandas as pd
 from equivariance.figures import style
 from equivariance.figures.rank_correlation import rank_correlation
 from equivariance.names import NESTED, PARTS
-from equivariance.rows import MEASUREMENT
-from equivariance.rows import by_part as scores_by_part
+from equivariance.rows import MEASUREMENT, by_part
 
 ACCURACY = "accuracy"  # in place of a score and a part: the network's accuracy
-COLUMNS = ["transform", "measure", "part", "rho", "p", "low", "high", "networks", "lowest", "highest"]
+COLUMNS = ["transform", "score", "part", "rho", "p", "low", "high", "networks", "lowest", "highest"]
 
 
 def agreements(rows: pd.DataFrame) -> pd.DataFrame:
     """Scores by part beside the agreement of the same measurement; measurements without one are left out.
 
     Returns:
-        The rows of `runs.rows.by_part` with a column `agreement` in [0, 1].
+        The rows of `rows.by_part` with a column `agreement` in [0, 1].
     """
     felt = rows[rows.agreement.notna()].drop_duplicates([*MEASUREMENT, "element"])
     felt = felt.groupby(MEASUREMENT, dropna=False, sort=False).agreement.mean().reset_index()
-    return scores_by_part(rows).merge(felt, on=MEASUREMENT)
+    return by_part(rows).merge(felt, on=MEASUREMENT)
 
 
 def correlations(rows: pd.DataFrame) -> pd.DataFrame:
@@ -36,21 +35,21 @@ def correlations(rows: pd.DataFrame) -> pd.DataFrame:
     range of rho when each author's networks are left out in turn, NaN where fewer than two of these rho exist.
 
     Returns:
-        Columns transform, measure, part, rho, p, low, high, networks (see `RankCorrelation`), lowest, highest; with
-        measure and part "accuracy" the correlation of accuracy and agreement.
+        Columns transform, score, part, rho, p, low, high, networks (see `RankCorrelation`), lowest, highest; with
+        score and part "accuracy" the correlation of accuracy and agreement.
     """
     table = agreements(rows)
     accuracies = table.drop_duplicates(MEASUREMENT)
-    accuracies = accuracies.assign(measure=ACCURACY, part=ACCURACY, value=accuracies.accuracy)
+    accuracies = accuracies.assign(score=ACCURACY, part=ACCURACY, value=accuracies.accuracy)
     found = []
-    for key, one in pd.concat([table, accuracies]).groupby(["transform", "measure", "part"], sort=False):
+    for key, one in pd.concat([table, accuracies]).groupby(["transform", "score", "part"], sort=False):
         author = one.model.str.split("_").str[0]
         others = [one[author != each] for each in author.unique()] if author.nunique() > 1 else []
         left_out = pd.Series([rank_correlation(rest.value, rest.agreement).rho for rest in others], dtype=float)
         if left_out.count() < 2:  # one number is no range
             left_out[:] = float("nan")
         found.append(
-            dict(zip(["transform", "measure", "part"], key, strict=True))
+            dict(zip(["transform", "score", "part"], key, strict=True))
             | asdict(rank_correlation(one.value, one.agreement))
             | {"lowest": left_out.min(), "highest": left_out.max()}
         )
@@ -65,7 +64,7 @@ def plot_consistency(rows: pd.DataFrame, title: str = "") -> style.Figure:
     is the accuracy's correlation.
 
     Args:
-        rows: see `runs.rows.COLUMNS`, of one reading.
+        rows: see `rows.COLUMNS`, over one thing, such as image.
         title: of the figure.
     """
     table = correlations(rows)
@@ -73,11 +72,11 @@ def plot_consistency(rows: pd.DataFrame, title: str = "") -> style.Figure:
     size = (style.COLUMN, 1.9 * len(transforms) + 0.5)
     figure, panels = style.plt.subplots(len(transforms), 1, figsize=size, layout="constrained", squeeze=False)
     places = [*PARTS, ACCURACY]
-    scores = [score for score in NESTED if score in set(table.measure)]
+    scores = [score for score in NESTED if score in set(table.score)]
     for axes, transform in zip(panels[:, 0], transforms, strict=True):
         one = table[table["transform"] == transform]
         for position, score in enumerate([*scores, ACCURACY]):
-            of_score = one[one.measure == score].dropna(subset="low")
+            of_score = one[one.score == score].dropna(subset="low")
             x = of_score.part.map(places.index).to_numpy(float)
             if score != ACCURACY:
                 x = x + 0.22 * (position - (len(scores) - 1) / 2)

@@ -158,7 +158,7 @@ def report(
         training["accuracy"] = cost.get("top1_all", cost["top1"])
     here = provenance(subject.hardware.name)
     scores = results.score_rows(cfg, metric.compute(), training | here)
-    first = rows.of_one_reading(scores)  # the others are in the rows
+    first = rows.of_first_over(scores)  # the others are in the rows
     with tracked(cfg, "measure", folder, None, here) as tracker:
         epochs = "given weights" if subject.published else f"{training['epoch']} epochs"
         trained = epochs if cfg.measure.trained else "untrained"

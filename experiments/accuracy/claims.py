@@ -4,7 +4,7 @@ from functools import partial
 
 import pandas as pd
 
-from equivariance.figures.rank_correlation import by_part
+from equivariance.figures.rank_correlation import with_accuracy
 from equivariance.names import BEFORE_POOLING, SCORES
 from equivariance.study.verdicts.rules import Evidence, Outcome, Rule
 
@@ -13,11 +13,11 @@ FEWEST = 6  # networks, as in the papers
 
 def rho_by_part(results: pd.DataFrame, evidence: Evidence, before: tuple[float, float], end: float) -> Outcome:
     """Whether rho lies in `before` in every part before pooling, and is at least `end` and larger at the end."""
-    found = by_part(results)
+    found = with_accuracy(results)
     networks = 0 if found.empty else int(found.networks.max())
     if networks < FEWEST:
         return Outcome({}, f"{networks} pretrained networks with accuracies, needs {FEWEST}")
-    rho = found.set_index(["measure", "part"]).rho
+    rho = found.set_index(["score", "part"]).rho
     cases: dict[tuple[str, ...], bool | None] = {}
     for score in SCORES:
         for part in BEFORE_POOLING:
@@ -25,7 +25,7 @@ def rho_by_part(results: pd.DataFrame, evidence: Evidence, before: tuple[float, 
             cases[score, part] = before[0] <= rho[score, part] <= before[1] if known else None
         above = rho[score, "final"] > max(rho[score, part] for part in BEFORE_POOLING)
         cases[score, "final"] = bool(rho[score, "final"] >= end and above)
-    text = "; ".join(f"{row.part} {row.measure} {row.rho:.2f} (p {row.p:.2g})" for row in found.itertuples())
+    text = "; ".join(f"{row.part} {row.score} {row.rho:.2f} (p {row.p:.2g})" for row in found.itertuples())
     return Outcome(cases, f"rho over {networks} networks: {text}")
 
 

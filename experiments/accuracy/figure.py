@@ -4,7 +4,7 @@ from pathlib import Path
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.figures.rank_correlation import by_part
+from equivariance.figures.rank_correlation import with_accuracy
 from equivariance.figures.scatter import plot_accuracy
 from equivariance.files import write_atomic
 from equivariance.names import BEFORE_POOLING, PARTS, SCORES
@@ -16,12 +16,12 @@ SHOWN = {"before": "equivariance before pooling", "final": "equivariance, logits
 @style.styled
 def main(folder: Path = HERE) -> None:
     """Draw figure.{png,svg}, one dot a network; and rho.{png,svg} where there are networks enough for a rho."""
-    results = rows.of_last_epoch(rows.of_one_reading(rows.read(folder / "results.csv")))
+    results = rows.of_last_epoch(rows.of_first_over(rows.read(folder / "results.csv")))
     results = results[rows.is_trained(results) & results.accuracy.notna()]
     networks = results.model.nunique()
     title = f"{networks} networks trained by others, {results.images.max()} images"
     style.save(plot_accuracy(points(results), SHOWN, title=title), folder / "figure", ("png", "svg"))
-    drawn, found = ["figure"], by_part(results)
+    drawn, found = ["figure"], with_accuracy(results)
     if found.rho.notna().any():
         write_atomic(
             folder / "correlations.csv", found.to_csv(index=False, float_format="%.6g", lineterminator="\n")
@@ -33,7 +33,7 @@ def main(folder: Path = HERE) -> None:
 
 def points(results):
     """Equivariance before pooling and of the logits, and accuracy, one row a network and transformation."""
-    scores = rows.by_part(results[results.measure == "equivariance"])
+    scores = rows.by_part(results[results.score == "equivariance"])
     wide = scores.pivot_table(index=["model", "transform", "accuracy"], columns="part", values="value", sort=False)
     return wide.assign(before=wide[list(BEFORE_POOLING)].mean(axis=1)).reset_index()
 
@@ -47,7 +47,7 @@ def correlations(found, title: str) -> style.Figure:
     for transform, axes in zip(transforms, grid[:, 0], strict=True):
         for score, colour, marker, aside in zip(SCORES, style.COLOURS, style.MARKERS, (-0.1, 0.1), strict=False):
             of_transform = found[found["transform"] == transform]
-            one = of_transform[of_transform.measure == score].set_index("part").reindex(PARTS)
+            one = of_transform[of_transform.score == score].set_index("part").reindex(PARTS)
             x = [place + aside for place in range(len(PARTS))]
             axes.vlines(x, one.low, one.high, color=colour, lw=1)
             axes.plot(x, one.rho, marker, color=colour, label=score)

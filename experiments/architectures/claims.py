@@ -18,7 +18,7 @@ SAME = 0.05  # a difference of scores up to which they count as equal
 
 def table(results: pd.DataFrame) -> pd.DataFrame:
     """Scores by (score, part), one column a network."""
-    return by_part(results).pivot_table(index=["measure", "part"], columns="model", values="value")
+    return by_part(results).pivot_table(index=["score", "part"], columns="model", values="value")
 
 
 def gaps(results: pd.DataFrame) -> pd.DataFrame:

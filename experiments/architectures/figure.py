@@ -23,7 +23,7 @@ TRANSFORMS = {"translation": "shifts", "relative translation": "relative shifts"
 
 @style.styled
 def main(folder: Path = HERE) -> None:
-    results = rows.of_one_reading(rows.read(folder / "results.csv"))
+    results = rows.of_first_over(rows.read(folder / "results.csv"))
     trained = bool(results.trained.any())  # pretrained networks, as soon as there are any
     results = results[results.trained == trained]
     pooled = ~results.part.isin(BEFORE_POOLING)
@@ -40,7 +40,7 @@ def main(folder: Path = HERE) -> None:
     )
     for transform, panels in zip(there, grid, strict=True):
         for axes, score in zip(panels, SCORES, strict=True):
-            draw(axes, scores[(scores["transform"] == transform) & (scores.measure == score)])
+            draw(axes, scores[(scores["transform"] == transform) & (scores.score == score)])
             axes.set_title(score if transform == there[0] else "", fontsize=7)
         panels[0].set_ylabel(TRANSFORMS[transform], fontsize=7)
     kind = "Pretrained" if trained else "Untrained controls"

@@ -24,7 +24,7 @@ def dip_between_multiples(results: pd.DataFrame, evidence: Evidence) -> Outcome:
 
 def differences(results: pd.DataFrame, aug: str, baseline: str) -> pd.DataFrame:
     """Score with an augmentation minus the baseline's: a row for each score and part, a column for each seed."""
-    scores = by_part(results, "aug").pivot_table(index=["measure", "part"], columns=["aug", "seed"], values="value")
+    scores = by_part(results, "aug").pivot_table(index=["score", "part"], columns=["aug", "seed"], values="value")
     return (scores[aug] - scores[baseline]).dropna(axis=1, how="all")
 
 
@@ -60,7 +60,7 @@ def cutmix_lowers(results: pd.DataFrame, evidence: Evidence) -> Outcome:
 
 
 def no_gap(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    scores = by_part(results, "aug").pivot_table(index=["aug", "seed", "part"], columns="measure", values="value")
+    scores = by_part(results, "aug").pivot_table(index=["aug", "seed", "part"], columns="score", values="value")
     gap = scores.equivariance - scores.invariance
     largest = gap.groupby(level=["part", "aug"], sort=False).max()
     cases = {(part, aug): largest[part, aug] <= VISIBLE for part in PARTS for aug in largest[part].index}

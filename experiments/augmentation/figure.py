@@ -35,7 +35,7 @@ def main(folder: Path = HERE, network: str = "ResNet-44, 200 epochs", **options)
 
 
 def draw(folder, results, network, minus=None, names=NAMES, by="part") -> None:
-    results = rows.of_one_reading(results)
+    results = rows.of_first_over(results)
     shifted = results[results["transform"] == "translation"]
     minus = minus or {"aug": "none"}
     title = titled(network, shifted)

@@ -12,7 +12,7 @@ SAME = 0.05  # of scores in [0, 1]
 
 def scores_by_width(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each score, part and seed, a column for each width."""
-    return by_part(results, "width").pivot_table(index=["measure", "part", "seed"], columns="width", values="value")
+    return by_part(results, "width").pivot_table(index=["score", "part", "seed"], columns="width", values="value")
 
 
 def falls_with_width(results: pd.DataFrame, evidence: Evidence) -> Outcome:

@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main(folder: Path = HERE, what: str = "Networks trained on CIFAR-10 by others") -> None:
-    results = rows.of_one_reading(rows.read(folder / "results.csv"))
+    results = rows.of_first_over(rows.read(folder / "results.csv"))
     style.save(consistency.plot_consistency(results, what), folder / "figure", ("png", "svg"))
     shown = "![Rank correlation of score and agreement by part](figure.png)"
     renew(folder / "README.md", f"{shown}\n\n*{what}; bars: 95 % intervals over networks.*\n\n{tables(results)}")
@@ -32,8 +32,8 @@ def tables(results) -> str:
             "| score | " + " | ".join(PARTS) + " |",
             "|---|" + "---|" * len(PARTS),
         ]
-        for score in (score for score in NESTED if score in set(one.measure)):
-            each = one[one.measure == score].set_index("part").reindex(PARTS)
+        for score in (score for score in NESTED if score in set(one.score)):
+            each = one[one.score == score].set_index("part").reindex(PARTS)
             lines.append(f"| {score} | " + " | ".join(_cell(row, networks) for _, row in each.iterrows()) + " |")
         (accuracy,) = (row for _, row in one[one.part == consistency.ACCURACY].iterrows())
         lines += [

@@ -20,7 +20,7 @@ OTHERS = ("scaling", "sub-pixel shift")
 def main(folder: Path = HERE) -> None:
     results = rows.read(folder / "results.csv")
     results = results.assign(element=results.element.astype(float))
-    scores = results.groupby(["model", "trained", "transform", "part", "measure", "element"], sort=False)[
+    scores = results.groupby(["model", "trained", "transform", "part", "score", "element"], sort=False)[
         ["value", "chance", "control"]
     ].mean()
     scores = scores.reset_index()
@@ -61,7 +61,7 @@ def draw_angles(scores: pd.DataFrame) -> style.Figure:
             _curves(axes, of_part[of_part["transform"] == ANGLES])
             exact = of_part[(of_part["transform"] == TURNS) & of_part.trained & (of_part.element <= 180)]
             for score, colour in zip(NESTED, style.COLOURS, strict=False):
-                one = exact[exact.measure == score]
+                one = exact[exact.score == score]
                 axes.plot(one.element, one.value, "o", mfc="none", color=colour, ms=5, mew=0.8)
         column[0].set_title(TITLES[name])
         column[-1].set_xticks([15, 45, 90, 135, 180])
@@ -107,12 +107,12 @@ def draw_others(scores: pd.DataFrame) -> style.Figure:
 def _curves(axes, table: pd.DataFrame) -> None:
     """Trained and untrained scores, the chance level and the control of the trained network."""
     for score, colour in zip(NESTED, style.COLOURS, strict=False):
-        one = table[table.measure == score].sort_values("element")
+        one = table[table.score == score].sort_values("element")
         trained, untrained = one[one.trained], one[~one.trained]
         axes.plot(trained.element, trained.value, color=colour, lw=1.2)
         axes.plot(untrained.element, untrained.value, color=colour, ls="--", lw=0.7)
         axes.plot(trained.element, trained.chance, color=colour, ls=":", lw=0.8)
-    control = table[(table.measure == "invariance") & table.trained].sort_values("element")
+    control = table[(table.score == "invariance") & table.trained].sort_values("element")
     axes.plot(control.element, control.control, color=style.GREY, lw=0.8)
 
 
@@ -136,7 +136,7 @@ def tables(scores: pd.DataFrame, results: pd.DataFrame) -> str:
     for name in networks(scores):
         for part in PARTS:
             for score in NESTED:
-                one = trained[(trained.model == name) & (trained.part == part) & (trained.measure == score)]
+                one = trained[(trained.model == name) & (trained.part == part) & (trained.score == score)]
                 angle = one[one["transform"] == ANGLES].set_index("element").value
                 if angle.isna().all():  # no linear score where there are too many channels
                     continue
@@ -150,7 +150,7 @@ def verdicts(trained: pd.DataFrame, results: pd.DataFrame) -> list[str]:
     found = []
     for name in networks(trained):
         of_network = trained[trained.model == name]
-        of_network = of_network.set_index(["transform", "part", "measure", "element"]).value.sort_index()
+        of_network = of_network.set_index(["transform", "part", "score", "element"]).value.sort_index()
         angles = of_network[ANGLES].sort_index()
         gaps = {
             part: max(

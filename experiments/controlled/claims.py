@@ -23,10 +23,10 @@ def shifted_maps(results: pd.DataFrame, evidence: Evidence) -> Outcome:
 
 
 def networks_made_by_hand(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    lowest = results.groupby(["model", "measure"]).value.min()
+    lowest = results.groupby(["model", "score"]).value.min()
     whole, cut = lowest["gaussian-whole", "invariance"], lowest["gaussian-cut", "equivariance"]
     blocks = results[results.part.isin(BEFORE_POOLING)]
-    broken = blocks.groupby(["model", "measure"]).value.max()["gaussian-cut", "invariance"]
+    broken = blocks.groupby(["model", "score"]).value.max()["gaussian-cut", "invariance"]
     text = (
         f"smallest invariance with isotropic filters {whole:.6f}; "
         f"smallest equivariance with cut corners {cut:.6f}, largest invariance there before pooling {broken:.3f}"

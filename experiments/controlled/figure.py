@@ -30,7 +30,7 @@ def filters(corner: str) -> list[np.ndarray]:
 
 @style.styled
 def main(folder: Path = HERE) -> None:
-    scores = rows.by_layer(rows.of_one_reading(rows.read(folder / "results.csv")))
+    scores = rows.by_layer(rows.of_first_over(rows.read(folder / "results.csv")))
     figure = style.plt.figure(figsize=(style.COLUMN, 3.1), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=(1.1, 4, 0.7))
     for side, (corner, name) in enumerate(NAMES.items()):
@@ -43,7 +43,7 @@ def main(folder: Path = HERE) -> None:
         one = scores[scores.model == f"gaussian-{corner}"]
         above.set_title(name)
         for score, colour, marker in zip(SCORES, style.COLOURS, style.MARKERS, strict=False):
-            curve = one[one.measure == score]
+            curve = one[one.score == score]
             size = 6 if score == "invariance" else 3  # where both are 1, both are seen
             above.plot(curve["index"], curve.value, color=colour, marker=marker, ms=size, label=score)
         style.depth_axis(below, list(curve.layer))

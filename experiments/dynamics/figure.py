@@ -20,7 +20,7 @@ def main(folder: Path = HERE, title: str = "CNN-7, quarter turns") -> None:
     if not (folder / "results.csv").exists():
         print(f"no rows yet in {folder}")
         return
-    results = rows.of_one_reading(rows.read(folder / "results.csv"))
+    results = rows.of_first_over(rows.read(folder / "results.csv"))
     scores = rows.by_part(results)
     seeds = scores.seed.nunique()
     several = f"mean of {seeds} seeds, band: ± standard deviation" if seeds > 1 else "one seed"
@@ -44,7 +44,7 @@ def draw(scores: pd.DataFrame, title: str) -> style.Figure:
         for axes, part in zip(column, PARTS, strict=False):
             of_part = of_task[of_task.part == part]
             for score, colour in zip(NESTED, style.COLOURS, strict=False):
-                one = of_part[of_part.measure == score]
+                one = of_part[of_part.score == score]
                 _curve(axes, one, "value", epochs, color=colour, label=score)
                 _curve(axes, one, "chance", epochs, color=colour, ls=":", lw=0.8)
             axes.set_ylim(-0.02, 1.02)
@@ -99,7 +99,7 @@ def table(scores: pd.DataFrame) -> str:
     for task in (task for task in TASKS if task in set(scores.dataset)):
         for score in NESTED:
             for part in PARTS:
-                one = scores[(scores.dataset == task) & (scores.measure == score) & (scores.part == part)]
+                one = scores[(scores.dataset == task) & (scores.score == score) & (scores.part == part)]
                 if one.value.isna().all():
                     continue
                 mean, settled = one.groupby("epoch").value.mean(), settled_from(one)

@@ -22,7 +22,7 @@ FAMILIES = {
 
 def equivariance_falls_invariance_rises(results: pd.DataFrame, evidence: Evidence) -> Outcome:
     layers = rows.by_layer(results[results.part.isin(BEFORE_POOLING)])
-    networks = ["measure", "dataset", "model", "aug", "width", "seed", "transform"]
+    networks = ["score", "dataset", "model", "aug", "width", "seed", "transform"]
     rho = layers.groupby(networks, dropna=False)[["index", "value"]].apply(
         lambda one: spearmanr(one["index"], one.value).statistic
     )
@@ -37,14 +37,14 @@ def equivariance_falls_invariance_rises(results: pd.DataFrame, evidence: Evidenc
 
 
 def settle_early(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    networks = ["measure", "part", "transform", "dataset", "model", "aug", "width", "seed"]
+    networks = ["score", "part", "transform", "dataset", "model", "aug", "width", "seed"]
     scores = results.groupby([*networks, "epochs", "epoch"], dropna=False).value.mean().reset_index()
     last = scores[scores.epoch == scores.epochs][[*networks, "value"]]
     later = scores[(scores.epoch >= FIRST_EPOCHS) & (scores.epoch < scores.epochs)]
     later = later.merge(last, on=networks, suffixes=("", "_last"))
     if later.empty:
         return Outcome({}, f"no rows of an epoch from {FIRST_EPOCHS} on besides the last")
-    moved = (later.value - later.value_last).abs().groupby([later.measure, later.part]).max()
+    moved = (later.value - later.value_last).abs().groupby([later.score, later.part]).max()
     there = {score: [part for part in PARTS if part in moved[score]] for score in SCORES}
     cases = {(score, part): bool(moved[score, part] <= SETTLED) for score in SCORES for part in there[score]}
     text = "; ".join(
@@ -55,7 +55,7 @@ def settle_early(results: pd.DataFrame, evidence: Evidence) -> Outcome:
 
 def augmentation_raises_both(results: pd.DataFrame, evidence: Evidence) -> Outcome:
     scores = by_part(results[results.part.isin(BEFORE_POOLING)], "aug")
-    wide = scores.groupby(["aug", "seed", "measure"]).value.mean().unstack(["measure", "seed"])
+    wide = scores.groupby(["aug", "seed", "score"]).value.mean().unstack(["score", "seed"])
     up = wide.drop(evidence.baseline) - wide.loc[evidence.baseline]
     cases = {(aug,): bool((row > 0).all()) for aug, row in up.iterrows()}
     text = "; ".join(
@@ -68,7 +68,7 @@ def augmentation_raises_both(results: pd.DataFrame, evidence: Evidence) -> Outco
 def before_pooling(results: pd.DataFrame) -> pd.DataFrame:
     """Mean over the parts before pooling, by transformation, score and network."""
     scores = rows.by_part(results[results.part.isin(BEFORE_POOLING)])
-    return scores.pivot_table(index=["transform", "measure"], columns="model", values="value")
+    return scores.pivot_table(index=["transform", "score"], columns="model", values="value")
 
 
 def mixers_between(results: pd.DataFrame, evidence: Evidence) -> Outcome:
@@ -86,7 +86,7 @@ def mixers_between(results: pd.DataFrame, evidence: Evidence) -> Outcome:
 
 
 def transformers_above_cnns(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    scores = before_pooling(results).xs("equivariance", level="measure")
+    scores = before_pooling(results).xs("equivariance", level="score")
     cnn, transformer = (scores[list(FAMILIES[name])].mean(axis=1) for name in ("CNN", "transformer"))
     cases: dict[tuple[str, ...], bool | None] = {
         ("transformers above CNNs", transform): bool(transformer[transform] > cnn[transform])
@@ -97,7 +97,7 @@ def transformers_above_cnns(results: pd.DataFrame, evidence: Evidence) -> Outcom
 
 
 def grows_with_accuracy(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    scores = rows.by_part(results[(results.measure == "equivariance") & results.part.isin(BEFORE_POOLING)])
+    scores = rows.by_part(results[(results.score == "equivariance") & results.part.isin(BEFORE_POOLING)])
     cases: dict[tuple[str, ...], bool | None] = {
         ("transformers above CNNs",): None,
         ("grows with model size",): None,
@@ -120,7 +120,7 @@ def decide_l5(results: pd.DataFrame, evidence: Evidence) -> Outcome:
 
 
 def deeper_is_more_consistent(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    final = results[results.agreement.notna() & (results.measure == "invariance")]
+    final = results[results.agreement.notna() & (results.score == "invariance")]
     if final.empty:
         return Outcome({}, "no rows with the share of predicted classes that stay")
     scores = final.groupby(["series", "depth"])[["agreement", "accuracy"]].mean()
@@ -139,7 +139,7 @@ def deeper_is_more_consistent(results: pd.DataFrame, evidence: Evidence) -> Outc
 
 
 def linear_maps(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    of_score = results[(results.measure == "linear") & results.part.isin(BEFORE_POOLING)]
+    of_score = results[(results.score == "linear") & results.part.isin(BEFORE_POOLING)]
     if of_score.value.isna().all():
         return Outcome({}, "no rows of the linear score")
     keys = ["transform", "dataset", "model", "aug", "width", "seed"]

@@ -21,8 +21,8 @@ COMPARED = {
 @style.styled
 def main(folder: Path = HERE) -> None:
     """Draw figure.{png,svg}: trained networks in colours, the same ones untrained in grey behind them."""
-    layers = rows.by_layer(rows.of_one_reading(rows.read(folder / "results.csv")))
-    layers = layers[(layers.measure == "equivariance") & layers.part.isin(BEFORE_POOLING)]
+    layers = rows.by_layer(rows.of_first_over(rows.read(folder / "results.csv")))
+    layers = layers[(layers.score == "equivariance") & layers.part.isin(BEFORE_POOLING)]
     there = [prefix for prefix in COMPARED if layers.model.str.startswith(prefix).any()]
     figure, grid = style.plt.subplots(
         len(there),

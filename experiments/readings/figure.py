@@ -42,7 +42,7 @@ def draw(layers: pd.DataFrame, seeds: int) -> style.Figure:
     figure, panels = style.plt.subplots(3, 1, figsize=(style.COLUMN, 5.2), sharex=True, layout="constrained")
     for axes, (task, title) in zip(panels, TASKS.items(), strict=True):
         for over, colour, marker in zip(OVER, style.COLOURS, style.MARKERS, strict=False):
-            one = layers[(layers.dataset == task) & (layers.over == over) & (layers.measure == "equivariance")]
+            one = layers[(layers.dataset == task) & (layers.over == over) & (layers.score == "equivariance")]
             mean = one.groupby("index").value.mean()
             axes.plot(mean.index, mean, color=colour, marker=marker, label=f"over={over}")
         names = one.drop_duplicates("index").sort_values("index").layer
@@ -63,7 +63,7 @@ def tables(layers: pd.DataFrame, seeds: int, cifar: pd.DataFrame) -> str:
     for score in ("equivariance", "invariance"):
         for task, title in TASKS.items():
             for over in OVER:
-                one = layers[(layers.dataset == task) & (layers.over == over) & (layers.measure == score)]
+                one = layers[(layers.dataset == task) & (layers.over == over) & (layers.score == score)]
                 mean = one.groupby("layer").value.mean()
                 lines.append(
                     f"| {title} | {score} | `{over}` | " + " | ".join(f"{mean[n]:.2f}" for n in names) + " |"
@@ -75,7 +75,7 @@ def tables(layers: pd.DataFrame, seeds: int, cifar: pd.DataFrame) -> str:
         "|---|---|---|",
     ]
     for over in OVER:
-        found = layers[(layers.over == over) & (layers.measure == "equivariance")]
+        found = layers[(layers.over == over) & (layers.score == "equivariance")]
         networks = [one.sort_values("index") for _, one in found.groupby(["dataset", "seed"])]
         blocks = [one[one.part.isin(BEFORE_POOLING)].value.to_numpy() for one in networks]
         rho = [spearmanr(range(len(each)), each).statistic for each in blocks]
@@ -100,7 +100,7 @@ def resnet(cifar: pd.DataFrame) -> list[str]:
         "|---|" + "---|" * len(networks),
     ]
     for over in OVER:
-        mean = late[late.over == over].groupby(["model", "measure"]).value.mean()
+        mean = late[late.over == over].groupby(["model", "score"]).value.mean()
         cells = [f"{mean[model, 'invariance']:.2f} / {mean[model, 'equivariance']:.2f}" for model in networks]
         lines.append(f"| `{over}` | {' | '.join(cells)} |")
     return lines

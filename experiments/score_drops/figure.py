@@ -21,7 +21,7 @@ SHOWN = 3  # drops
 
 @style.styled
 def main(folder: Path = HERE) -> None:
-    results = rows.of_one_reading(rows.read(folder / "results.csv"))
+    results = rows.of_first_over(rows.read(folder / "results.csv"))
     style.save(draw(rows.by_layer(results[results.part.isin(BEFORE_POOLING)])), folder / "figure", ("png", "svg"))
     shown = "![Invariance by block with and without blurs, and its drop over each block](figure.png)"
     images = results.images.max()
@@ -35,7 +35,7 @@ def draw(layers: pd.DataFrame) -> style.Figure:
     figure, (upper, lower) = style.plt.subplots(
         2, 1, figsize=(style.COLUMN, 4.1), sharex=True, layout="constrained", height_ratios=(1.2, 1)
     )
-    of_score = layers[layers.measure == "invariance"]
+    of_score = layers[layers.score == "invariance"]
     for position, (name, label) in enumerate(NETWORKS.items()):
         one = of_score[of_score.model == name].sort_values("index")
         colour, marker = style.COLOURS[position], style.MARKERS[position]
@@ -63,9 +63,9 @@ def table(results: pd.DataFrame) -> str:
         "| network | largest drops from a block to the next | middle | late | final | accuracy |",
         "|---|" + "---|" * 5,
     ]
-    parts = rows.by_part(results[results.measure == "invariance"]).set_index(["model", "part"])
+    parts = rows.by_part(results[results.score == "invariance"]).set_index(["model", "part"])
     for name, label in NETWORKS.items():
-        one = results[(results.model == name) & (results.measure == "invariance")]
+        one = results[(results.model == name) & (results.score == "invariance")]
         found = score_drops(one)
         drops = "; ".join(sentence(drop) for _, drop in found[found.before != "input"].head(SHOWN).iterrows())
         scores = " | ".join(f"{parts.value[name, part]:.2f}" for part in ("middle", "late", "final"))

@@ -19,7 +19,7 @@ PARTS = (*STRIDES, "pool", "final")
 def main(folder: Path = HERE) -> None:
     found = {direction: rows.read(folder / f"{direction}.csv") for direction in DIRECTIONS}
     title = "Published ResNet-44; band: 95 % interval over images"
-    tables = {direction: rows.of_one_reading(each) for direction, each in found.items()}
+    tables = {direction: rows.of_first_over(each) for direction, each in found.items()}
     figure = compare.plot_compare(tables, "element", "invariance", title=title, parts=tuple(STRIDES))
     runpy.run_path(str(HERE.parent / "augmentation/figure.py"))["dips"](figure)
     style.save(figure, folder / "figure", ("png", "svg"))
@@ -34,13 +34,13 @@ def table(found: dict[str, pd.DataFrame]) -> str:
         "|---|---|" + "---|" * len(SHOWN),
     ]
     for direction, each in found.items():
-        means = each.groupby(["over", "measure", "part", "element"]).value.mean()
+        means = each.groupby(["over", "score", "part", "element"]).value.mean()
         for part in PARTS if direction == "diagonal" else STRIDES:
             for over in sorted(each.over.unique(), reverse=True):
                 cells = " | ".join(f"{means[over, 'invariance', part, pixels]:.2f}" for pixels in SHOWN)
                 stride = f", stride {STRIDES[part]}" if part in STRIDES else ""
                 lines.append(f"| {direction}, {part}{stride} | `{over}` | {cells} |")
-    scores = found["diagonal"].groupby(["measure", "over", "part"]).value.mean()
+    scores = found["diagonal"].groupby(["score", "over", "part"]).value.mean()
     gap = (scores["equivariance"] - scores["invariance"]).max()
     sizes = ", ".join(f"{direction} {each.images.max()}" for direction, each in found.items())
     return (

@@ -15,7 +15,7 @@ def with_activation(results: pd.DataFrame) -> pd.Series:
     By score, similarity, and network.
     """
     blocks = results[results.layer.str.startswith("block")]
-    keys = ["measure", "similarity", "model", "seed"]
+    keys = ["score", "similarity", "model", "seed"]
     each = blocks.groupby([*keys, "index"])[["value", "activation"]].mean()
     return pd.Series(
         {key: np.corrcoef(one.value, one.activation)[0, 1] for key, one in each.groupby(level=keys)}, dtype=float

@@ -31,7 +31,7 @@ def by_depth(axes: style.Axes, results: rows.pd.DataFrame) -> None:
     """Invariance by both similarities, and the mean activation on its own axis."""
     claims = runpy.run_path(str(HERE / "claims.py"))
     found = claims["with_activation"](results)["invariance"]
-    one = results[(results.measure == "invariance") & results.layer.str.startswith("block")]
+    one = results[(results.score == "invariance") & results.layer.str.startswith("block")]
     for (similarity, name), colour, marker in zip(NAMES.items(), style.COLOURS, style.MARKERS, strict=False):
         curve = one[one.similarity == similarity].groupby("index")[["value", "activation"]].mean()
         label = f"{name}; with the activation r = {found[similarity].iloc[0]:.2f}"
@@ -54,7 +54,7 @@ def by_depth(axes: style.Axes, results: rows.pd.DataFrame) -> None:
 
 @style.styled
 def main(folder: Path = HERE) -> None:
-    results = rows.of_one_reading(rows.read(folder / "results.csv"))
+    results = rows.of_first_over(rows.read(folder / "results.csv"))
     figure, (upper, lower) = style.plt.subplots(
         2, 1, figsize=(style.COLUMN, 4.2), height_ratios=(1, 1.5), layout="constrained"
     )

@@ -15,10 +15,10 @@ RATIO = 1.5  # from which on equivariance is "much larger" than invariance
 def falls_with_depth(results: pd.DataFrame, evidence: Evidence) -> Outcome:
     scores = by_layer(results)
     blocks = scores[scores.part.isin(BEFORE_POOLING)]
-    rho = blocks.groupby(["measure", "dataset", "seed"])[["index", "value"]].apply(
+    rho = blocks.groupby(["score", "dataset", "seed"])[["index", "value"]].apply(
         lambda one: spearmanr(one["index"], one.value).statistic
     )
-    ends = blocks.pivot_table(index="measure", columns="index", values="value")
+    ends = blocks.pivot_table(index="score", columns="index", values="value")
     cases = {(score, task): (rho[score, task] < 0).all() for score in SCORES for task in TASKS}
     text = [
         f"{score}: rho of score and depth {rho[score].min():.2f} to {rho[score].max():.2f}, below 0 in "
@@ -32,7 +32,7 @@ def falls_with_depth(results: pd.DataFrame, evidence: Evidence) -> Outcome:
 def jumps_after_pooling(results: pd.DataFrame, evidence: Evidence) -> Outcome:
     scores = by_layer(results)
     last = scores[scores.part.isin(BEFORE_POOLING)]["index"].max()
-    keys = ["dataset", "measure", "seed"]
+    keys = ["dataset", "score", "seed"]
     pooled, block = (
         one.set_index(keys).value for one in (scores[scores.part == "pool"], scores[scores["index"] == last])
     )
@@ -44,7 +44,7 @@ def jumps_after_pooling(results: pd.DataFrame, evidence: Evidence) -> Outcome:
 
 
 def same_until_late(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    parts = by_layer(results).groupby(["part", "measure", "dataset", "seed"]).value.mean()
+    parts = by_layer(results).groupby(["part", "score", "dataset", "seed"]).value.mean()
     p = {
         (part, score, task): welch(parts[part, score, task], parts[part, score, UPRIGHT])
         for part in ("early", "middle")
@@ -68,7 +68,7 @@ def welch(a: pd.Series, b: pd.Series) -> float:
 
 
 def gap_before_late(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    parts = by_layer(results).pivot_table(index=["part", "dataset", "seed"], columns="measure", values="value")
+    parts = by_layer(results).pivot_table(index=["part", "dataset", "seed"], columns="score", values="value")
     ratio = parts.equivariance / parts.invariance
     text = "equivariance / invariance: " + "; ".join(
         f"{part} " + ", ".join(f"{task} {spread(ratio[part, task])}" for task in TASKS) for part in BEFORE_POOLING

@@ -10,7 +10,7 @@ TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-
 
 
 def main(folder: Path = HERE) -> None:
-    results = rows.of_one_reading(rows.read(folder / "results.csv"))
+    results = rows.of_first_over(rows.read(folder / "results.csv"))
     seeds = results.seed.nunique()
     band = f"mean of {seeds} seeds; band: ± s.d." if seeds > 1 else "one seed; band: 95 % interval over images"
     title = f"CNN-7, quarter turns, over={results.over.iloc[0]}\n{band}"

@@ -53,7 +53,7 @@ def test_seeds_are_a_band_and_one_seed_has_its_images():
     per_seed = [
         one.groupby("index").value.mean().mean()
         for _, one in SHIFTS[
-            (SHIFTS.aug == "crop") & (SHIFTS.part == "early") & (SHIFTS.measure == "invariance")
+            (SHIFTS.aug == "crop") & (SHIFTS.part == "early") & (SHIFTS.score == "invariance")
         ].groupby("seed")
     ]
     cell = found.loc["crop", "invariance", "early"]
@@ -88,7 +88,7 @@ def test_references_are_untrained_networks_and_chance():
     assert set(only.kind) == {"score", "chance"}
 
 
-def test_references_of_one_reading_are_none_of_another():
+def test_references_over_one_thing_are_none_of_another():
     one = SHIFTS[SHIFTS.aug == "crop"]
     other = one.assign(over="dataset", chance=0.4)
     found = values([one, other], "part").set_index("label")
@@ -183,10 +183,10 @@ def test_the_curves_drawn_are_the_values():
 
 def test_plot_depth_draws_scores_interval_chance_and_the_untrained_network():
     table = rows.read(REPOSITORY / "experiments/symmetry/results.csv")
-    one = rows.of_one_reading(table[(table.dataset == "mnist6") & (table.seed == 0)])
+    one = rows.of_first_over(table[(table.dataset == "mnist6") & (table.seed == 0)])
     axes = depth.plot_depth(one)
     assert axes.get_legend_handles_labels()[1] == ["invariance", "equivariance", "chance", "untrained"]
-    scores = rows.by_layer(one[one.trained & (one.measure == "invariance")])
+    scores = rows.by_layer(one[one.trained & (one.score == "invariance")])
     np.testing.assert_allclose(axes.lines[0].get_ydata(), scores.value)
     band = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert {scores.low.iloc[0], scores.high.iloc[0]} <= {*band}

@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.figures.rank_correlation import by_part, rank_correlation
-from equivariance.rows import by_part as rows_by_part
+from equivariance.figures.rank_correlation import rank_correlation, with_accuracy
+from equivariance.rows import by_part
 from equivariance.study import consistency
 
 
@@ -92,7 +92,7 @@ def test_correlations_by_part_average_elements_and_layers_first():
     rows = pd.DataFrame(
         {
             **{"model": f"m{model}", "trained": True, "seed": 0, "transform": "rotation", "part": "early"},
-            **{"measure": "invariance", "index": index, "element": element, "chance": 0.0},
+            **{"score": "invariance", "index": index, "element": element, "chance": 0.0},
             **dict.fromkeys(("dataset", "aug", "width", "similarity", "over", "epoch"), "same"),
             "value": (model * 0.1 if element == 90 else -model * 0.05) + (index - 0.5),
             "accuracy": 0.5 + 0.01 * model if model < 5 else None,
@@ -101,18 +101,18 @@ def test_correlations_by_part_average_elements_and_layers_first():
         for index in range(2)
         for element in (90, 180)
     )
-    (found,) = by_part(rows).itertuples()
+    (found,) = with_accuracy(rows).itertuples()
     assert (found.rho, found.networks, found.part) == (1, 5, "early") and found.p == pytest.approx(2 / 120)
-    assert by_part(rows.assign(accuracy=None)).empty
+    assert with_accuracy(rows.assign(accuracy=None)).empty
     many = pd.concat([rows.assign(index=index) for index in range(40)]).assign(accuracy=0.864)
-    assert set(rows_by_part(many).accuracy) == {0.864}  # their mean is another number, and equal ones would differ
+    assert set(by_part(many).accuracy) == {0.864}  # their mean is another number, and equal ones would differ
 
 
 def felt(agreement, late):
     """Networks of three authors: early scores fall with their agreement, late ones are given."""
     return pd.DataFrame(
         {"dataset": "d", "model": name, "aug": "none", "width": None, "trained": True, "seed": 0, "epoch": None}
-        | {"transform": "translation", "similarity": "pearson", "over": "image", "measure": "invariance"}
+        | {"transform": "translation", "similarity": "pearson", "over": "image", "score": "invariance"}
         | {"element": element, "layer": part, "part": part, "index": index, "value": value, "chance": 0.1}
         | {"agreement": share + 0.1 * element if part == "final" else None, "accuracy": 1 - share}
         for name, share, score in zip(("a_1", "a_2", "b_1", "b_2", "c_1", "c_2"), agreement, late, strict=True)

@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY
 
 def made_up(values, strides, measure="invariance"):
     about = {"dataset": "d", "model": "m", "aug": "none", "width": None, "trained": True, "seed": 0, "epoch": 1}
-    reading = {"transform": "rotation", "similarity": "pearson", "over": "image", "measure": measure}
+    reading = {"transform": "rotation", "similarity": "pearson", "over": "image", "score": measure}
     return pd.DataFrame(
         about
         | reading
@@ -80,10 +80,10 @@ def lost(blur):
 def test_a_stride_without_a_blur_is_the_culprit():
     """A shift by half a stride: nothing is lost where it moves whole positions, all at the strided convolution."""
     found = lost(blur=False)
-    worst = found[found.measure == "invariance"].iloc[0]
+    worst = found[found.score == "invariance"].iloc[0]
     assert worst.layer == "second" and worst["drop"] > 0.5
     assert sentence(worst).endswith("(stride 1 to 4)")
-    first = found[(found.layer == "first") & (found.measure == "invariance")].iloc[0]
+    first = found[(found.layer == "first") & (found.score == "invariance")].iloc[0]
     assert first["drop"] == pytest.approx(0, abs=1e-9)
     blurred = lost(blur=True)
     assert blurred["drop"].max() < worst["drop"] / 2

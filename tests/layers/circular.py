@@ -30,7 +30,7 @@ def scores(
     """{(layer, measure): mean over the transformations}."""
     metric = Equivariance(model, pixels, transforms, layers, over="dataset", blocks=1, batch_size=2)
     metric.update(pixels)
-    return metric.compute().groupby(["layer", "measure"]).value.mean().to_dict()
+    return metric.compute().groupby(["layer", "score"]).value.mean().to_dict()
 
 
 def circular(model: nn.Module, layers: Sequence[Layer], pixels: Tensor) -> dict[str, float | str]:

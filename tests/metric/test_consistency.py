@@ -54,7 +54,7 @@ def test_agreement_and_accuracy_under_turns_by_hand():
     images[0, 0, 7, 7] += 1  # but of this one: bottom right
     labels = torch.ones(20, dtype=torch.long)  # class 1: the top right quadrant
     table = measured(images, labels, TURNS).compute()
-    final = table[(table.layer == "final") & (table.measure == "invariance")].set_index("element")
+    final = table[(table.layer == "final") & (table.score == "invariance")].set_index("element")
     # nine of 20 stay; where all quadrants are equal the first one is predicted, class 0
     assert final.agreement.tolist() == [0.45] * 3 and final.agreement_worst.tolist() == [0.45] * 3
     # of class 1 under g: image 0 comes from the bottom right to the top right by 90 degrees counter-clockwise
@@ -67,7 +67,7 @@ def test_the_worst_is_over_all_elements_at_once_and_by_transformation():
     images[0, 0, 0, 0] = images[1, 0, 0, 3] = images[2, 0, 0, 2] = images[3, 0, 2, 2] = 1
     transforms = [*shifts([1, 2], "horizontal", "circular"), *rotations([180])]
     table = measured(images, torch.zeros(4, dtype=torch.long), transforms).compute()
-    final = table[(table.layer == "final") & (table.measure == "invariance")]
+    final = table[(table.layer == "final") & (table.score == "invariance")]
     moved = final[final["transform"] == "translation"].set_index("element")
     assert moved.agreement.to_dict() == {1: 0.75, 2: 0.25} and moved.agreement_worst.tolist() == [0.25] * 2
     assert moved.top1_worst.tolist() == [0.25] * 2
@@ -76,7 +76,7 @@ def test_the_worst_is_over_all_elements_at_once_and_by_transformation():
 
 def test_batches_merging_and_labels(monkeypatch):
     images, labels = pictures(), torch.arange(20) % 4
-    columns = ["layer", "element", "measure", *FELT]
+    columns = ["layer", "element", "score", *FELT]
     whole = measured(images, labels, TURNS, 100).compute()[columns]
     halves = measured(images[:10], labels[:10], TURNS, 3)
     halves.compute()
@@ -94,7 +94,7 @@ def test_two_transformations_may_share_an_element():
     transforms = [*shifts([1]), *subpixel_shifts([1])]
     metric = measured(images, None, transforms)
     table = metric.compute()
-    assert not table.duplicated(["layer", "transform", "element", "measure"]).any()
+    assert not table.duplicated(["layer", "transform", "element", "score"]).any()
     assert table.groupby("transform").size().nunique() == 1
     with pytest.raises(UserError, match="2 of the transformations have the element 1"):
         metric.similarities("stem", 1)
@@ -112,11 +112,11 @@ def test_the_control_of_interpolated_transformations():
     table = measured(images, None, transforms, model=model).compute()
     blocks = table[~table.layer.isin(["pool", "final"])]
     assert blocks[blocks.element == 90].control.min() == pytest.approx(1, abs=1e-9)
-    slanted = blocks[blocks.element == 30].set_index(["layer", "measure"]).control
+    slanted = blocks[blocks.element == 30].set_index(["layer", "score"]).control
     assert slanted.max() < 0.9999
     alone = Equivariance(model, images[:1], [transforms[0].control])
     alone.update(images)
-    expected = alone.compute().set_index(["layer", "measure"]).value
+    expected = alone.compute().set_index(["layer", "score"]).value
     for key, value in slanted.items():
         assert value == pytest.approx(expected[key], abs=1e-12)
     exact = measured(images, None, rotations([90]), model=model).compute()

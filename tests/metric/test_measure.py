@@ -47,7 +47,7 @@ class Plain(nn.Module):
 def scores(model, transforms, images, over="dataset"):
     """{(layer, element, measure): value}, and chance levels apart."""
     table = measure(model, images, list(transforms), over=over, batch_size=20)
-    table = table.set_index(["layer", "element", "measure"])
+    table = table.set_index(["layer", "element", "score"])
     return table.value.to_dict(), table.chance.to_dict()
 
 
@@ -234,7 +234,7 @@ def test_several_readings_are_measured_in_one_pass(digits):
     both = filled(digits, 41, over=["image", "dataset"]).compute()
     for over in ("image", "dataset"):
         alone = filled(digits, 41, over=over).compute()
-        order = ["index", "element", "measure"]
+        order = ["index", "element", "score"]
         close(both[both.over == over].sort_values(order), alone.sort_values(order))
 
 
@@ -469,6 +469,6 @@ def test_the_interval_holds_a_truth_of_zero_that_the_maximum_never_reaches():
             return copy, original
 
     table = eq.measure(nn.Sequential(Noise()), images, [Exchange()], ["0"])
-    one = table[table.measure == "equivariance"].iloc[0]
+    one = table[table.score == "equivariance"].iloc[0]
     assert one.value > 0.2 and one.cross_fitted < 0.1 and one.low < 0.05
     assert one.low <= one.cross_fitted <= one.value <= one.high

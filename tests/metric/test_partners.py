@@ -73,7 +73,7 @@ def test_orbits_are_drawn_of_a_finished_measurement(run, tmp_path):
     assert result.code == 0 and "is complete" in result.out, result.error
     assert (folder / "orbits.png").stat().st_size > 5000 and (folder / "channels.png").stat().st_size > 5000
     found = pd.read_csv(folder / "partners.csv")
-    scores = pd.read_csv(folder / "results.csv").query("measure == 'equivariance'")
+    scores = pd.read_csv(folder / "results.csv").query("score == 'equivariance'")
     own = found.groupby(["layer", "element"]).r.mean().clip(lower=0)
     value = scores.set_index(["layer", "element"]).value
     assert (own - value).abs()["block1"].max() < 1e-4 and (folder / "results.csv").stat().st_mtime_ns == before

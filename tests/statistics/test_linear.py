@@ -152,7 +152,7 @@ def regular(mixing=None):
 
 def table_of(network, images, **arguments):
     table = measure(network, images, TURNS, ["blocks.*"], scores=NESTED, blocks=6, **arguments)
-    return table.set_index(["layer", "element", "measure"]).value
+    return table.set_index(["layer", "element", "score"]).value
 
 
 def test_a_regular_representation_of_the_turns_has_one_in_both(images):
@@ -194,7 +194,7 @@ def test_batches_merging_and_resuming_change_no_score(images):
     one, other = whole.compute(), again.compute()
     for column in ("value", "chance", "low", "high", "agreement", "agreement_worst"):
         np.testing.assert_allclose(one[column], other[column], atol=1e-9)
-    assert one[one.measure == "linear"].value.notna().all()
+    assert one[one.score == "linear"].value.notna().all()
     sample = whole.in_sample("block1", TURNS[0])
     assert sample["invariance"] <= sample["equivariance"] <= sample["linear"]
 
@@ -204,7 +204,7 @@ def test_where_there_is_no_linear_score_it_is_nan_or_refused(images, monkeypatch
     metric = Equivariance(Plain(random_filters(6, 1, 3, 3)).eval(), images, TURNS, scores=NESTED)
     metric.update(images)
     table = metric.compute()
-    assert metric.too_wide == ["block0", "pool"] and table[table.measure == "linear"].value.isna().all()
+    assert metric.too_wide == ["block0", "pool"] and table[table.score == "linear"].value.isna().all()
     with pytest.raises(UserError, match="linear needs over=image or dataset, this is image_max"):
         Equivariance(metric.model, images, TURNS, scores=NESTED, over="image_max")
     with pytest.raises(UserError, match="scores=affine: choose invariance, equivariance, linear"):

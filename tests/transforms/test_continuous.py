@@ -290,7 +290,7 @@ def test_the_measurement_prepares_originals_and_copies(images):
         originals = torch.cat([copies[: len(copies) // (1 + len(metric.copies))] for copies in seen])
         torch.testing.assert_close(originals, disc(images))
         table = metric.compute()
-        found = table[table.measure == "invariance"].set_index("element").value
+        found = table[table.score == "invariance"].set_index("element").value
         for g in transforms:
             expected = correlation(*sides(network.stem, g, images)).relu().mean().item()
             assert found[g.element] == pytest.approx(expected, abs=1e-9)

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import pandas as pd
 from omegaconf import DictConfig
 
-from equivariance.rows import by_layer, of_one_reading
+from equivariance.rows import by_layer, of_first_over
 from equivariance.study.config import experiment, plain
 
 KINDS = (("", "value"), (" chance", "chance"))
@@ -43,13 +43,13 @@ class Tracker:
             return
         import wandb
 
-        layers = by_layer(of_one_reading(rows))
+        layers = by_layer(of_first_over(rows))
         curves = [
             {"layer": index}
-            | {f"{row.measure}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
+            | {f"{row.score}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
             for index, one in layers.groupby("index")
         ]
-        parts = layers.groupby(["measure", "part"]).value.mean()
+        parts = layers.groupby(["score", "part"]).value.mean()
         summary = {f"{measure}/{part}": value for (measure, part), value in parts.items()}
         if rows.accuracy.notna().all():
             summary["accuracy"] = float(rows.accuracy.iloc[0])

@@ -14,13 +14,13 @@ def by_part(results: pd.DataFrame, group: str) -> pd.DataFrame:
     Returns:
         Rows of `group`, seed, part, measure and value.
     """
-    layers = results.groupby([group, "seed", "index", "part", "measure"], dropna=False).value.mean()
-    return layers.groupby([group, "seed", "part", "measure"], dropna=False).mean().reset_index()
+    layers = results.groupby([group, "seed", "index", "part", "score"], dropna=False).value.mean()
+    return layers.groupby([group, "seed", "part", "score"], dropna=False).mean().reset_index()
 
 
 def by_shift(results: pd.DataFrame, group: str) -> pd.DataFrame:
     """Mean over the layers of a part for each shift: rows of `group`, seed, part, measure, shift and value."""
-    shifts = results.groupby([group, "seed", "part", "measure", "element"]).value.mean().reset_index()
+    shifts = results.groupby([group, "seed", "part", "score", "element"]).value.mean().reset_index()
     return shifts.assign(element=shifts.element.astype(int)).rename(columns={"element": "shift"})
 
 
@@ -30,7 +30,7 @@ def peaks(results: pd.DataFrame, group: str) -> pd.Series:
     v(s) - (v(s - k / 2) + v(s + k / 2)) / 2 for s = k, 2 k, ...; a score that falls steadily with the shift has 0.
     """
     curves = by_shift(results, group).pivot_table(
-        index=["measure", "part", group, "seed"], columns="shift", values="value"
+        index=["score", "part", group, "seed"], columns="shift", values="value"
     )
     found = {}
     for part in ("middle", "late"):

@@ -45,9 +45,13 @@ def configuration(folder):
 
 
 def table(folder):
-    committed = pd.read_csv(REPOSITORY / "experiments/symmetry/results.csv", nrows=4)
-    committed.to_csv(folder / "results.csv", index=False)
+    rows.write(folder / "results.csv", rows.read(REPOSITORY / "experiments/symmetry/results.csv").iloc[:4])
     return folder / "results.csv", lambda: rows.read(folder / "results.csv")
+
+
+def runs(folder):
+    file, read = table(folder)
+    return rows.runs_file(file), read
 
 
 def state_dict(folder):
@@ -87,7 +91,7 @@ def test_a_damaged_state_is_refused_or_unchanged(kind, tmp_path):
         assert same and all(torch.equal(found[name], MODEL[name]) for name in MODEL)
 
 
-@pytest.mark.parametrize("kind", [configuration, table, state_dict, old_state_dict, tensors])
+@pytest.mark.parametrize("kind", [configuration, table, runs, state_dict, old_state_dict, tensors])
 def test_damaged_files_end_in_a_line(kind, tmp_path):
     assert sum(1 for _ in survivors(*kind(tmp_path))) < DAMAGES
 

@@ -40,7 +40,7 @@ def test_measure_writes_rows_a_figure_and_the_images(measured):
     assert list(table) == rows.COLUMNS and len(table) == 9 * 3 * 2
     assert table[["value", "chance"]].stack().between(0, 1).all()
     assert (table.images == 50).all() and (table.epochs == 1).all() and table.trained.all()
-    wide = table.pivot(index=["index", "element"], columns="measure", values="value")
+    wide = table.pivot(index=["index", "element"], columns="score", values="value")
     assert (wide.equivariance >= wide.invariance).all()
     chosen = pd.read_csv(folder / "images.csv")["index"]
     assert len(chosen) == chosen.nunique() == 50 and chosen.max() < 271

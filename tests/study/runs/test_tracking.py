@@ -68,7 +68,7 @@ def test_a_sweep_of_seeds_and_a_measurement_read_back(run, tmp_path):
     assert (started["run_group"], started["job_type"]) == ("quickstart", "measure")
     assert started["config"]["update"]["measure"]["images"] == 20
     rows = pd.read_csv(tmp_path / "runs/digits6/cnn7/none/seed0/measure/rotation-untrained/results.csv")
-    scores = rows.groupby(["index", "measure"]).value.mean().unstack()
+    scores = rows.groupby(["index", "score"]).value.mean().unstack()
     by_depth = curves.dropna(subset="layer").set_index("layer")
     assert list(by_depth.index) == list(range(9))
     assert abs(by_depth[["equivariance", "invariance"]] - scores).max(axis=None) < 1e-5
@@ -77,7 +77,7 @@ def test_a_sweep_of_seeds_and_a_measurement_read_back(run, tmp_path):
     image = folder / "files" / curves["depth.path"].dropna().item()
     assert image.read_bytes().startswith(b"\x89PNG")
     summary = {key: value for one in found["summary"] for key, value in one["update"].items()}
-    late = rows[(rows.part == "late") & (rows.measure == "equivariance")].value.mean()
+    late = rows[(rows.part == "late") & (rows.score == "equivariance")].value.mean()
     assert summary["equivariance/late"] == pytest.approx(late, abs=1e-5)
 
     panels = runpy.run_path(str(REPOSITORY / "scripts/dashboard.py"))
@@ -85,7 +85,7 @@ def test_a_sweep_of_seeds_and_a_measurement_read_back(run, tmp_path):
         logged = curves if line.x == "layer" else history(runs[0])
         assert {line.x, *line.y} <= {*logged} and line.groupby.name in configs[0]
     assert {key for bar in panels["parts"]() for key in bar.metrics} <= {*summary}
-    parts = rows.groupby(["measure", "part"]).value.mean()
+    parts = rows.groupby(["score", "part"]).value.mean()
     assert all(
         summary[f"{score}/{part}"] == pytest.approx(value, abs=1e-5) for (score, part), value in parts.items()
     )

@@ -103,7 +103,7 @@ def by_activation(pearson, cosine, networks=("resnet44",)):
     noise = np.array([1, -1, -1, 1] * 5)
     return table(
         {"model": model, "layer": f"block{index}", "index": index, "part": "early", "transform": "rotation"}
-        | {"element": 90, "measure": score, "similarity": similarity, "activation": index, "epoch": None}
+        | {"element": 90, "score": score, "similarity": similarity, "activation": index, "epoch": None}
         | {"epochs": None, "value": 0.4 + 0.01 * slope * index + 0.02 * noise[index]}
         for model, score, index in product(networks, SCORES, range(20))
         for similarity, slope in (("pearson", pearson), ("cosine", cosine[score]))
@@ -126,7 +126,7 @@ def test_m1_both_ways_and_partly():
 def made_by_hand(invariance, equivariance, cut_invariance=0.9):
     return table(
         {"model": model, "layer": "block1", "index": 0, "part": "early", "transform": "rotation", "element": 90}
-        | {"measure": score, "value": value}
+        | {"score": score, "value": value}
         for model, score, value in (
             ("gaussian-whole", "invariance", invariance),
             ("gaussian-whole", "equivariance", 1),
@@ -157,7 +157,7 @@ def symmetry(invariance, equivariance, shift=0.0):
     noise = np.random.default_rng(0)
     return table(
         {"dataset": task, "model": "cnn7", "seed": seed, "index": index, "layer": LAYERS[index], "part": OF[index]}
-        | {"element": 90, "transform": "rotation", "measure": score}
+        | {"element": 90, "transform": "rotation", "score": score}
         | {"value": value + shift * (task != "mnist6" and OF[index] == "early") + 0.001 * noise.normal()}
         for task, seed in product(TASKS, range(3))
         for score, curve in (("invariance", invariance), ("equivariance", equivariance))
@@ -204,7 +204,7 @@ def shifts(networks, column, seeds=(0, 1, 2), gap=0.0, period=True, **more):
             value = 0.5 + networks[network].get(part, 0) + own - 0.01 * shift
             value += 0.05 * (period and shift % stride == 0) + gap * (score == "equivariance")
             where = {"index": index, "layer": layer, "part": part, "element": shift, "transform": "translation"}
-            found.append(where | {"seed": seed, "measure": score, "value": value, column: network} | more)
+            found.append(where | {"seed": seed, "score": score, "value": value, column: network} | more)
     return table(found)
 
 
@@ -232,7 +232,7 @@ def test_augmentation_partly():
     low.loc[(low.aug == "flip") & (low.part == "late") & (low.element % 4 == 0), "value"] -= 0.2
     assert cases("A1", low) == {("late", "flip")}
     low.loc[(low.aug == "flip") & (low.part == "pool"), "value"] += 0.1
-    low.loc[(low.aug == "cutmix") & (low.part == "middle") & (low.measure == "equivariance"), "value"] += 0.3
+    low.loc[(low.aug == "cutmix") & (low.part == "middle") & (low.score == "equivariance"), "value"] += 0.3
     assert ("pool", "invariance") in cases("A3", low) and ("early", "invariance") not in cases("A3", low)
     assert cases("A4", low) == {("equivariance",)}
     assert cases("A5", low) == {("middle", "cutmix")}
@@ -293,7 +293,7 @@ def test_capacity_both_ways_and_partly(kind, widths):
     late = {width: {"early": -0.05 * width, "middle": -0.05 * width, "late": 0.05 * width} for width in widths}
     results = shifts(late, "width")
     assert cases("C1", results, kind=kind) == {(score, "late") for score in SCORES}
-    results.loc[(results.part == "final") & (results.measure == "invariance"), "value"] += 0.1 * results.width
+    results.loc[(results.part == "final") & (results.score == "invariance"), "value"] += 0.1 * results.width
     assert cases("C2", results, kind=kind) == {("invariance",)}
 
 
@@ -376,7 +376,7 @@ def architectures(rotation, translation, gap, accuracy=ACCURACY):
     """Six networks with this invariance by part, and equivariance `gap` above it under rotation."""
     return table(
         {"dataset": "imagenet", "model": model, "transform": transform, "element": 1, "index": index}
-        | {"layer": part, "part": part, "measure": score, "accuracy": accuracy[model]}
+        | {"layer": part, "part": part, "score": score, "accuracy": accuracy[model]}
         | {"epoch": None, "epochs": None, "value": curve[model][index] + (gap[model][index] if above else 0)}
         for transform, curve in (("rotation", rotation), ("translation", translation))
         for model in SIX
@@ -420,7 +420,7 @@ def test_architectures_both_ways_and_partly():
     gap = {model: (0.0, 0.1, 0.2, 0.0, 0.0) for model in SIX}
     against = architectures(reverse(ROTATION), reverse(TRANSLATION), gap)
     shifted = against["transform"] == "translation"
-    against.loc[shifted & (against.measure == "equivariance"), "value"] += 0.2
+    against.loc[shifted & (against.score == "equivariance"), "value"] += 0.2
     against.loc[shifted & against.model.isin(["vit_b16", "mixer_b16"]) & (against.part == "final"), "value"] -= 0.6
     for number in I:
         assert state(number, against) == "fails", number
@@ -434,11 +434,11 @@ def test_architectures_both_ways_and_partly():
     change(shifted & (partly.model == "mixer_b16") & (partly.part == "early"), 0.5)
     change(shifted & (partly.model == "mixer_b16") & (partly.part == "final"), -0.2)
     change(
-        shifted & (partly.model == "vit_b16") & (partly.part == "late") & (partly.measure == "equivariance"), 0.1
+        shifted & (partly.model == "vit_b16") & (partly.part == "late") & (partly.score == "equivariance"), 0.1
     )
     change(~shifted & (partly.model == "vit_b16") & (partly.part == "late"), 0.2)
     change(~shifted & (partly.model == "inception_v3") & (partly.part == "final"), 0.45)
-    change(~shifted & (partly.part == "late") & (partly.measure == "equivariance"), 0.1)
+    change(~shifted & (partly.part == "late") & (partly.score == "equivariance"), 0.1)
     assert cases("I1", partly) == {(score, "early") for score in SCORES}
     assert cases("I3", partly) == {("mixer_b16",)}
     assert cases("I4", partly) == {("vit_b16", "late")}
@@ -566,7 +566,7 @@ def linear_scores(early, late, **more):
     value = {"early": early, "middle": (early + late) / 2, "late": late}
     return table(
         {"model": model, "layer": part, "part": part, "index": index, "element": 90, "transform": "rotation"}
-        | {"measure": "linear", "value": value[part] + 0.01 * (model == "other")}
+        | {"score": "linear", "value": value[part] + 0.01 * (model == "other")}
         | more
         for model in ("net", "other")
         for index, part in enumerate(BODY)
