@@ -136,9 +136,7 @@ def chosen(metric: Equivariance, state: dict[str, Any], blocks: Tensor) -> pd.Da
 
 def equivariances(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Both ends of the equivariance of each layer and reading, their middle, and the intervals."""
-    one = table[
-        (table.score == "equivariance") & ~((table.over != "image") & table.layer.isin(["pool", "final"]))
-    ]
+    one = table[(table.score == "equivariance") & ~((table.over != "image") & table.layer.isin(["pool", "final"]))]
     half = one.high - one.value  # none is as high as 1
     one = one.assign(plug_in=one.value, middle=(one.value + one.cross_fitted) / 2, plug_in_low=one.value - half)
     columns = [

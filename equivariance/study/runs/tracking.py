@@ -45,8 +45,7 @@ class Tracker:
 
         layers = by_layer(of_first_over(rows))
         curves = [
-            {"layer": index}
-            | {f"{row.score}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
+            {"layer": index} | {f"{row.score}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
             for index, one in layers.groupby("index")
         ]
         parts = layers.groupby(["score", "part"]).value.mean()

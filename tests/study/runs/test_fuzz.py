@@ -2,7 +2,6 @@
 
 import random
 
-import pandas as pd
 import pytest
 import safetensors.torch
 import torch

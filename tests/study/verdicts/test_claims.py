@@ -433,9 +433,7 @@ def test_architectures_both_ways_and_partly():
 
     change(shifted & (partly.model == "mixer_b16") & (partly.part == "early"), 0.5)
     change(shifted & (partly.model == "mixer_b16") & (partly.part == "final"), -0.2)
-    change(
-        shifted & (partly.model == "vit_b16") & (partly.part == "late") & (partly.score == "equivariance"), 0.1
-    )
+    change(shifted & (partly.model == "vit_b16") & (partly.part == "late") & (partly.score == "equivariance"), 0.1)
     change(~shifted & (partly.model == "vit_b16") & (partly.part == "late"), 0.2)
     change(~shifted & (partly.model == "inception_v3") & (partly.part == "final"), 0.45)
     change(~shifted & (partly.part == "late") & (partly.score == "equivariance"), 0.1)
