@@ -2,17 +2,17 @@
 PYTHON ?= .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test format collect figures figure claims docs bench reproduce clean
+.PHONY: help setup quickstart test test-fast format collect figures figure claims docs bench reproduce clean
 
 help:        ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: $(if $(filter .venv/bin/python,$(PYTHON)),.venv/ready) ## create .venv and install this checkout in it, if missing
 
 .venv/ready: pyproject.toml
 	@command -v python3 >/dev/null || { echo "python3 is needed: install Python 3.11 or later"; exit 1; }
 	test -x .venv/bin/python || python3 -m venv .venv
-	@echo "installing into .venv: 1 to 5 minutes, most of it PyTorch"
+	@echo "installing into .venv: 2 to 8 minutes, most of it PyTorch (README.md: the small build, where there is no GPU)"
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[study,dev]"
 	touch $@
 
@@ -25,6 +25,9 @@ test: setup        ## check formatting, lint and types, run all tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest
+
+test-fast: setup   ## the tests of a few seconds each, for daily work
+	$(PYTHON) -m pytest -m "not slow"
 
 format: setup      ## format the code and mend what the linter can
 	$(PYTHON) -m ruff format .

@@ -28,10 +28,10 @@ def test_the_plan_follows_what_is_there(tmp_path, quick):
     folder = measurement_folder(job)
     folder.mkdir(parents=True)
     metrics = folder.parent.parent / "metrics.csv"
-    metrics.write_text("epoch\n" + "1\n" * 15)
+    metrics.write_text("epoch\n" + "1\n" * 12)
     half = reproduce.plan("quickstart", given, quick)
-    assert half.trained == 0.5 and half.hours == pytest.approx(0.6)
-    metrics.write_text("epoch\n" + "1\n" * 30)
+    assert half.trained == 0.8 and half.hours == pytest.approx(0.3)
+    metrics.write_text("epoch\n" + "1\n" * 15)
     (folder / "results.csv").write_text("")
     after = reproduce.plan("quickstart", given, quick)
     assert after.complete and after.hours == 0

@@ -80,7 +80,7 @@ def test_collect_wants_every_job_at_full_size(run, monkeypatch, tmp_path):
     """A made-up experiment of two seeds: collected only when both are measured, at the preset's own epochs."""
     preset = CONF / "experiment/quickstart.yaml"
     grid = (
-        preset.read_text().replace("epochs: 30", "epochs: 1")
+        preset.read_text().replace("epochs: 15", "epochs: 1")
         + "\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n"
     )
     monkeypatch.setattr(experiments, "CONF", tmp_path / "conf")
@@ -91,7 +91,7 @@ def test_collect_wants_every_job_at_full_size(run, monkeypatch, tmp_path):
     collect = runpy.run_path(str(REPOSITORY / "scripts/collect.py"))["main"]
     overrides = f"runs_dir={tmp_path / 'runs'}"
     for seed in (0, 1):
-        common = (*TINY, "recipe.milestones=[15,25]", f"seed={seed}")
+        common = (*TINY, "recipe.milestones=[8,12]", f"seed={seed}")
         assert run("train.py", *common).code == 0
         if seed:
             with pytest.raises(Exception, match="1 of 2 measurements are missing"):
