@@ -1,8 +1,11 @@
 """Shared by the tests: run an entrypoint in this process, with tiny settings and nothing outside a folder."""
 
+import io
 import os
 import runpy
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,28 +42,28 @@ def seed():
     torch.manual_seed(0)
 
 
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Call `run("train.py", "model=cnn7", ...)` as the command line would; returns code, out and error."""
-
-    def call(script: str, *arguments: str) -> Result:
-        common = (f"runs_dir={tmp_path / 'runs'}", "wandb.mode=disabled", "hardware.threads=1")
-        given = {argument.split("=")[0] for argument in arguments}
-        extra = [argument for argument in common if argument.split("=")[0] not in given and "--help" not in given]
-        monkeypatch.setattr(sys, "argv", [str(REPOSITORY / script), *extra, *arguments])
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        capsys.readouterr()
-        code, message = 0, ""
+def command(runs: Path, script: str, *arguments: str) -> Result:
+    """`script` in this process, as the command line would call it, with its runs below a folder."""
+    common = (f"runs_dir={runs}", "wandb.mode=disabled", "hardware.threads=1")
+    given = {argument.split("=")[0] for argument in arguments}
+    extra = [argument for argument in common if argument.split("=")[0] not in given and "--help" not in given]
+    code, message, out, error = 0, "", io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error):
+        patch.setattr(sys, "argv", [str(REPOSITORY / script), *extra, *arguments])
+        patch.delenv("HYDRA_FULL_ERROR", raising=False)
         try:
             runpy.run_path(str(REPOSITORY / script), run_name="__main__")
         except SystemExit as exit:
             code, message = (exit.code or 0, "") if not isinstance(exit.code, str) else (1, exit.code)
         finally:
             os.environ.pop("HYDRA_FULL_ERROR", None)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err + message)
+    return Result(code, out.getvalue(), error.getvalue() + message)
 
-    return call
+
+@pytest.fixture
+def run(tmp_path):
+    """Call `run("train.py", "model=cnn7", ...)` as the command line would; returns code, out and error."""
+    return partial(command, tmp_path / "runs")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Published weights: names, errors, a measurement, and the accuracy on the real images where they are."""
 
 import argparse
+import hashlib
 import os
 import re
 from collections import defaultdict
@@ -276,9 +277,21 @@ def test_a_missing_or_other_file_says_where_the_right_one_comes_from(run, tmp_pa
     assert unknown.code == 1 and "the table of published networks has akamaster_resnet20, " in unknown.error
 
 
-@pytest.mark.parametrize("name", public.table())
-def test_published_networks_load(name):
-    if not (PUBLIC / public.entry(name)["file"]).is_file():
-        pytest.skip(f"no {public.entry(name)['file']} in {PUBLIC}: EQUIVARIANCE_PUBLIC=FOLDER names another place")
-    trained, untrained = (public.network(name, str(PUBLIC), trained) for trained in (True, False))
-    assert digest(trained) != digest(untrained)
+def test_a_published_network_loads_from_a_file_with_its_hash(tmp_path, monkeypatch):
+    """A made file, which the table is made to expect."""
+    row = public.entry("zskt_wrn_16_1")
+    made, file = public.network("zskt_wrn_16_1", "nowhere", pretrained=False), tmp_path / row["file"]
+    file.parent.mkdir()
+    save_file(made.state_dict(), file)
+    monkeypatch.setitem(row, "sha256", hashlib.sha256(file.read_bytes()).hexdigest())
+    assert digest(public.network("zskt_wrn_16_1", str(tmp_path))) == digest(made)
+    assert digest(public.network("zskt_wrn_16_1", str(tmp_path), pretrained=False)) != digest(made)
+
+
+def test_the_published_files_load():
+    there = [name for name in public.table() if (PUBLIC / public.entry(name)["file"]).is_file()]
+    if not there:
+        pytest.skip(f"no published weights in {PUBLIC}: EQUIVARIANCE_PUBLIC=FOLDER names another place")
+    for name in there:
+        trained, untrained = (public.network(name, str(PUBLIC), trained) for trained in (True, False))
+        assert digest(trained) != digest(untrained), name

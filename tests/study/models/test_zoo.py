@@ -111,23 +111,25 @@ def test_a_slurm_job_has_a_gpu_and_time():
     assert launcher._target_.endswith("SlurmLauncher") and launcher.gpus_per_node == 1 and launcher.timeout_min > 60
 
 
-def test_a_sweep_in_other_processes_records_failures_and_resumes(tmp_path, photographs, monkeypatch, capsys):
-    """By joblib, and again by submitit, which finds one network done and tries the other one again."""
+def test_a_sweep_records_failures_and_resumes_in_another_process(run, tmp_path, photographs, monkeypatch, capsys):
+    """Here, and again by submitit, which finds one network done and tries the other one again."""
     given = ["zoo.models=[test_vit,no_such_network]", "measure.images=4", photographs, f"runs_dir={tmp_path}"]
 
-    def sweep(launcher, *extra):
-        common = ["experiment=zoo", "wandb.mode=disabled", "hardware.threads=1", f"hydra/launcher={launcher}"]
-        command = [sys.executable, "measure.py", *common, *extra, *given]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    def times():
         (table,) = tmp_path.glob("imagenet/test_vit/**/results.csv")
         (reason,) = tmp_path.glob(f"imagenet/no_such_network/**/{FAILED}")
         assert "timm has no such classification network" in reason.read_text()
-        times = table.stat().st_mtime_ns, reason.stat().st_mtime_ns
+        found = table.stat().st_mtime_ns, reason.stat().st_mtime_ns
         reason.unlink()
-        return times
+        return found
 
-    first, again = sweep("joblib", "hydra.launcher.n_jobs=1"), sweep("submitit_local")
+    assert run("measure.py", "experiment=zoo", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", *given).code == 0
+    first = times()
+    command = [sys.executable, "measure.py", "experiment=zoo", "hydra/launcher=submitit_local", *given]
+    quiet = ["wandb.mode=disabled", "hardware.threads=1"]
+    done = subprocess.run([*command, *quiet], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    again = times()
     assert first[0] == again[0] and first[1] < again[1]
     (tmp_path / "imagenet/no_such_network/none/seed0/measure/rotation-untrained" / FAILED).write_text("no\n")
     monkeypatch.setattr(experiments, "FOLDER", tmp_path)

@@ -20,18 +20,26 @@ from equivariance.study.checkout import CONF
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.models import CNN7
 from equivariance.study.models.weights import digest
-from tests.conftest import REPOSITORY, SEVEN_LAYERS
+from tests.conftest import REPOSITORY, SEVEN_LAYERS, command
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1")
 
 
-@pytest.fixture
-def measured(run, tmp_path):
-    """The folder of a tiny trained and measured network."""
-    assert run("train.py", *TINY).code == 0
-    result = run("measure.py", *TINY, "measure.images=50", "measure.batch_size=20")
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A tiny network, trained and measured."""
+    runs = tmp_path_factory.mktemp("once") / "runs"
+    assert command(runs, "train.py", *TINY).code == 0
+    result = command(runs, "measure.py", *TINY, "measure.images=50", "measure.batch_size=20")
     assert result.code == 0, result.error
-    return tmp_path / "runs/digits6/cnn7/none/seed0/measure/rotation", result.out
+    return runs, result.out
+
+
+@pytest.fixture
+def measured(once, tmp_path):
+    """The folder of a copy of it, and what was printed."""
+    shutil.copytree(once[0], tmp_path / "runs")
+    return tmp_path / "runs/digits6/cnn7/none/seed0/measure/rotation", once[1]
 
 
 def test_measure_writes_rows_a_figure_and_the_images(measured):
@@ -45,7 +53,7 @@ def test_measure_writes_rows_a_figure_and_the_images(measured):
     chosen = pd.read_csv(folder / "images.csv")["index"]
     assert len(chosen) == chosen.nunique() == 50 and chosen.max() < 271
     assert (folder / "depth.png").stat().st_size > 5000
-    assert "block1  early" in out and str(folder) in out
+    assert "block1  early" in out and "seed0/measure/rotation" in out
 
 
 def test_measuring_again_skips_and_another_setting_is_refused(run, measured):
@@ -173,25 +181,12 @@ def test_several_processes_give_the_same_rows(measured, tmp_path):
 
 
 def test_sweeps_run_in_processes_of_joblib(tmp_path):
-    """The entrypoints travel to other processes, whose jobs write what they would here."""
-    given = [
-        "dataset=digits6",
-        "-m",
-        "model=cnn7",
-        "recipe.epochs=1",
-        "measure.images=20",
-        "seed=0,1",
-        "wandb.mode=disabled",
-    ]
-    given += [
-        f"runs_dir={tmp_path}",
-        "hydra/launcher=joblib",
-        "hydra.launcher.n_jobs=2",
-        "hardware.threads=1",
-    ]
-    for script in ("train.py", "measure.py"):
-        done = subprocess.run([sys.executable, script, *given], cwd=REPOSITORY, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("digits6/cnn7/none/seed*/measure/rotation/results.csv"))) == 2
-    last = done.stdout.splitlines()[-1]
-    assert last == f"to compare them: python scripts/compare.py {tmp_path}/digits6/cnn7/none/seed*/measure/rotation"
+    """The entrypoints travel to other processes, whose jobs write what they would here. Trainings: test_signals."""
+    given = ["dataset=digits6", "model=cnn7", "measure.trained=false", "measure.images=20", "seed=0,1", "-m"]
+    given += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hardware.threads=1", "wandb.mode=disabled"]
+    command = [sys.executable, "measure.py", *given, f"runs_dir={tmp_path}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    written = "digits6/cnn7/none/seed*/measure/rotation-untrained"
+    assert len(list(tmp_path.glob(f"{written}/results.csv"))) == 2
+    assert done.stdout.splitlines()[-1] == f"to compare them: python scripts/compare.py {tmp_path}/{written}"

@@ -33,7 +33,7 @@ from equivariance.study.training import trainer as training
 from equivariance.study.training.hardware import Hardware
 from equivariance.study.training.recipe import learning_rate, optimiser
 from equivariance.study.training.trainer import Training
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, command
 from tests.study.test_config import config
 from train import step as train_step
 
@@ -89,15 +89,24 @@ def test_a_corrupt_checkpoint_is_named_and_kept(run, tmp_path):
 
 
 def start(folder, *extra):
-    command = [sys.executable, "train.py", *TINY[:2], "recipe.epochs=6", "recipe.milestones=[4]", *extra]
-    command += [f"runs_dir={folder}", "wandb.mode=disabled", "hardware.threads=1"]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "train.py", *TINY[:2], *SIX, *extra]
+    words += [f"runs_dir={folder}", "wandb.mode=disabled", "hardware.threads=1"]
+    return subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+SIX = ("recipe.epochs=6", "recipe.milestones=[4]")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The runs of a training that nothing interrupts."""
+    runs = tmp_path_factory.mktemp("whole")
+    assert command(runs, "train.py", *TINY, *SIX).code == 0
+    return runs
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_interrupted_runs_end_with_the_weights_of_uninterrupted_ones(run, tmp_path, number, code):
-    epochs = ("recipe.epochs=6", "recipe.milestones=[4]")
-    assert run("train.py", *TINY, *epochs, f"runs_dir={tmp_path / 'whole'}").code == 0
+def test_interrupted_runs_end_with_the_weights_of_uninterrupted_ones(run, whole, tmp_path, number, code):
     process = start(tmp_path / "broken")
     checkpoint = tmp_path / "broken/digits6/cnn7/none/seed0/checkpoint.pt"
     while not checkpoint.exists() and process.poll() is None:
@@ -107,13 +116,13 @@ def test_interrupted_runs_end_with_the_weights_of_uninterrupted_ones(run, tmp_pa
     process.communicate(timeout=60)
     assert process.returncode == code
     assert not list(checkpoint.parent.glob(".checkpoint*"))
-    again = run("train.py", *TINY, *epochs, f"runs_dir={tmp_path / 'broken'}")
+    again = run("train.py", *TINY, *SIX, f"runs_dir={tmp_path / 'broken'}")
     assert again.code == 0 and "resuming" in again.out
-    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    assert equal(weights(whole), weights(tmp_path / "broken"))
     columns = ["epoch", "train_loss", "train_accuracy", "loss", "accuracy"]
-    whole = pd.read_csv(tmp_path / "whole/digits6/cnn7/none/seed0/metrics.csv")
+    expected = pd.read_csv(whole / "digits6/cnn7/none/seed0/metrics.csv")
     resumed = pd.read_csv(checkpoint.with_name("metrics.csv"))
-    pd.testing.assert_frame_equal(resumed[columns], whole[columns])
+    pd.testing.assert_frame_equal(resumed[columns], expected[columns])
 
 
 def test_a_second_process_in_the_same_folder_stops(run, tmp_path):
