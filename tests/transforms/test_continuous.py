@@ -1,12 +1,12 @@
 """Interpolated transformations: they agree with the exact ones, and measure the network instead of themselves."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
 from equivariance.metric.equivariance import Equivariance
@@ -312,7 +312,7 @@ def test_the_command_measures_them(run, folder, tmp_path, choice, name, elements
     result = run("measure.py", *given, "measure.trained=false", *choice)
     assert result.code == 0, result.error
     (file,) = (tmp_path / "runs").rglob("results.csv")
-    table = pd.read_csv(file)
+    table = rows.read(file)
     assert set(table["transform"]) == {name} and sorted(set(table.element)) == elements
     assert table[table.layer == table.layer.iloc[0]].value.between(0.01, 1).all()
 

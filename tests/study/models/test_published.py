@@ -8,12 +8,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
+from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.study import models
 from equivariance.study.checkout import CONF
@@ -105,9 +105,9 @@ def test_published_weights_are_measured_as_trained_without_a_run(run, tmp_path, 
     assert result.code == 0, result.error
     assert "given weights" in result.out and "epochs" not in result.out
     (folder,) = (tmp_path / "runs/digits6/resnet14/none/seed0/measure").glob("translation-resnet14-12ab-????????")
-    rows = pd.read_csv(folder / "results.csv")
-    assert rows.trained.all() and rows.epochs.isna().all() and rows.aug.isna().all()
-    assert rows.accuracy.nunique() == 1 and rows.accuracy.between(0, 1).all()
+    table = rows.read(folder / "results.csv")
+    assert table.trained.all() and table.epochs.isna().all() and table.aug.isna().all()
+    assert table.accuracy.nunique() == 1 and table.accuracy.between(0, 1).all()
     assert "is complete" in run("measure.py", *given, f"model.weights={weights}").out
     assert "on all held-out images" in result.out
     alone = run(

@@ -395,7 +395,7 @@ def test_kept_weights_are_measured_and_equal_a_shorter_run(run, tmp_path):
     assert run("measure.py", *small, "measure.epoch=0").code == 0
     assert run("measure.py", *small, "measure.trained=false").code == 0
     at_0, untrained = (
-        pd.read_csv(folder / f"measure/rotation-{kind}/results.csv") for kind in ("epoch0", "untrained")
+        rows.read(folder / f"measure/rotation-{kind}/results.csv") for kind in ("epoch0", "untrained")
     )
     assert list(at_0.epoch.unique()) == [0] and at_0.value.equals(untrained.value)
     half_way = run("measure.py", *small, "measure.epoch=1")
