@@ -1,0 +1,114 @@
+"""Logits taken apart: what of them stays under quarter turns, over images and over classes?
+
+    python scripts/decisions.py NAME [NAME ...] [overrides, such as weights_dir=FOLDER]
+
+NAME is an experiment whose preset measures trained networks under quarter turns. Adds a row for each of its
+networks and kept epochs to experiments/decisions/logits.csv, and skips those that are there; for its columns see
+`quantities`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from equivariance.files import write_atomic
+from equivariance.study import models
+from equivariance.study.checkout import EXPERIMENTS
+from equivariance.study.cli import command_line
+from equivariance.study.cli import jobs as experiments
+from equivariance.study.data.image_files import Stream
+from equivariance.study.measuring import Subject
+
+FILE = EXPERIMENTS / "decisions/logits.csv"
+LARGEST = (1, 3, 10)  # logits of each image that are told from the rest
+BATCH = 50
+KEY = ["dataset", "model", "seed", "epoch"]
+
+
+def quantities(before: Tensor, after: Tensor) -> dict[str, float]:
+    """What of the logits (n, classes) of n images stays, `before` and `after` a transformation; each at most 1.
+
+    Returns:
+        agreement: the share of images with the same largest logit.
+        over_images: the correlation over the images, mean over classes; but for its relu the logits' `invariance`.
+        over_classes: the correlation over the classes, mean over images.
+        softmax_over_images, softmax_over_classes: the same of probabilities.
+        largest_k, rest_k: two parts of `over_images`, which is the mean of products of standardised logits over all
+            images and classes: of the k largest logits `before` of each image, and of the rest. Each is divided by
+            the mean square of these logits `before`: 1 where all stays.
+    """
+    found = {"agreement": (before.argmax(1) == after.argmax(1)).double().mean().item()}
+    for name, (a, b) in {"": (before, after), "softmax_": (before.softmax(1), after.softmax(1))}.items():
+        found[f"{name}over_images"] = (_standardised(a, 0) * _standardised(b, 0)).mean().item()
+        found[f"{name}over_classes"] = (_standardised(a, 1) * _standardised(b, 1)).mean().item()
+    a, b = _standardised(before, 0), _standardised(after, 0)
+    for k in (k for k in LARGEST if k < before.shape[1]):
+        largest = torch.zeros_like(before, dtype=torch.bool).scatter(1, before.topk(k, 1).indices, True)
+        for name, chosen in ((f"largest_{k}", largest), (f"rest_{k}", ~largest)):
+            found[name] = ((a * b)[chosen].sum() / (a * a)[chosen].sum()).item()
+    return found
+
+
+def _standardised(x: Tensor, dim: int) -> Tensor:
+    """Mean 0 and variance 1 along a dimension; 0 where all values are equal."""
+    x = x.double() - x.double().mean(dim, keepdim=True)
+    return x / x.square().mean(dim, keepdim=True).sqrt().clamp(min=1e-12)
+
+
+def logits(subject: Subject) -> tuple[Tensor, Tensor]:
+    """The logits (1 + elements, n, classes) of the chosen images and of their copies; and the labels (n,)."""
+    images, chosen = subject.images, subject.chosen
+    stream = Stream(images.pixels, chosen, 0, BATCH, subject.hardware.device)
+    batches = []
+    with torch.inference_mode():
+        for first in range(0, len(chosen), BATCH):
+            pixels = images.normalise(stream[slice(first, min(first + BATCH, len(chosen)))])
+            copies = [pixels, *(g.act(pixels) for g in subject.transforms)]
+            batches.append(torch.stack([subject.model(copy).float().cpu() for copy in copies]))
+    return torch.cat(batches, 1), images.labels.cpu()[chosen]
+
+
+def row(cfg: DictConfig) -> dict[str, object]:
+    """The quantities of a network, mean over the elements."""
+    subject = Subject(cfg, None)
+    (before, *after), labels = logits(subject)
+    known = models.predicts_dataset_classes(cfg.model, subject.images.classes, before.shape[1])
+    accuracy = (before.argmax(1) == labels).double().mean().item() if known else None
+    return {
+        **dict(zip(KEY, key(cfg), strict=True)),
+        "images": len(before),
+        "accuracy": accuracy,
+        **pd.DataFrame([quantities(before, each) for each in after]).mean(),
+    }
+
+
+def key(cfg: DictConfig) -> tuple[str, str, int, int]:
+    """What names a row; of an epoch that is not known -1."""
+    return cfg.dataset.name, cfg.model.name, cfg.seed, -1 if cfg.measure.epoch is None else cfg.measure.epoch
+
+
+def turned(names: list[str], overrides: tuple[str, ...]) -> Iterator[DictConfig]:
+    """The jobs of these experiments that measure trained networks under quarter turns."""
+    for name in names:
+        for cfg in experiments.jobs(name, "measure", overrides):
+            if cfg.measure.trained and cfg.measure.name == "rotation":
+                yield cfg
+
+
+def main(*arguments: str, file: Path = FILE) -> None:
+    names = [argument for argument in arguments if "=" not in argument]
+    table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=KEY)
+    for cfg in turned(names, tuple(argument for argument in arguments if "=" in argument)):
+        if key(cfg) in set(table[KEY].itertuples(index=False, name=None)):
+            continue
+        table = pd.concat([table, pd.DataFrame([row(cfg)])]) if len(table) else pd.DataFrame([row(cfg)])
+        write_atomic(file, table.to_csv(index=False, float_format="%.5f", lineterminator="\n"))
+        print(f"{cfg.dataset.name} {cfg.model.name}, seed {cfg.seed}, epoch {cfg.measure.epoch}", flush=True)
+
+
+if __name__ == "__main__":
+    command_line(main)
