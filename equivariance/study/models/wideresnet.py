@@ -14,13 +14,14 @@ class PreActivationBlock(nn.Module):
     Where the channels change, the shortcut is a 1x1 convolution of relu(bn(x)), as in the authors' code.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int):
+    def __init__(self, in_channels: int, channels: int, stride: int, padding: str = "zeros"):
         super().__init__()
         self.bn1 = nn.BatchNorm2d(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        around = {"padding": 1, "padding_mode": padding}
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, bias=False, **around)
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, bias=False, **around)
         self.projection = None
         if in_channels != channels:
             self.projection = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
@@ -41,20 +42,23 @@ class WideResNet(nn.Module):
     Args:
         depth: d = 6 n + 4: 16, 22, 28, 40.
         width: k, by which the channels of a ResNet are multiplied.
+        padding: what stands around every map: zeros, or circular, what leaves it at the other side.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, depth: int = 40, width: int = 1):
+    def __init__(self, in_channels: int, num_classes: int, depth: int = 40, width: int = 1, padding: str = "zeros"):
         super().__init__()
         blocks, rest = divmod(depth - 4, 6)
         if rest or blocks < 1:
             raise UserError(f"model.depth={depth}: wide ResNets have 6 n + 4 layers, such as 16, 22, 28, 40")
         if not isinstance(width, int) or width < 1:
             raise UserError(f"model.width={width}: needs a whole number from 1 on")
-        self.stem = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        if padding not in ("zeros", "circular"):
+            raise UserError(f"model.padding={padding}: choose zeros or circular")
+        self.stem = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False, padding_mode=padding)
         channels = [16] + [16 * width] * blocks + [32 * width] * blocks + [64 * width] * blocks
         strides = [2 if index in (blocks, 2 * blocks) else 1 for index in range(3 * blocks)]
         self.blocks = nn.ModuleList(
-            PreActivationBlock(before, after, stride)
+            PreActivationBlock(before, after, stride, padding)
             for (before, after), stride in zip(pairwise(channels), strides, strict=True)
         )
         self.activation = nn.Sequential(nn.BatchNorm2d(64 * width), nn.ReLU())

@@ -89,6 +89,17 @@ def test_a_pre_activation_block_hands_on_the_sum():
     assert block.projection is not None and torch.equal(same(x), x)
 
 
+def test_circular_padding_has_no_border():
+    """An image moved around by the coarsest stride has the same logits, up to rounding; with zeros it has not."""
+    x = torch.randn(2, 3, 32, 32)
+    moved = x.roll((4, 8), (-2, -1))
+    for padding, same in (("circular", True), ("zeros", False)):
+        torch.manual_seed(0)
+        model = WideResNet(3, 10, 10, padding=padding).eval()
+        with torch.inference_mode():
+            assert torch.allclose(model(moved), model(x), atol=1e-4) == same, padding
+
+
 def test_shortcut_a_is_every_second_position_between_zeros():
     block = ResNet(3, 10, 8).blocks[1]
     x = torch.rand(2, 16, 8, 8)
@@ -119,6 +130,7 @@ def test_a_network_is_named_by_its_depth_and_width(overrides, name, width):
         (lambda: ResNet(3, 10, shortcut="C"), "model.shortcut=C: choose A or B"),
         (lambda: WideResNet(3, 10, 41), "model.depth=41: wide ResNets have 6 n"),
         (lambda: WideResNet(3, 10, 40, 0), "model.width=0: needs a whole number"),
+        (lambda: WideResNet(3, 10, 40, 1, "reflect"), "model.padding=reflect: choose zeros or circular"),
     ],
 )
 def test_networks_that_do_not_exist_are_refused(make, message):
