@@ -3,8 +3,9 @@
     python scripts/collect.py NAME [--partial] [overrides, such as runs_dir=FOLDER]
 
 Every job of the preset must have been measured at the preset's own size. With --partial, what is there is
-gathered, and what is missing is listed. With overrides beside runs_dir, which choose networks of one's own, the
-rows go to NAME/results.csv in the folder of runs, so that no committed experiment is overwritten.
+gathered, and what is missing is listed; rows that were collected before, perhaps elsewhere, stay. With overrides
+beside runs_dir, which choose networks of one's own, the rows go to NAME/results.csv in the folder of runs, so that
+no committed experiment is overwritten.
 """
 
 import pandas as pd
@@ -41,8 +42,17 @@ def main(name: str, *arguments: str) -> None:
             f"experiment={name} and python measure.py experiment={name} make them; --partial collects the others"
         )
     target = experiments.target(name, overrides) / "results.csv"
-    rows.write(target, pd.concat(found))
+    table = pd.concat(found)
+    if partial and target.exists():
+        table = pd.concat([_others(rows.read(target), table), table])
+    rows.write(target, table)
     print(f"{len(found)} measurements in {target}")
+
+
+def _others(before: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """The rows of earlier measurements that were not found again."""
+    keys, again = (set_of[rows.MEASUREMENT].astype(str).agg(" ".join, axis=1) for set_of in (before, found))
+    return before[~keys.isin(again.unique())]
 
 
 if __name__ == "__main__":

@@ -108,6 +108,9 @@ def test_collect_wants_every_job_at_full_size(run, monkeypatch, tmp_path):
     collect("pair", overrides)
     table = rows.read(tmp_path / "experiments/pair/results.csv")
     assert set(table.seed) == {0, 1} and set(table.experiment) == {"pair"}
+    shutil.rmtree(tmp_path / "runs/digits6/cnn7/none/seed0")
+    collect("pair", overrides, "--partial")  # seed 0 was measured elsewhere: its rows stay
+    assert rows.read(tmp_path / "experiments/pair/results.csv").equals(table)
     with pytest.raises(Exception, match="is of 1 epochs, experiment pair needs 2"):
         collect("pair", overrides, "recipe.epochs=2")
 
