@@ -6,6 +6,9 @@ branches, attention). Modules of the same class, or in the same place of their s
 so that a block without a shortcut counts like its neighbours. Modules that run their parts in series are opened:
 networks, stages, `nn.Sequential`. There remain convolutions and linear maps in series. Each of them, with the
 normalisation and non-linearity behind it, is one layer: the stem, or every layer of a plain network.
+
+In the end the calls are gone through once more: what puts out a map, and is no part of a layer, is left out with the
+reason.
 """
 
 import re
@@ -15,40 +18,39 @@ from torch import nn
 
 from equivariance.layers.record import Call, Record, Value
 
+BESIDE = "not all data pass through its output"
+NO_LAYER = "no block, convolution or linear map: it pools, normalises or reorders what a layer puts out"
+
 
 def find_blocks(record: Record) -> tuple[list[Call], dict[str, str]]:
     """The calls whose outputs are measured, in order; and the names of those left out, with the reason."""
     tree = _Tree(record)
     units, left_out = tree.units()
     blocks = [i for i, unit in enumerate(units) if len(unit) == 1 and tree.is_block(unit[0])]
-    if len(blocks) <= len(units) // 2:  # a plain network: its layers are its blocks
-        return [tree.whole(unit) for unit in units], left_out
+    plain = len(blocks) <= len(units) // 2  # its layers are its blocks
     kept = []
     for i, unit in enumerate(units):
-        if i < blocks[0] - 1:
-            left_out[unit[-1].name] = "inside the stem"
-        elif blocks[0] < i < blocks[-1] and i not in blocks:
-            left_out[tree.whole(unit).name] = "leads from one block to the next"
+        if not plain and i < blocks[0] - 1:
+            left_out[unit[-1].title] = "inside the stem"
+        elif not plain and blocks[0] < i < blocks[-1] and i not in blocks:
+            left_out[tree.whole(unit).title] = "leads from one block to the next"
         else:
             kept.append(tree.whole(unit))
+    accounted = {id(each) for call in [*kept, *(call for unit in units for call in unit)] for each in call.walk()}
+    tree.account(record.root, accounted, left_out)
     return kept, left_out
 
 
 def classifier(record: Record) -> Call | None:
     """The last linear map, whose output is the logits (of one head, where a network averages several)."""
-    per_image = record.logits.shape[1:]
+    per_image = record.logits.shape[1:] if record.logits else ()
     found = None
     for call in record.root.walk():
         alike = [value for value in call.outputs if [s for s in value.shape[1:] if s > 1] == list(per_image)]
-        linear = alike and mixes(call.module) and not call.children
+        linear = alike and not call.children and record.holds_product(call)
         if linear and (alike[0].node in record.trunk or found is None):
             found = call
     return found
-
-
-def mixes(module: nn.Module) -> bool:
-    """Whether the module itself, not a part of it, holds a matrix or a filter, so that it begins a layer."""
-    return any(sum(size > 1 for size in p.shape) > 1 or p.ndim > 3 for p in module.parameters(recurse=False))
 
 
 class _Tree:
@@ -79,7 +81,8 @@ class _Tree:
             return True
         alike = type(call.module) in self.classes or _place(call) in self.places
         inner = sum(id(each) in self.own and type(each.module) not in self.parts for each in call.walk())
-        return bool(alike and call.children and inner <= 1 and self.has_map(call) and _mixing(call))
+        mixing = self.record.holds_product(call)
+        return bool(alike and call.children and inner <= 1 and self.has_map(call) and mixing)
 
     def units(self) -> tuple[list[list[Call]], dict[str, str]]:
         """The layers in order, each as its calls (a block is one call); and what is left out, with reasons."""
@@ -88,13 +91,13 @@ class _Tree:
         open_layer = False
         for call in self._opened(self.record.root):
             if self.value(call) is None:
-                left_out[call.name] = "not all data pass through its output"
+                left_out[call.title] = BESIDE
             elif not self.has_map(call):
                 open_layer = False
             elif self.is_block(call):
                 units.append([call])
                 open_layer = False
-            elif mixes(call.module):
+            elif self.record.holds_product(call, call.children):
                 units.append([call])
                 open_layer = True
             elif open_layer and _positions(self.value(call)) == _positions(self.value(units[-1][-1])):
@@ -104,6 +107,19 @@ class _Tree:
                 open_layer = False
         self.members = [[id(call) for call in unit] for unit in units]
         return units, left_out
+
+    def account(self, parent: Call, accounted: set[int], left_out: dict[str, str]) -> None:
+        """Add to `left_out` every module below `parent` that puts out a map and is no part of `accounted` ones."""
+        for call in parent.children:
+            if id(call) in accounted or call.title in left_out:
+                continue
+            known = any(id(each) in accounted or each.title in left_out for each in call.walk())
+            if call.mapped:
+                left_out[call.title] = "it runs inside torch.vmap or torch.func, where maps have no axis of images"
+            elif not known and _puts_out_map(call):
+                left_out[call.title] = BESIDE if self.value(call) is None else NO_LAYER
+            else:
+                self.account(call, accounted, left_out)
 
     def whole(self, unit: list[Call]) -> Call:
         """The outermost module that holds only this layer names it."""
@@ -127,7 +143,7 @@ class _Tree:
                 elif any(True for _ in child.module.parameters()):
                     yield child
             elif child.outputs:
-                if not child.children or not _mixing(child) or self.is_block(child):
+                if not child.children or not self.record.holds_product(child) or self.is_block(child):
                     yield child
                 else:
                     yield from self._opened(child)
@@ -140,8 +156,13 @@ class _Tree:
         )
 
 
-def _mixing(call: Call) -> bool:
-    return any(mixes(each.module) for each in call.walk())
+def _puts_out_map(call: Call) -> bool:
+    """Whether it has computed something with several positions, or with axes that are not known."""
+    computed = [value for value in call.outputs if value.node >= call.start]
+    return any(
+        any(axis.positions and axis.inner > 1 for axis in value.axes) if value.axes else len(value.shape) > 2
+        for value in computed
+    )
 
 
 def _place(call: Call) -> str:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from equivariance.errors import UserError
 from equivariance.layers.blocks import classifier, find_blocks
-from equivariance.layers.layout import read_layout
-from equivariance.layers.record import Call, Record, Value, record
+from equivariance.layers.layout import Arrangement, read_layout, rows
+from equivariance.layers.record import Call, Function, Record, Value, readable, record, take
 from equivariance.names import PARTS
 
 
@@ -43,8 +43,26 @@ class Layer:
     channels: int
     size: tuple[int, int]
     stride: float | None
-    read: Callable[[Any, Any], Tensor]
+    read: "Reader"
     call: int = 0
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Takes a map out of a call's (inputs, output): the tensor at `place`, the functions behind it, arranged."""
+
+    on_input: bool
+    place: tuple
+    node: int
+    functions: dict[int, Function]
+    arrange: Arrangement
+
+    def __call__(self, inputs: Any, output: Any) -> Tensor:
+        known = {self.node: take(inputs if self.on_input else output, self.place)}
+        for node, function in self.functions.items():
+            known[node] = function(known)
+        *_, last = known.values()
+        return self.arrange(last)
 
 
 class Layers(list[Layer]):
@@ -67,10 +85,13 @@ class Layers(list[Layer]):
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         return "\n".join(lines + [f"left out: {name}: {reason}" for name, reason in self.left_out.items()])
 
+    def __reduce__(self) -> tuple:
+        return Layers, (list(self), self.left_out)
+
     __repr__ = __str__
 
 
-def find_layers(model: nn.Module, example: Tensor, patterns: Sequence[str] | None = None) -> Layers:
+def find_layers(model: nn.Module, example: Tensor, patterns: Sequence[str | nn.Module] | None = None) -> Layers:
     """The layers of a network, found in one forward pass in evaluation mode.
 
     They are those that `patterns` name, or those that `model.feature_layers()` names, or else the stem, all blocks,
@@ -78,37 +99,41 @@ def find_layers(model: nn.Module, example: Tensor, patterns: Sequence[str] | Non
 
     Args:
         example: an image (c, h, w), or a batch of them (n, c, h, w), on the model's device; only its shape matters.
-        patterns: of module names: in `layer1.*` a star stands for one part of a name, `**` for several.
+        patterns: of module names: in `layer1.*` a star stands for one part of a name, `**` for several; or modules.
 
     Raises:
         UserError: the example is no image, a pattern matches nothing, or there is no layer to measure.
     """
     if example.ndim not in (3, 4) or not example.numel():
         raise UserError(f"example: needs an image (c, h, w) or a batch (n, c, h, w), this is {(*example.shape,)}")
-    try:
-        history = record(model, example if example.ndim == 3 else example[0])
-    except ValueError as error:
-        raise UserError(f"{type(model).__name__} cannot be measured: {error}") from error
+    model = readable(model)
+    history = record(model, example if example.ndim == 3 else example[0])
     own_names = getattr(model, "feature_layers", None)
     left_out: dict[str, str] = {}
     if patterns:
-        sites = _matching(history, patterns)
+        sites = _matching(history, [patterns] if isinstance(patterns, str | nn.Module) else patterns)
     elif own_names:
         named = {id(module): name for name, module in own_names().items()}
         calls = [call for call in history.root.walk() if id(call.module) in named and call.outputs]
-        sites = [_output(call, call.outputs[0], named[id(call.module)]) for call in calls]
+        sites = [_output(call, history, named[id(call.module)]) for call in calls]
+        called = {id(call.module) for call in calls}
+        left_out = {name: UNCALLED for module, name in named.items() if module not in called}
     else:
         sites, left_out = _all_sites(history)
     layers: list[Layer] = []
     for site in sites:
         layout = read_layout(site.value)
+        if isinstance(layout, str) and site.name == "final" and len(site.value.shape) == 2:
+            layout = rows(site.value.shape[1])
         if isinstance(layout, str):
             left_out[site.name] = layout
             continue
         part = site.name if site.name in PARTS else ""
         if not part and layout.size is None and (patterns or not own_names):
-            part = "final" if site.value.node == history.logits.node else "pool"
-        size, read = layout.size or (1, 1), _reader(site, layout.arrange)
+            part = "final" if history.logits and site.value.node == history.logits.node else "pool"
+        functions = {node: history.functions[node] for node in site.functions}
+        read = Reader(site.on_input, site.value.place, site.value.node, functions, layout.arrange)
+        size = layout.size or (1, 1)
         shape = (layout.kind, layout.channels, size, layout.stride)
         layers.append(Layer(site.name, len(layers), part, site.call.module, *shape, read, site.call.count))
     if not layers:
@@ -150,10 +175,16 @@ class _Site:
     call: Call
     value: Value
     on_input: bool = False
+    functions: Sequence[int] = ()
 
 
-def _output(call: Call, value: Value, name: str | None = None) -> _Site:
-    return _Site(name or call.name + (f"#{call.count + 1}" if call.count else ""), call, value)
+UNCALLED = "it is not called in a forward pass, or puts out nothing that depends on the image"
+
+
+def _output(call: Call, history: Record, name: str | None = None) -> _Site:
+    """What a module puts out: of several tensors the one through which all data pass, or the first."""
+    value = next((value for value in call.outputs if value.node in history.trunk), call.outputs[0])
+    return _Site((name or call.name) + (f"#{call.count + 1}" if call.count else ""), call, value)
 
 
 def _all_sites(history: Record) -> tuple[list[_Site], dict[str, str]]:
@@ -162,58 +193,56 @@ def _all_sites(history: Record) -> tuple[list[_Site], dict[str, str]]:
     sites = []
     for call in calls:
         value = next(v for v in call.outputs if v.node in history.trunk and v.node >= call.start)
-        site, reason = _activated(_output(call, value), history)
-        sites.append(site)
-        if reason:
-            left_out[f"non-linearity of {site.name}"] = reason
-    head, reason = _head(history)
-    if reason:
-        left_out["pool"] = reason
-    return sites + head, left_out
+        sites.append(_Site(call.title, call, value, functions=history.functions_behind(value.node)))
+    head, reasons = _head(history)
+    return sites + head, left_out | reasons
 
 
-def _activated(site: _Site, history: Record) -> tuple[_Site, str | None]:
-    """Move a site behind a non-linearity that is no module to the next module's input; if there is none, say so."""
-    node = end = site.value.node
-    while end + 1 in history.activations and end + 1 in history.trunk:
-        end += 1
-    if end == node:
-        return site, None
-    for call in history.root.walk():
-        for value in call.inputs if call.start > end else ():
-            if node < value.node <= end:
-                return _Site(site.name, call, value, on_input=True), None
-    return site, f"{site.name} is measured before it: it is a function, and no module puts it out or takes it"
-
-
-def _head(history: Record) -> tuple[list[_Site], str | None]:
-    """`pool` and `final`, and why there is no `pool` where there is none."""
+def _head(history: Record) -> tuple[list[_Site], dict[str, str]]:
+    """`pool` and `final`, and why one is missing where it is."""
+    if history.logits is None:
+        return [], {"final": "of several outputs none is called logits or out, and none has one row per image"}
     final = _Site("final", history.root, history.logits)
     last = classifier(history)
     if last is None or not last.inputs:
-        return [final], "no linear map puts out the logits"
+        return [final], {"pool": "no linear map puts out the logits"}
     pooled = last.inputs[0]
     if pooled.axes is None:
-        return [final], f"cannot tell which axis is which in the input of {last.name} of shape {pooled.shape}"
+        reason = f"cannot tell which axis is which in the input of {last.name} of shape {pooled.shape}"
+        return [final], {"pool": reason}
     if any(axis.positions and axis.inner > 1 for axis in pooled.axes):
-        return [final], f"the classifier {last.name} comes before global pooling"
-    return [_Site("pool", last, pooled, on_input=True), final], None
+        return [final], {"pool": f"the classifier {last.name} comes before global pooling"}
+    return [_Site("pool", last, pooled, on_input=True), final], {}
 
 
-def _matching(history: Record, patterns: Sequence[str]) -> list[_Site]:
-    """All calls whose names match a pattern, in the order of their outputs."""
+def _matching(history: Record, patterns: Sequence[str | nn.Module]) -> list[_Site]:
+    """All calls of modules that are given or whose names match a pattern, in the order of their outputs."""
     head = _head(history)[0]
-    sites = [_output(call, call.outputs[0]) for call in history.root.walk() if call.name and call.outputs] + head
+    sites = [_output(call, history) for call in history.root.walk() if call.name and call.outputs] + head
     chosen: dict[str, _Site] = {}
     for pattern in patterns:
-        shape = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^.]*").replace(r"\?", "[^.]")
-        found = [site for site in sites if re.fullmatch(shape, site.name)]
+        if isinstance(pattern, nn.Module):
+            found = [site for site in sites if site.call.module is pattern and not site.on_input]
+        elif isinstance(pattern, str):
+            shape = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^.]*").replace(r"\?", "[^.]")
+            found = [site for site in sites if re.fullmatch(shape, site.name)]
+        else:
+            raise UserError(f"layers: {pattern!r} is no module, and no pattern of names")
         if not found:
-            names = [site.name for site in sites]
-            near = difflib.get_close_matches(pattern.replace("*", ""), names, n=4, cutoff=0.4) or names[:4]
-            raise UserError(f"layers: no module's name matches {pattern}; near ones are {', '.join(near)}")
+            raise UserError(f"layers: {_missing(history.root.module, pattern, [site.name for site in sites])}")
         chosen |= {site.name: site for site in found}
     return sorted(chosen.values(), key=lambda site: (site.value.node, site.call.start))
+
+
+def _missing(model: nn.Module, pattern: str | nn.Module, names: list[str]) -> str:
+    """Why nothing matches a pattern."""
+    name = next((name for name, module in model.named_modules() if pattern is module or pattern == name), None)
+    if name is not None:
+        return f"{name}: {UNCALLED}"
+    if isinstance(pattern, nn.Module):
+        return f"the module {type(pattern).__name__} is no part of the network"
+    near = difflib.get_close_matches(pattern.replace("*", ""), names, n=4, cutoff=0.4) or names[:4]
+    return f"no module's name matches {pattern}; near ones are {', '.join(near)}"
 
 
 def _in_thirds(layers: list[Layer]) -> list[Layer]:
@@ -221,15 +250,3 @@ def _in_thirds(layers: list[Layer]) -> list[Layer]:
     before = [layer.index for layer in layers if not layer.part]
     parts = {i: part for part, third in zip(PARTS, np.array_split(before, 3), strict=False) for i in third}
     return [replace(layer, part=layer.part or parts[layer.index]) for layer in layers]
-
-
-def _reader(site: _Site, arrange: Callable[[Tensor], Tensor]) -> Callable[[Any, Any], Tensor]:
-    """The function that takes the site's tensor out of a call's (inputs, output) and arranges it."""
-
-    def read(inputs: Any, output: Any) -> Tensor:
-        found = inputs if site.on_input else output
-        for key in site.value.place:
-            found = found[key]
-        return arrange(found)
-
-    return read

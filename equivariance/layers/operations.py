@@ -53,8 +53,8 @@ def _broadcast(first, args, axes, out):
         spanning = [axis for axis in column if axis and axis.size == size]
         if any(axis.positions and "c" not in axis.names for axis in spanning):  # pure positions decide
             spanning = [axis for axis in spanning if "c" not in axis.names or not axis.positions]
-        places = {tuple(atom.name for atom in axis.atoms) for axis in spanning if axis.positions}
-        if len(places) > 1:  # rows of one operand on columns of the other
+        places = {tuple((a.name, a.step < 0) for a in axis.atoms) for axis in spanning if axis.positions}
+        if len(places) > 1:  # rows of one operand on columns of the other, or a map on its mirror image
             return None
         spanning.sort(key=lambda axis: (not axis.positions, not axis.atoms))
         result.append(spanning[0] if spanning else channels(size))
@@ -270,6 +270,48 @@ def _restride(first, args, axes, out):
     return first if same and out.ndim == args[0].ndim else None
 
 
+def _flip(first, args, axes, out):
+    """Rows or columns in the other direction have a negative step."""
+    if first is None:
+        return None
+    result = list(first)
+    for dim in args[1]:
+        axis = first[dim]
+        if "n" in axis.names:
+            return None
+        if axis.positions:
+            atoms = tuple(atom._replace(step=-atom.step) for atom in axis.atoms)
+            result[dim] = Axis(atoms, before=axis.after, after=axis.before)
+    return tuple(result)
+
+
+def _chosen(first, args, axes, out):
+    """Entries of one axis chosen or sorted: channels become other channels, the places of positions are lost."""
+    if first is None:
+        return None
+    if isinstance(args[1], list | tuple):  # an index for each of the first axes
+        dims = [dim for dim, index in enumerate(args[1]) if index is not None]
+        whole = len(dims) != 1 or args[1][dims[0]].ndim != 1
+    else:
+        numbers = [arg for arg in args[1:] if isinstance(arg, int) and not isinstance(arg, bool)]
+        dims, whole = [numbers[0] % len(first)], not numbers
+    if whole or first[dims[0]].positions or "n" in first[dims[0]].names:
+        return None
+    return (*first[: dims[0]], channels(out.shape[dims[0]]), *first[dims[0] + 1 :])
+
+
+def _repeat(first, args, axes, out):
+    """Channels again and again; where positions or images are repeated, the axes are unknown."""
+    if first is None:
+        return None
+    found = [channels(size) for size in out.shape[: out.ndim - len(first)]]
+    for axis, times, size in zip(first, args[1][-len(first) :], out.shape[-len(first) :], strict=True):
+        if times != 1 and (axis.positions or "n" in axis.names):
+            return None
+        found.append(axis if times == 1 else channels(size))
+    return tuple(found)
+
+
 def _unknown(first, args, axes, out):
     return None
 
@@ -297,6 +339,9 @@ OPERATIONS: dict[Rule, str] = {  # ATen's names of the operations that a rule ho
     _stack: "stack",
     _patches: "im2col",
     _restride: "as_strided",
-    _unknown: "flip sort topk gather unfold index index_select",
+    _flip: "flip",
+    _chosen: "index index_select gather sort",
+    _repeat: "repeat",
+    _unknown: "topk unfold",
 }
 RULES = {name: rule for rule, names in OPERATIONS.items() for name in names.split()}

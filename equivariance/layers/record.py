@@ -1,9 +1,10 @@
 """A recorded forward pass: the calls of all modules, the axes of their tensors, the trunk of the computation."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,14 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from equivariance.errors import UserError
 from equivariance.layers import operations
-from equivariance.layers.axes import Atom, Axes, Axis
+from equivariance.layers.axes import Atom, Axes, Axis, channels
 
 FACTORIES = {"empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"}
 FACTORIES |= {"new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"}
+PRODUCTS = {"convolution", "_convolution", "linear", "addmm", "mm", "baddbmm", "bmm", "matmul"}
+COPIES = {"detach", "alias", "clone", "_to_copy"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Call:
 
     Attributes:
         start, end: the nodes from `start` up to, without, `end` were computed in it.
+        mapped: it ran inside `torch.vmap` or another transformation of `torch.func`.
     """
 
     name: str
@@ -50,6 +55,12 @@ class Call:
     outputs: list[Value] = field(default_factory=list)
     children: list["Call"] = field(default_factory=list)
     end: int = 0
+    mapped: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its module's name; of a second call in the pass `name#2`."""
+        return self.name + (f"#{self.count + 1}" if self.count else "")
 
     def walk(self) -> Iterator["Call"]:
         """This call and all below it, in the order in which they began."""
@@ -58,23 +69,69 @@ class Call:
             yield from child.walk()
 
 
+class Source(NamedTuple):
+    """Stands for the tensor of a node among the arguments of a function."""
+
+    node: int
+
+
+class Function(NamedTuple):
+    """A function of single entries, such as a ReLU, of the tensors of some nodes; `name` is ATen's, not in place."""
+
+    name: str
+    overload: str
+    args: tuple
+    kwargs: dict[str, Any]
+
+    def __call__(self, known: dict[int, Tensor]) -> Tensor:
+        def given(value: Any) -> Any:
+            return known[value.node] if isinstance(value, Source) else value
+
+        operation = getattr(getattr(torch.ops.aten, self.name), self.overload)
+        return operation(*map(given, self.args), **{key: given(value) for key, value in self.kwargs.items()})
+
+
 @dataclass(frozen=True)
 class Record:
     """A recorded forward pass.
 
     Attributes:
         root: the call of the network itself.
-        logits: its output.
-        trunk: the nodes that every path to the logits passes.
-        activations: the outputs of functions of single entries, such as a ReLU.
-        uses: for each node, those that were computed from it directly.
+        logits: its output; None where it has several and none of them are the logits.
+        trunk: the nodes that every path to the logits passes, or to one of the outputs.
+        products: the nodes that a matrix or a filter, which does not depend on the image, was applied to make.
+        functions: those that a function of single entries made.
+        sources: for each node, those that it was computed from directly.
     """
 
     root: Call
-    logits: Value
+    logits: Value | None
     trunk: frozenset[int]
-    activations: frozenset[int]
-    uses: dict[int, set[int]]
+    products: frozenset[int]
+    functions: dict[int, Function]
+    sources: list[set[int]]
+
+    def functions_behind(self, node: int) -> list[int]:
+        """The functions of single entries through which all data pass behind a node of the trunk, in order.
+
+        They end before the next module begins that holds a matrix or a filter.
+        """
+        starts = (c.start for c in self.root.walk() if c.start > node and self.holds_product(c))
+        steps: list[int] = []
+        last = 0
+        for each in range(node + 1, min(starts, default=len(self.sources))):
+            if each in self.functions and self.sources[each] <= {node, *steps}:
+                steps.append(each)
+                last = len(steps) if each in self.trunk else last
+            elif each in self.trunk:
+                break
+        return steps[:last]
+
+    def holds_product(self, call: Call, parts: Iterable[Call] = ()) -> bool:
+        """Whether a module applies a matrix or a filter, outside its `parts`, and has parameters."""
+        nodes = (n for n in self.products if call.start <= n < call.end)
+        own = any(not any(part.start <= node < part.end for part in parts) for node in nodes)
+        return own and any(True for _ in call.module.parameters())
 
 
 class _Flow(TorchDispatchMode):
@@ -83,8 +140,11 @@ class _Flow(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.sources: list[set[int]] = []
-        self.activations: set[int] = set()
-        self.written: dict[StorageWeakRef, int] = {}  # memory: the last node written into it in place
+        self.products: set[int] = set()
+        self.functions: dict[int, Function] = {}
+        self.written: dict[
+            StorageWeakRef, tuple[int, Axes | None]
+        ] = {}  # memory: the last that was written into it
 
     def enter(self, tensor: Tensor, sources: set[int], axes: Axes | None) -> None:
         tensor._node, tensor._axes = len(self.sources), axes  # type: ignore[attr-defined]
@@ -99,28 +159,69 @@ class _Flow(TorchDispatchMode):
             if decomposed is not NotImplemented:
                 return decomposed
         out = func(*args, **kwargs)
-        if name in FACTORIES:
-            return out
         inputs = [t for _, t in tensors((args, kwargs))]
+        if name in FACTORIES:
+            out._axes = getattr(inputs[0], "_axes", None) if out.shape == inputs[0].shape else None
+            return out
+        numbers = {id(t): self.node(t) for t in inputs}
         sources = {node for t in inputs for node in self._nodes(t)}
         if not sources:
             return out
-        known = [(t, getattr(t, "_axes", None)) for t in inputs]
-        known = [(t, axes) for t, axes in known if axes is not None]
+        known = [(t, axes) for t in inputs if (axes := self.axes(t)) is not None]
         outputs = [t for _, t in tensors(out)]
         found = self._axes(name, func, args, kwargs, known, outputs)
         for tensor, axes in zip(outputs, found, strict=True):
             in_place = any(tensor is t for t in inputs)
             self.enter(tensor, sources, axes)
-            if torch.Tag.pointwise in func.tags and len(inputs) == 1:
-                self.activations.add(len(self.sources) - 1)
+            node = len(self.sources) - 1
+            if name in PRODUCTS and any(t.ndim > 1 and numbers[id(t)] is None for t in inputs):
+                self.products.add(node)
+            elif pointwise := self._function(func, name, args, kwargs, numbers):
+                self.functions[node] = pointwise
             if in_place and func._schema.is_mutable:
-                self.written[StorageWeakRef(tensor.untyped_storage())] = len(self.sources) - 1
+                filled = axes or next((axes for t, axes in known if t.ndim == tensor.ndim), None)
+                self.written[StorageWeakRef(tensor.untyped_storage())] = node, filled
         return out
 
     def _nodes(self, tensor: Tensor) -> set[int]:
-        nodes = (getattr(tensor, "_node", None), self.written.get(StorageWeakRef(tensor.untyped_storage())))
-        return {node for node in nodes if node is not None}
+        written = self.written.get(StorageWeakRef(tensor.untyped_storage()), (None, None))
+        return {node for node in (getattr(tensor, "_node", None), written[0]) if node is not None}
+
+    def node(self, tensor: Tensor) -> int | None:
+        """The number of what a tensor holds now; None where it does not depend on the image."""
+        return max(self._nodes(tensor), default=None)
+
+    def axes(self, tensor: Tensor) -> Axes | None:
+        """The axes of a tensor; of one that was filled part by part those of the parts."""
+        if (axes := getattr(tensor, "_axes", None)) is not None:
+            return axes
+        _, filled = self.written.get(StorageWeakRef(tensor.untyped_storage()), (None, None))
+        if filled is None or len(filled) != tensor.ndim:
+            return None
+        fits = all(a.size == size or not (a.positions or "n" in a.names) for a, size in zip(filled, tensor.shape))
+        pairs = zip(filled, tensor.shape, strict=True)
+        return tuple(a if a.size == size else channels(size) for a, size in pairs) if fits else None
+
+    @staticmethod
+    def _function(func: Any, name: str, args: tuple, kwargs: dict, numbers: dict) -> Function | None:
+        """What to call to do the same again, if it works on single entries of tensors that depend on the image."""
+        plain = name.removesuffix("_")
+        if torch.Tag.pointwise not in func.tags and plain not in COPIES:
+            return None
+        if not hasattr(getattr(torch.ops.aten, plain, None), func._overloadname):
+            return None
+        values = [*args, *kwargs.values()]
+        inside = [t for _, t in tensors(values)]
+        if any(numbers[id(t)] is None and t.ndim for t in inside) or len(inside) != sum(
+            isinstance(value, Tensor) for value in values
+        ):
+            return None
+
+        def noted(value: Any) -> Any:
+            return Source(numbers[id(value)]) if numbers.get(id(value)) is not None else value
+
+        given = {key: noted(value) for key, value in kwargs.items()}
+        return Function(plain, func._overloadname, tuple(map(noted, args)), given)
 
     @staticmethod
     def _axes(name, func, args, kwargs, known, outputs) -> list[Axes | None]:
@@ -146,15 +247,27 @@ def _pieces(name: str, axes: Axes, args: list, outputs: list[Tensor]) -> list[Ax
 
 
 def tensors(content: Any, place: tuple = ()) -> Iterator[tuple[tuple, Tensor]]:
-    """All tensors in nested tuples, lists and dicts, each with its place."""
+    """All tensors in nested tuples, lists, dicts and dataclasses, and in attributes of other objects, with places."""
+    held: Iterable[tuple[Any, Any]] = ()
     if isinstance(content, Tensor):
         yield place, content
     elif isinstance(content, dict):
-        for key, each in content.items():
-            yield from tensors(each, (*place, key))
+        held = content.items()
     elif isinstance(content, list | tuple):
-        for index, each in enumerate(content):
-            yield from tensors(each, (*place, index))
+        held = enumerate(content)
+    elif is_dataclass(content):
+        held = [(each.name, getattr(content, each.name)) for each in fields(content)]
+    elif not isinstance(content, nn.Module):
+        held = [(key, each) for key, each in getattr(content, "__dict__", {}).items() if isinstance(each, Tensor)]
+    for key, each in held:
+        yield from tensors(each, (*place, key))
+
+
+def take(content: Any, place: tuple) -> Tensor:
+    """The tensor at a place that `tensors` has named."""
+    for key in place:
+        content = content[key] if isinstance(content, dict | list | tuple) else getattr(content, key)
+    return content
 
 
 class _Padding(TorchFunctionMode):
@@ -169,22 +282,40 @@ class _Padding(TorchFunctionMode):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, and every module's own mode again afterwards."""
+    """Evaluation mode inside, nothing compiled, and every module's own mode again afterwards."""
     training = [module for module in model.modules() if module.training]
+    compiles = "torch._dynamo" in sys.modules  # which takes seconds to load
     model.eval()
     try:
-        yield
+        with torch.compiler.set_stance("force_eager") if compiles else nullcontext():
+            yield
     finally:
         for module in training:
             module.training = True
 
 
-@torch.inference_mode()
+def readable(model: Any) -> nn.Module:
+    """The network whose modules can be read: of a compiled one, the one that it was made of.
+
+    Raises:
+        UserError: it is a function, or was scripted, traced or exported.
+    """
+    model = getattr(model, "_orig_mod", model)
+    kind = type(model).__name__
+    if not isinstance(model, nn.Module) and not isinstance(model, torch.export.ExportedProgram):
+        raise UserError(f"model: needs a torch.nn.Module, this is a {kind}")
+    graph = isinstance(model, torch.fx.GraphModule) and all(node.op != "call_module" for node in model.graph.nodes)
+    if isinstance(model, torch.export.ExportedProgram | torch.jit.ScriptModule) or graph:
+        raise UserError(f"model: a {kind} has no modules to read: give the network that it was made of")
+    return model
+
+
+@torch.no_grad()
 def record(model: nn.Module, image: Tensor) -> Record:
     """Run the network once, in evaluation mode, on two copies of an image (c, h, w), and record what happens.
 
     Raises:
-        ValueError: the output does not depend on the image.
+        UserError: the output cannot be traced back to the image.
     """
     images = torch.stack([image, image])
     n, c, h, w = images.shape
@@ -194,8 +325,8 @@ def record(model: nn.Module, image: Tensor) -> Record:
     flow.enter(images, set(), tuple(Axis((atom,)) for atom in known))
 
     def values(content: Any) -> list[Value]:
-        known: list[tuple[tuple, Any]] = [(place, t) for place, t in tensors(content) if hasattr(t, "_node")]
-        return [Value(place, t._node, t._axes, tuple(t.shape)) for place, t in known]
+        known = [(place, t, flow.node(t)) for place, t in tensors(content) if not _mapped(t)]
+        return [Value(place, n, flow.axes(t), tuple(t.shape)) for place, t, n in known if n is not None]
 
     def before(name):
         def hook(module, args, kwargs):
@@ -209,34 +340,40 @@ def record(model: nn.Module, image: Tensor) -> Record:
     def after(module, args, output):
         call = stack.pop()
         call.outputs, call.end = values(output), len(flow.sources)
+        call.mapped = any(_mapped(t) for _, t in tensors(output))
+        if not call.outputs and not call.children and not call.mapped:
+            stack[-1].children.pop()  # as for a weight that is computed: it does not depend on the image
 
     handles = []
     for name, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
         handles.append(module.register_forward_hook(after))
     try:
-        with evaluating(model), _Padding(), flow:
+        # below autograd, operations come whole, and what a network keeps for later passes is an ordinary tensor
+        with evaluating(model), _Padding(), torch._C._AutoDispatchBelowAutograd(), flow:
             model(images)
     finally:
         for handle in handles:
             handle.remove()
-    root = stack[0].children[0]
+    root = stack[0].children[0] if stack[0].children else None
+    if root is None or not root.outputs:
+        raise UserError(f"{type(model).__name__} cannot be measured: its output cannot be traced back to the image")
     logits = _logits(root.outputs)
-    uses: dict[int, set[int]] = {}
-    for node, sources in enumerate(flow.sources):
-        for source in sources:
-            uses.setdefault(source, set()).add(node)
-    return Record(root, logits, trunk(flow.sources, logits.node), frozenset(flow.activations), uses)
+    ends = [logits] if logits else root.outputs
+    nodes = frozenset().union(*(trunk(flow.sources, end.node) for end in ends))
+    return Record(root, logits, nodes, frozenset(flow.products), flow.functions, flow.sources)
 
 
-def _logits(outputs: list[Value]) -> Value:
+def _mapped(tensor: Tensor) -> bool:
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def _logits(outputs: list[Value]) -> Value | None:
     """The output; of several, the one called logits or out, or the first with one row per image."""
     named = [value for value in outputs if value.place and value.place[-1] in ("logits", "out")]
     rows = [value for value in outputs if len(value.shape) == 2]
-    found = (named + rows + outputs)[:1]
-    if not found:
-        raise ValueError("the output does not depend on the image")
-    return found[0]
+    alone = outputs if len(outputs) == 1 else []
+    return next(iter(named + rows + alone), None)
 
 
 def trunk(sources: list[set[int]], end: int) -> frozenset[int]:

@@ -123,7 +123,7 @@ class Equivariance:
         """The share of images whose largest logit is that of their label; NaN without labels."""
         return math.nan if self.correct is None else self.correct / self.images
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def update(self, images: Tensor | np.ndarray, labels: Tensor | np.ndarray | None = None) -> None:
         """Add images (n, c, h, w), any number of them; labels (n,) where the logits are their classes.
 
@@ -147,7 +147,7 @@ class Equivariance:
         self._add(images[:ready], None if labels is None else labels[:ready])
         self._held = (images[ready:], None if labels is None else labels[ready:])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def merge_state(self, other: "Equivariance | dict[str, Any]") -> None:
         """Add what another metric, or the `state_dict()` of one, has measured on other images.
 
@@ -182,7 +182,7 @@ class Equivariance:
         self.merge_state(state)
         self.reached = dict(state["reached"])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def finish(self) -> None:
         """Add the images that are held back, before the statistics are merged with others or saved.
 
@@ -205,7 +205,7 @@ class Equivariance:
             if table.whole(layer, g, self.sums.readings_of(layer)[0]).dead().all()
         ]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def compute(self) -> pd.DataFrame:
         """The scores so far: one row per layer, transformation and score, with the columns `names.SCORE_COLUMNS`.
 
@@ -249,7 +249,7 @@ class Equivariance:
         reading = self._reading(layer, over)
         return self._table().whole(self.layers[layer], found[0], reading).similarities()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def in_sample(self, layer: str, transform: Transformation, over: str | None = None) -> dict[str, float]:
         """All three scores of a layer, `linear` fitted and judged on the same images: so they are nested exactly.
 
@@ -265,7 +265,7 @@ class Equivariance:
         with self._with_held() as table:
             return table.in_sample(self.layers[layer], transform, reading)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def partners(self) -> pd.DataFrame:
         """Which channel matched which one, see `channel_matching.partners`: for all layers and transformations."""
         with self._with_held():
@@ -275,7 +275,7 @@ class Equivariance:
                 for g in self.transforms
             )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def maps(self, images: Tensor, transforms: Sequence[Transformation] = ()) -> dict[str, Tensor]:
         """The feature maps of all layers for a few images, made ready as those that are measured.
 
@@ -321,7 +321,7 @@ class Equivariance:
             raise UserError(f"images of shape {tuple(images.shape)}: give (n, c, h, w) with n from 1 on")
         return images.to(self.device, self.dtype if images.is_floating_point() else images.dtype)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _scales(self, image: Tensor) -> dict[str, float]:
         """Powers of two for layers whose maps are so small or large that their squares would leave float32.
 

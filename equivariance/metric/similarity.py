@@ -59,7 +59,7 @@ class _Moments:
         return self.products - mixed + self.count * torch.outer(*means)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def similarity(
     model_a: nn.Module,
     model_b: nn.Module,

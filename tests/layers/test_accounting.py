@@ -1,0 +1,306 @@
+"""Every module that puts out a map is measured, is a part of what is, or stands in `left_out` with the reason."""
+
+import dataclasses
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+
+import equivariance as eq
+from equivariance.layers.find import find_layers, tap
+from equivariance.layers.record import record
+
+TURNS = eq.rotations([180])
+
+
+class Plain(nn.Module):
+    """Three convolutions, `between` the second and the third, and a linear map: `head` is what the output is made by."""
+
+    def __init__(self, change=lambda layer: layer, between=lambda x: x, head=lambda logits: logits):
+        super().__init__()
+        self.convs = nn.ModuleList(change(nn.Conv2d(i, 8, 3, padding=1)) for i in (3, 8, 8))
+        self.fc, self.between, self.head = change(nn.Linear(8, 4)), between, head
+
+    def forward(self, x):
+        for index, conv in enumerate(self.convs):
+            x = F.relu(conv(self.between(x) if index == 2 else x))
+        return self.head(self.fc(x.mean((2, 3))))
+
+
+@dataclasses.dataclass
+class Holder:
+    map: torch.Tensor
+
+
+class Wrapper:
+    """As e2cnn's and escnn's GeometricTensor."""
+
+    def __init__(self, tensor):
+        self.tensor, self.type = tensor, "regular"
+
+
+class Wrapped(nn.Module):
+    """Its modules take and put out objects that hold a map."""
+
+    def __init__(self, wrap, name):
+        super().__init__()
+        self.convs = nn.ModuleList(Inside(wrap, name, channels) for channels in (3, 8, 8))
+        self.wrap, self.name, self.fc = wrap, name, nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = self.wrap(x)
+        for conv in self.convs:
+            x = conv(x)
+        return self.fc(getattr(x, self.name).mean((2, 3)))
+
+
+class Inside(nn.Module):
+    """A convolution whose weights are no matrix, but combine filters of a basis."""
+
+    def __init__(self, wrap, name, channels):
+        super().__init__()
+        self.wrap, self.name, self.weights = wrap, name, nn.Parameter(torch.randn(5))
+        self.register_buffer("basis", torch.randn(8, channels, 3, 3, 5))
+
+    def forward(self, x):
+        return self.wrap(F.conv2d(getattr(x, self.name), self.basis @ self.weights, padding=1).relu())
+
+
+class Filled(nn.Module):
+    """Normalises groups of channels by themselves into an empty tensor."""
+
+    def __init__(self, empty):
+        super().__init__()
+        self.norms, self.empty = nn.ModuleList(nn.BatchNorm2d(4) for _ in range(2)), empty
+
+    def forward(self, x):
+        out = self.empty(x)
+        for index, norm in enumerate(self.norms):
+            out[:, 4 * index : 4 * index + 4] = norm(x[:, 4 * index : 4 * index + 4])
+        return out
+
+
+ORDER = torch.tensor([3, 1, 0, 2, 7, 6, 5, 4])
+PLAIN = {  # all of them have three convolutions, and measure all of them
+    "weight_norm": lambda: Plain(parametrizations.weight_norm),
+    "spectral_norm": lambda: Plain(parametrizations.spectral_norm),
+    "orthogonal": lambda: Plain(parametrizations.orthogonal),
+    "old weight_norm": lambda: Plain(weight_norm),
+    "old spectral_norm": lambda: Plain(spectral_norm),
+    "dataclass": lambda: Wrapped(Holder, "map"),
+    "wrapper": lambda: Wrapped(Wrapper, "tensor"),
+    "flip": lambda: Plain(between=lambda x: x.flip(-1)),
+    "flip of channels": lambda: Plain(between=lambda x: x.flip(1)),
+    "repeat": lambda: Plain(between=lambda x: x.repeat(1, 2, 1, 1)[:, 4:12]),
+    "index": lambda: Plain(between=lambda x: x[:, ORDER]),
+    "index_select": lambda: Plain(between=lambda x: x.index_select(1, ORDER)),
+    "gather": lambda: Plain(between=lambda x: x.gather(1, ORDER.view(1, 8, 1, 1).expand_as(x))),
+    "sort": lambda: Plain(between=lambda x: x.sort(1).values),
+    "channel shuffle": lambda: Plain(between=nn.ChannelShuffle(2)),
+    "channel shuffle by views": lambda: Plain(between=lambda x: x.unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)),
+    "filled": lambda: Plain(between=Filled(torch.empty_like)),
+    "filled anew": lambda: Plain(between=Filled(lambda x: torch.empty(x.shape))),
+    "swish": lambda: Plain(between=lambda x: x * torch.sigmoid(x)),
+    "compiled": lambda: torch.compile(Plain(), backend="eager"),
+    "lazy": lambda: Plain(lambda layer: nn.LazyConv2d(8, 3, padding=1) if isinstance(layer, nn.Conv2d) else layer),
+    "logits sorted": lambda: Plain(head=lambda logits: logits.gather(1, logits.argsort(1))),
+    "logits unknown": lambda: Plain(head=lambda logits: logits.unfold(1, 3, 1).flatten(1)),
+}
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_all_convolutions_are_measured(kind):
+    torch.manual_seed(0)
+    model, images = PLAIN[kind]().eval(), torch.randn(4, 3, 8, 8)
+    table = eq.measure(model, images, TURNS)
+    values = table[table.measure == "equivariance"].set_index("layer")
+    convolutions = [name for name in values.index if name.startswith("convs.")]
+    assert len(convolutions) == 3 and values.value[convolutions].between(0, 1).all()
+    assert values.agreement["final"] >= 0
+    maps = eq.Equivariance(model, images[0], TURNS).maps(images)
+    assert all(maps[name].shape == (4, 8, 8, 8) and maps[name].min() >= 0 for name in convolutions)
+    model.train()
+    model(images).sum().backward()  # nothing that the pass has left is in the way of a training
+
+
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class Mapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.fc = Inner(), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(torch.vmap(self.inner)(x).mean((2, 3)))
+
+
+class Shared(nn.Module):
+    """One ReLU behind all normalisations, once as a function."""
+
+    def __init__(self, inplace=True):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(i, 8, 3, padding=1) for i in (3, 8, 8))
+        self.norms = nn.ModuleList(nn.GroupNorm(2, 8) for _ in range(3))
+        self.relu, self.pool, self.fc = nn.ReLU(inplace), nn.MaxPool2d(2), nn.Linear(8, 4)
+
+    def forward(self, x):
+        for index in range(3):
+            x = self.norms[index](self.convs[index](x))
+            x = F.relu(x, inplace=self.relu.inplace) if index == 1 else self.relu(x)
+        return self.fc(self.pool(x).mean((2, 3)))
+
+
+class Pyramid(nn.Module):
+    """Three maps and no logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.stages = nn.ModuleList(nn.Conv2d(i, 8, 3, 2, 1) for i in (3, 8, 8))
+        self.lateral = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in range(3))
+
+    def forward(self, x):
+        found = []
+        for stage in self.stages:
+            x = stage(x).relu()
+            found.append(x)
+        out = {"p2": self.lateral[2](found[2])}
+        for level in (1, 0):
+            *_, before = out.values()
+            out[f"p{level}"] = self.lateral[level](found[level]) + F.interpolate(before, scale_factor=2.0)
+        return out
+
+
+def resnet(**arguments):
+    return torchvision.models.resnet.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], **arguments)
+
+
+WALKED = {
+    **PLAIN,
+    "vmap": Mapped,
+    "shared": Shared,
+    "pyramid": Pyramid,
+    "resnet": resnet,
+    "classes": lambda: resnet(num_classes=30000),
+    "googlenet": lambda: torchvision.models.googlenet(weights=None, init_weights=False),
+    "shufflenet": torchvision.models.shufflenet_v2_x0_5,
+    "mobilenet": torchvision.models.mobilenet_v3_small,
+    "fpn": lambda: torchvision.models.detection.backbone_utils.resnet_fpn_backbone(
+        backbone_name="resnet18", weights=None
+    ),
+    "segmentation": lambda: torchvision.models.segmentation.lraspp_mobilenet_v3_large(
+        weights=None, weights_backbone=None
+    ),
+    "vit": lambda: torchvision.models.VisionTransformer(64, 16, 2, 2, 8, 16, num_classes=5),
+}
+
+
+@pytest.mark.parametrize("kind", WALKED)
+def test_no_map_is_without_a_word(kind):
+    torch.manual_seed(0)
+    model = WALKED[kind]().eval()
+    layers = find_layers(model, torch.randn(3, 64, 64))
+    history = record(getattr(model, "_orig_mod", model), torch.randn(3, 64, 64))
+    nodes = {layer.read.node for layer in layers}
+    named = {layer.name for layer in layers} | set(layers.left_out)
+
+    def walk(call, inside):
+        """A map is a part of a named layer, leads to its output, or holds such ones; or its own name is there."""
+        inside = inside or call.title in named or any(value.node in nodes for value in call.outputs)
+        below = [walk(child, inside) for child in call.children]
+        is_map = any(len(value.shape) > 2 and max(value.shape[2:]) > 1 for value in call.outputs) or call.mapped
+        leads = any(0 < min((n for n in nodes if n >= value.node), default=0) < following(call) for value in call.outputs)
+        assert inside or not is_map or any(below) or leads, f"{call.title} is neither measured nor left out"
+        return inside or any(below)
+
+    def following(call):
+        """Where the next module begins that has a convolution or linear map."""
+        starts = [c.start for c in history.root.walk() if c.start >= call.end and history.holds_product(c)]
+        return min(starts, default=len(history.sources))
+
+    for child in history.root.children:
+        walk(child, False)
+    assert pickle.loads(pickle.dumps(layers.left_out)) == layers.left_out
+
+
+def test_what_is_left_out_says_why():
+    image = torch.randn(3, 64, 64)
+    assert "torch.vmap" in find_layers(Mapped(), image).left_out["inner"]
+    pyramid = find_layers(Pyramid(), image)
+    assert [layer.name for layer in pyramid][:3] == ["stages.0", "stages.1", "stages.2"]
+    assert {f"lateral.{i}" for i in range(3)} <= {layer.name for layer in pyramid} | set(pyramid.left_out)
+    assert "none is called logits" in pyramid.left_out["final"]
+    assert find_layers(resnet(), image).left_out["maxpool"].startswith("no block, convolution or linear map")
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_layers_behind_a_shared_relu_are_all_measured_behind_it(inplace):
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 8, 8)
+    maps = eq.Equivariance(Shared(inplace), images[0], TURNS).maps(images)
+    assert len(maps) == 5 and all(each.min() == 0 for each in maps.values() if each.ndim == 4)
+
+
+def test_a_mirrored_map_is_turned_back():
+    torch.manual_seed(0)
+    plain, images = Plain().eval(), torch.randn(4, 3, 8, 8)
+    mirrored = Plain(between=lambda x: x.flip(-1)).eval()
+    mirrored.load_state_dict(plain.state_dict())
+    mirrored.convs[2].weight.data = plain.convs[2].weight.flip(-1)  # the same network, but mirrored from there on
+    found = [eq.Equivariance(model, images[0], TURNS).maps(images)["convs.2"] for model in (plain, mirrored)]
+    torch.testing.assert_close(*found)
+
+
+def test_modules_are_given_instead_of_names():
+    model = Plain().eval()
+    assert [layer.name for layer in find_layers(model, torch.randn(3, 8, 8), [model.convs[1], "fc"])] == ["convs.1", "fc"]
+    with pytest.raises(eq.UserError, match="the module Conv2d is no part of the network"):
+        find_layers(model, torch.randn(3, 8, 8), [nn.Conv2d(1, 1, 1)])
+    model.unused = nn.Linear(2, 2)
+    for wanted in ("unused", model.unused):
+        with pytest.raises(eq.UserError, match="unused: it is not called in a forward pass"):
+            find_layers(model, torch.randn(3, 8, 8), [wanted])
+    with pytest.raises(eq.UserError, match="layers: 3 is no module"):
+        find_layers(model, torch.randn(3, 8, 8), [3])
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (lambda: F.relu, "needs a torch.nn.Module, this is a function"),
+        (lambda: torch.jit.trace(Plain(), torch.randn(1, 3, 8, 8)), "has no modules to read: give the network"),
+        (lambda: torch.jit.script(Inner()), "has no modules to read: give the network"),
+        (lambda: torch.export.export(Plain(), (torch.randn(1, 3, 8, 8),)), "has no modules to read"),
+        (lambda: torch.export.export(Plain(), (torch.randn(1, 3, 8, 8),)).module(), "has no modules to read"),
+        (lambda: FromNumPy(), "FromNumPy cannot be measured: its output cannot be traced back to the image"),
+    ],
+)
+def test_what_has_no_modules_is_refused_in_one_line(model, words):
+    with pytest.raises(eq.UserError, match=words) as error:
+        eq.measure(model(), torch.randn(4, 3, 8, 8), TURNS)
+    assert "\n" not in str(error.value)
+
+
+class FromNumPy(nn.Module):
+    def forward(self, x):
+        return torch.as_tensor(x.detach().numpy().mean((2, 3)))
+
+
+def test_layers_are_pickled_with_their_network():
+    torch.manual_seed(0)
+    model, image = Shared().eval(), torch.randn(1, 3, 8, 8)
+    copy, layers = pickle.loads(pickle.dumps((model, find_layers(model, image))))
+    found, expected = {}, eq.Equivariance(model, image, TURNS).maps(image)
+    with tap(layers, found.__setitem__), torch.no_grad():
+        copy(image)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
