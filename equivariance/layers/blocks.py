@@ -7,8 +7,8 @@ so that a block without a shortcut counts like its neighbours. Modules that run 
 networks, stages, `nn.Sequential`. There remain convolutions and linear maps in series. Each of them, with the
 normalisation and non-linearity behind it, is one layer: the stem, or every layer of a plain network.
 
-In the end the calls are gone through once more: what puts out a map, and is no part of a layer, is left out with the
-reason.
+In the end the calls are gone through once more: what puts out a map, and is no part of a layer, is left out with
+the reason.
 """
 
 import re
@@ -31,7 +31,7 @@ def find_blocks(record: Record) -> tuple[list[Call], dict[str, str]]:
     kept = []
     for i, unit in enumerate(units):
         if not plain and i < blocks[0] - 1:
-            left_out[unit[-1].title] = "inside the stem"
+            left_out[tree.whole(unit).title] = "inside the stem"
         elif not plain and blocks[0] < i < blocks[-1] and i not in blocks:
             left_out[tree.whole(unit).title] = "leads from one block to the next"
         else:

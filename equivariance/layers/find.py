@@ -91,7 +91,9 @@ class Layers(list[Layer]):
     __repr__ = __str__
 
 
-def find_layers(model: nn.Module, example: Tensor, patterns: Sequence[str | nn.Module] | None = None) -> Layers:
+def find_layers(
+    model: nn.Module, example: Tensor, patterns: Sequence[str | nn.Module | Layer] | None = None
+) -> Layers:
     """The layers of a network, found in one forward pass in evaluation mode.
 
     They are those that `patterns` name, or those that `model.feature_layers()` names, or else the stem, all blocks,
@@ -100,6 +102,7 @@ def find_layers(model: nn.Module, example: Tensor, patterns: Sequence[str | nn.M
     Args:
         example: an image (c, h, w), or a batch of them (n, c, h, w), on the model's device; only its shape matters.
         patterns: of module names: in `layer1.*` a star stands for one part of a name, `**` for several; or modules.
+            Layers that were found before are given back as they are.
 
     Raises:
         UserError: the example is no image, a pattern matches nothing, or there is no layer to measure.
@@ -107,11 +110,14 @@ def find_layers(model: nn.Module, example: Tensor, patterns: Sequence[str | nn.M
     if example.ndim not in (3, 4) or not example.numel():
         raise UserError(f"example: needs an image (c, h, w) or a batch (n, c, h, w), this is {(*example.shape,)}")
     model = readable(model)
+    patterns = [patterns] if isinstance(patterns, str | nn.Module) else patterns
+    if patterns and all(isinstance(pattern, Layer) for pattern in patterns):
+        return patterns if isinstance(patterns, Layers) else Layers(patterns)  # type: ignore[arg-type]
     history = record(model, example if example.ndim == 3 else example[0])
     own_names = getattr(model, "feature_layers", None)
     left_out: dict[str, str] = {}
     if patterns:
-        sites = _matching(history, [patterns] if isinstance(patterns, str | nn.Module) else patterns)
+        sites = _matching(history, patterns)
     elif own_names:
         named = {id(module): name for name, module in own_names().items()}
         calls = [call for call in history.root.walk() if id(call.module) in named and call.outputs]
@@ -215,7 +221,7 @@ def _head(history: Record) -> tuple[list[_Site], dict[str, str]]:
     return [_Site("pool", last, pooled, on_input=True), final], {}
 
 
-def _matching(history: Record, patterns: Sequence[str | nn.Module]) -> list[_Site]:
+def _matching(history: Record, patterns: Sequence[str | nn.Module | Layer]) -> list[_Site]:
     """All calls of modules that are given or whose names match a pattern, in the order of their outputs."""
     head = _head(history)[0]
     sites = [_output(call, history) for call in history.root.walk() if call.name and call.outputs] + head
@@ -227,7 +233,7 @@ def _matching(history: Record, patterns: Sequence[str | nn.Module]) -> list[_Sit
             shape = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^.]*").replace(r"\?", "[^.]")
             found = [site for site in sites if re.fullmatch(shape, site.name)]
         else:
-            raise UserError(f"layers: {pattern!r} is no module, and no pattern of names")
+            raise UserError(f"layers: {pattern!r} is no module, and no pattern of names (layers go by themselves)")
         if not found:
             raise UserError(f"layers: {_missing(history.root.module, pattern, [site.name for site in sites])}")
         chosen |= {site.name: site for site in found}

@@ -51,7 +51,7 @@ class Arrangement:
         for dim, start, length in self.cut:
             tensor = tensor.narrow(dim, start, length)
         tensor = tensor.reshape(self.sizes).permute(self.permutation).reshape(-1, *self.lengths)
-        return tensor.flip(self.mirrored) if self.mirrored else tensor
+        return tensor.flip(*self.mirrored) if self.mirrored else tensor
 
 
 def rows(classes: int) -> Layout:

@@ -76,7 +76,7 @@ class Source(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function of single entries, such as a ReLU, of the tensors of some nodes; `name` is ATen's, not in place."""
+    """A function of single entries, such as a ReLU, of tensors of some nodes; ATen's name, not in place."""
 
     name: str
     overload: str
@@ -198,9 +198,12 @@ class _Flow(TorchDispatchMode):
         _, filled = self.written.get(StorageWeakRef(tensor.untyped_storage()), (None, None))
         if filled is None or len(filled) != tensor.ndim:
             return None
-        fits = all(a.size == size or not (a.positions or "n" in a.names) for a, size in zip(filled, tensor.shape))
-        pairs = zip(filled, tensor.shape, strict=True)
-        return tuple(a if a.size == size else channels(size) for a, size in pairs) if fits else None
+        whole = [axis.size == size for axis, size in zip(filled, tensor.shape, strict=True)]
+        if any(axis.names & set("nhw") for axis, same in zip(filled, whole, strict=True) if not same):
+            return None
+        return tuple(
+            axis if same else channels(size) for axis, same, size in zip(filled, whole, tensor.shape, strict=True)
+        )
 
     @staticmethod
     def _function(func: Any, name: str, args: tuple, kwargs: dict, numbers: dict) -> Function | None:
@@ -247,7 +250,7 @@ def _pieces(name: str, axes: Axes, args: list, outputs: list[Tensor]) -> list[Ax
 
 
 def tensors(content: Any, place: tuple = ()) -> Iterator[tuple[tuple, Tensor]]:
-    """All tensors in nested tuples, lists, dicts and dataclasses, and in attributes of other objects, with places."""
+    """All tensors in nested tuples, lists, dicts, dataclasses, and in attributes of other objects; with places."""
     held: Iterable[tuple[Any, Any]] = ()
     if isinstance(content, Tensor):
         yield place, content
@@ -304,7 +307,9 @@ def readable(model: Any) -> nn.Module:
     kind = type(model).__name__
     if not isinstance(model, nn.Module) and not isinstance(model, torch.export.ExportedProgram):
         raise UserError(f"model: needs a torch.nn.Module, this is a {kind}")
-    graph = isinstance(model, torch.fx.GraphModule) and all(node.op != "call_module" for node in model.graph.nodes)
+    graph = isinstance(model, torch.fx.GraphModule) and not any(
+        node.op == "call_module" and "_guards" not in str(node.target) for node in model.graph.nodes
+    )
     if isinstance(model, torch.export.ExportedProgram | torch.jit.ScriptModule) or graph:
         raise UserError(f"model: a {kind} has no modules to read: give the network that it was made of")
     return model

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
-from equivariance.layers.find import Layer, Layers, find_layers, tap
-from equivariance.layers.record import evaluating
+from equivariance.layers.find import Layer, find_layers, tap
+from equivariance.layers.record import evaluating, readable
 from equivariance.metric.memory import affordable_blocks, affordable_images, affordable_layers
 from equivariance.metric.partners import partners
 from equivariance.metric.predictions import Predictions
@@ -67,7 +67,7 @@ class Equivariance:
         model: nn.Module,
         example: Tensor,
         transforms: Transformation | Sequence[Transformation],
-        layers: Sequence[str] | Sequence[Layer] | None = None,
+        layers: Sequence[str | nn.Module | Layer] | None = None,
         *,
         over: str | Sequence[str] = "image",
         similarity: str = "pearson",
@@ -79,19 +79,17 @@ class Equivariance:
         readings = (over,) if isinstance(over, str) else tuple(over)
         scores = (scores,) if isinstance(scores, str) else tuple(scores)
         _check(readings, similarity, scores, blocks, batch_size, first_image)
-        self.model, self.readings, self.similarity = model, readings, similarity
+        self.model, self.readings, self.similarity = readable(model), readings, similarity
         self.transforms = several(transforms)
         self.scores = tuple(score for score in NESTED if score in scores)
         self.controls = {g: g.control for g in self.transforms if hasattr(g, "control")}
         self.copies = [*self.transforms, *self.controls.values()]
         self.prepare = preparation(self.transforms)
-        self.device, self.dtype = place(model)
+        self.device, self.dtype = place(self.model)
         image = self._images(example if example.ndim == 4 else example[None])[0]
         for transform in self.transforms:
             transform.check(*image.shape[-2:])
-        chosen = [layer for layer in layers or () if isinstance(layer, Layer)]
-        patterns = [layer for layer in layers or () if isinstance(layer, str)] or None
-        there = Layers(chosen) if chosen else find_layers(model, image, patterns)
+        there = find_layers(self.model, image, layers)
         self.left_out = dict(there.left_out)
         elements = len(self.copies) * len(readings)
         found, too_wide = affordable_layers(there, elements)

@@ -18,7 +18,7 @@ TURNS = eq.rotations([180])
 
 
 class Plain(nn.Module):
-    """Three convolutions, `between` the second and the third, and a linear map: `head` is what the output is made by."""
+    """Three convolutions, with `between` before the third, a linear map, and `head` behind it."""
 
     def __init__(self, change=lambda layer: layer, between=lambda x: x, head=lambda logits: logits):
         super().__init__()
@@ -100,8 +100,10 @@ PLAIN = {  # all of them have three convolutions, and measure all of them
     "index_select": lambda: Plain(between=lambda x: x.index_select(1, ORDER)),
     "gather": lambda: Plain(between=lambda x: x.gather(1, ORDER.view(1, 8, 1, 1).expand_as(x))),
     "sort": lambda: Plain(between=lambda x: x.sort(1).values),
-    "channel shuffle": lambda: Plain(between=nn.ChannelShuffle(2)),
-    "channel shuffle by views": lambda: Plain(between=lambda x: x.unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)),
+    "channel shuffle": lambda: Plain(between=lambda x: torch.channel_shuffle(x, 2)),
+    "channel shuffle by views": lambda: Plain(
+        between=lambda x: x.unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)
+    ),
     "filled": lambda: Plain(between=Filled(torch.empty_like)),
     "filled anew": lambda: Plain(between=Filled(lambda x: torch.empty(x.shape))),
     "swish": lambda: Plain(between=lambda x: x * torch.sigmoid(x)),
@@ -117,7 +119,7 @@ def test_all_convolutions_are_measured(kind):
     torch.manual_seed(0)
     model, images = PLAIN[kind]().eval(), torch.randn(4, 3, 8, 8)
     table = eq.measure(model, images, TURNS)
-    values = table[table.measure == "equivariance"].set_index("layer")
+    values = table[table.score == "equivariance"].set_index("layer")
     convolutions = [name for name in values.index if name.startswith("convs.")]
     assert len(convolutions) == 3 and values.value[convolutions].between(0, 1).all()
     assert values.agreement["final"] >= 0
@@ -218,8 +220,10 @@ def test_no_map_is_without_a_word(kind):
         """A map is a part of a named layer, leads to its output, or holds such ones; or its own name is there."""
         inside = inside or call.title in named or any(value.node in nodes for value in call.outputs)
         below = [walk(child, inside) for child in call.children]
-        is_map = any(len(value.shape) > 2 and max(value.shape[2:]) > 1 for value in call.outputs) or call.mapped
-        leads = any(0 < min((n for n in nodes if n >= value.node), default=0) < following(call) for value in call.outputs)
+        computed = [value for value in call.outputs if value.node >= call.start]
+        is_map = any(len(value.shape) > 2 and max(value.shape[2:]) > 1 for value in computed) or call.mapped
+        ends = [min((node for node in nodes if node >= value.node), default=None) for value in computed]
+        leads = any(end is not None and end < following(call) for end in ends)
         assert inside or not is_map or any(below) or leads, f"{call.title} is neither measured nor left out"
         return inside or any(below)
 
@@ -263,7 +267,10 @@ def test_a_mirrored_map_is_turned_back():
 
 def test_modules_are_given_instead_of_names():
     model = Plain().eval()
-    assert [layer.name for layer in find_layers(model, torch.randn(3, 8, 8), [model.convs[1], "fc"])] == ["convs.1", "fc"]
+    assert [layer.name for layer in find_layers(model, torch.randn(3, 8, 8), [model.convs[1], "fc"])] == [
+        "convs.1",
+        "fc",
+    ]
     with pytest.raises(eq.UserError, match="the module Conv2d is no part of the network"):
         find_layers(model, torch.randn(3, 8, 8), [nn.Conv2d(1, 1, 1)])
     model.unused = nn.Linear(2, 2)
