@@ -1,12 +1,15 @@
 """One look for all figures, colour-blind safe and readable in one column of a paper; layers on axes; files."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,6 +20,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX"
 GREY = "0.4"  # of what a score is compared with: the untrained network, chance
 SPREAD = 0.18  # opacity of a band
+REFERENCES: dict[str, dict[str, Any]] = {
+    "untrained": {"ls": "--", "lw": 1, "marker": "d", "mfc": "none", "ms": 4.5},
+    "chance": {"ls": ":", "lw": 1, "marker": "_", "ms": 9},
+}
 SLANTED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}  # names of layers
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -35,6 +42,81 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 300,
 }
 styled = matplotlib.rc_context(STYLE)  # decorates what draws or saves; Matplotlib's settings stay the caller's
+
+Split = tuple[str, Mapping[Any, str]]  # a column of a table, and the values that get a panel with their names
+
+
+def looks(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
+    """A colour and a marker for each name; for more names than colours, hues in their order."""
+    names = list(names)
+    colours: Sequence[Any] = COLOURS
+    if len(names) > len(COLOURS):
+        colours = [plt.get_cmap("viridis")(place / len(names)) for place in range(len(names))]
+    each = zip(names, colours, cycle(MARKERS), strict=False)
+    return {name: {"color": colour, "marker": marker} for name, colour, marker in each}
+
+
+def panels(lines: int, columns: int = 1, each: float = 1.5, more: float = 0.5, **options) -> tuple[Figure, np.ndarray]:
+    """A grid of panels as wide as a column, `each` inches high, and `more` inches for titles and the legend."""
+    size = (COLUMN, each * lines + more)
+    return plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False, **options)
+
+
+def facets(
+    table: pd.DataFrame,
+    draw: Callable[[Axes, pd.DataFrame], object],
+    lines: Split,
+    columns: Split | None = None,
+    each: float = 1.5,
+    more: float = 0.5,
+    **options,
+) -> tuple[Figure, np.ndarray]:
+    """A panel for each value of one column of a table, downwards, and of another one to the right.
+
+    Values of which there are no rows get no panel. The names of lines stand beside them, or above where there is
+    a single column.
+
+    Args:
+        table: what is drawn.
+        draw: is called with the axes and the rows of each panel.
+        lines: the values downwards.
+        columns: those to the right.
+        each: height of a panel in inches.
+        more: room for titles and the legend.
+        options: of `matplotlib.pyplot.subplots`, such as sharey.
+    """
+    down, right = (
+        [value for value in split[1] if (table[split[0]] == value).any()] if split else [None]
+        for split in (lines, columns)
+    )
+    figure, grid = panels(len(down), len(right), each, more, **options)
+    for value, row in zip(down, grid, strict=True):
+        of_line = table[table[lines[0]] == value]
+        for other, axes in zip(right, row, strict=True):
+            draw(axes, of_line[of_line[columns[0]] == other] if columns else of_line)
+            if columns and value == down[0]:
+                axes.set_title(columns[1][other], fontsize=7)
+        if columns:
+            row[0].set_ylabel(lines[1][value])
+        else:
+            row[0].set_title(lines[1][value], loc="left", fontsize=7)
+    return figure, grid
+
+
+def curve(axes: Axes, x: Any, mean: Any, low: Any = None, high: Any = None, **look) -> None:
+    """A line, with a band from `low` to `high` where they are given."""
+    axes.plot(x, mean, **look)
+    if low is not None:
+        axes.fill_between(x, low, high, color=look["color"], alpha=SPREAD, lw=0)
+
+
+def legend(figure: Figure, *references: str, **options) -> None:
+    """One legend below all panels: each label once, then these keys of `REFERENCES`."""
+    entries = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    handles: dict[str, Any] = {str(label): handle for handle, label in entries}
+    for name in references:
+        handles[name] = plt.Line2D([], [], **REFERENCES[name] | {"color": GREY, "marker": ""})
+    figure.legend(list(handles.values()), list(handles), **{"loc": "outside lower center", "ncols": 2} | options)
 
 
 def named_layers(layers: Sequence[str]) -> tuple[list[int], list[str]]:
