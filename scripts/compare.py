@@ -48,7 +48,7 @@ def main(*words: str) -> None:
     write_atomic(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     if given.by == "depth" and not compare.has_shared_places(table):  # no two layers in one line: parts are
         table = compare.values(tables, "part", given.score, minus)
-    print(compare.latex(table) if given.latex else compare.markdown(table))
+    print(tables.compared_latex(table) if given.latex else tables.compared(table))
     print(f"\nfigure: {given.out}; values: {given.out.with_suffix('.csv')}", file=sys.stderr)
 
 

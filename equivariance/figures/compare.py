@@ -4,10 +4,8 @@ Curves are named by whatever differs between them. Seeds become mean and standar
 95 % interval over images. Chance levels and untrained networks are references where there are rows of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import cycle, islice
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +19,6 @@ BY = ("depth", "part", "element", "epoch", "width")
 BY_PANEL = ("element", "epoch")  # with a panel for each part of the network
 VARIES = ("source", "dataset", "model", "aug", "width", "trained", "transform", "similarity", "over", "epoch")
 WORDS = {"width": "width {:g}", "epoch": "epoch {:g}", "over": "over {}", "similarity": "{}", "trained": "{}"}
-REFERENCES = {
-    "untrained": {"ls": "--", "lw": 1, "marker": "d", "mfc": "none", "ms": 4.5},
-    "chance": {"ls": ":", "lw": 1, "marker": "_", "ms": 9},
-}
 READ = ("transform", "similarity", "over")  # how a network is read: references of one reading are none of another
 NAMED = 9  # layers whose names have room below a figure
 WIDEST = 26  # letters of a name in a legend of two columns
@@ -41,6 +35,7 @@ def plot_compare(
     names: Mapping[str, str] | None = None,
     title: str | None = None,
     parts: Sequence[str] = PARTS,
+    references: bool = True,
 ) -> style.Figure:
     """Draw measurements in one figure of a column's width.
 
@@ -57,6 +52,8 @@ def plot_compare(
         names: other names in the legend, by label; also gives the order of the curves.
         title: of the figure; None: what all curves have in common, and what the band is.
         parts: those that get a panel or a place.
+        references: whether chance levels and untrained networks are drawn, and the axes of scores go from 0 to 1;
+            otherwise they show the range that there is.
 
     Returns:
         The figure.
@@ -65,6 +62,7 @@ def plot_compare(
         UserError: there is nothing to compare, or `by`, `score` or `minus` name nothing that there is.
     """
     table, panels = values(tables, by, score, minus, parts), []
+    table = table if references else table[table.kind == "score"]
     title = _in_common(tables, table) if title is None else title
     keys = ["score", "part"] if by in BY_PANEL else ["score"]
     for key in table[keys].drop_duplicates().itertuples(index=False):
@@ -72,24 +70,16 @@ def plot_compare(
     panels.sort(key=lambda panel: PARTS.index(panel[0].part) if "part" in keys else 0)
     names = names or {}
     labels = dict.fromkeys([*names, *table[table.kind == "score"].label])
-    named = dict(zip(labels, _styles(len(labels)), strict=True))
-    colours = {label: look for label, look in named.items() if label in set(table.label)}
+    colours = {label: look for label, look in style.looks(labels).items() if label in set(table.label)}
     height = {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
     legend_lines = -(-(len(colours) + 2) // 2)
-    figure, grid = style.plt.subplots(
-        len(panels),
-        1,
-        figsize=(style.COLUMN, height * len(panels) + 0.55 + 0.16 * legend_lines),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    figure, grid = style.panels(len(panels), 1, height, 0.55 + 0.16 * legend_lines, sharex=True)
     for axes, (key, panel) in zip(grid[:, 0], panels, strict=True):
         _draw(axes, panel, by, colours, names, dodge=by == "part")
         axes.set_ylabel(key.part if "part" in keys else key.score)
         if minus:
             axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
-        else:
+        elif references:
             axes.set_ylim(-0.02, 1.02)
     _x_axis(grid[-1, 0], table, by, _elements(tables))
     what = " and ".join(dict.fromkeys(table.score)) if "part" in keys else ""
@@ -103,14 +93,6 @@ def plot_compare(
         columns = 2 if max(map(len, handles)) <= WIDEST else 1
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns)
     return figure
-
-
-def _styles(count: int) -> Iterator[tuple[Any, str]]:
-    """A colour and a marker for each curve; of more curves than there are colours, hues in their order."""
-    if count <= len(style.COLOURS):
-        return zip(style.COLOURS[:count], style.MARKERS, strict=False)
-    hues = [style.plt.get_cmap("viridis")(place / count) for place in range(count)]
-    return zip(hues, islice(cycle(style.MARKERS), count), strict=True)
 
 
 def values(
@@ -170,38 +152,6 @@ def has_shared_places(table: pd.DataFrame) -> bool:
     """Whether the numbers of all curves stand at the same places, as those of layers with other names do not."""
     scores = table[table.kind == "score"]
     return len({frozenset(zip(one.name, one.x, strict=True)) for _, one in scores.groupby("label")}) == 1
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """The numbers as a table of Markdown: a row for each place, a column for each curve."""
-    wide = _wide(table)
-    rows = [["", *wide.columns], ["---"] * (wide.shape[1] + 1), *wide.reset_index().to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def latex(table: pd.DataFrame) -> str:
-    """The numbers as a LaTeX table (booktabs)."""
-    wide = _wide(table).rename_axis(index=None, columns=None)
-    text = wide.to_latex(escape=True, column_format="l" + "r" * wide.shape[1])
-    return text.replace("±", r"$\pm$").strip()
-
-
-def _wide(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and, over several seeds, deviation as text: a row for each score and place, a column for each curve."""
-    mean, deviation = (table[column].map("{:.3f}".format) for column in ("mean", "deviation"))
-    # chance levels have their mean alone, as one column may hold those of several networks
-    text = (mean + " ± " + deviation).where((table.seeds > 1) & (table.kind != "chance"), mean)
-    x = table.name.where(table.name != "", table.x.map(lambda each: each if isinstance(each, str) else f"{each:g}"))
-    words = zip(table.score, table.part, x, strict=True)
-    table = table.assign(text=text, place=[" ".join(dict.fromkeys(filter(None, each))) for each in words])
-    ranks = {
-        "score": table.score.map(NESTED.index),
-        "part": table.part.map(lambda part: PARTS.index(part) if part in PARTS else 0),
-        "number": pd.to_numeric(table.x, errors="coerce"),  # layers, elements, epochs and widths in their order
-    }
-    order = table.assign(**ranks).sort_values(list(ranks), kind="stable").place.unique()
-    wide = table.drop_duplicates(["place", "label"]).pivot(index="place", columns="label", values="text")
-    return wide.reindex(order)[list(dict.fromkeys(table.label))].fillna("")
 
 
 def _gathered(tables: Tables) -> pd.DataFrame:
@@ -356,7 +306,7 @@ def _minus(each: pd.DataFrame, minus: Mapping[str, object], place: list[str]) ->
 def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[str, str], dodge: bool) -> None:
     """The curves of a panel, and the references in grey."""
     places = _places(panel, by)
-    for position, (label, (colour, marker)) in enumerate(colours.items()):
+    for position, (label, look) in enumerate(colours.items()):
         one = panel[(panel.kind == "score") & (panel.label == label)]
         if one.empty:
             continue
@@ -365,13 +315,14 @@ def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[s
         if dodge:
             x = x + 0.7 / len(colours) * (position - (len(colours) - 1) / 2)
             error = [one["mean"] - one.low, one.high - one["mean"]]
-            axes.errorbar(x, one["mean"], error, color=colour, marker=marker, ls="", elinewidth=1, label=shown)
+            axes.errorbar(x, one["mean"], error, ls="", elinewidth=1, label=shown, **look)
         else:
-            _curve(axes, x, one, by, color=colour, marker=marker, label=shown)
-    for kind, line in REFERENCES.items():
+            _curve(axes, x, one, by, label=shown, **look)
+    for kind, line in style.REFERENCES.items():
         for name, one in panel[panel.kind == kind].groupby("label", sort=False):
             x = np.array([places[each] for each in one.x])
-            colour, _ = colours.get(str(name).partition(", ")[2], (style.GREY, None))  # of the one curve it is for
+            of = colours.get(str(name).partition(", ")[2], {})  # of the one curve it is for
+            colour = of.get("color", style.GREY)
             if dodge:
                 axes.hlines(one["mean"], x - 0.42, x + 0.42, color=colour, ls=line["ls"], lw=1)
             else:

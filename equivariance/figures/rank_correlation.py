@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test, rankdata
 
+from equivariance.figures import style
+from equivariance.names import NESTED
 from equivariance.rows import by_part
 
 EXACT = 50_000  # pairings: all of them for up to 8 networks (8! = 40,320), as many random ones for more
@@ -76,6 +78,40 @@ def with_accuracy(rows: pd.DataFrame) -> pd.DataFrame:
         for key, one in parts.groupby(keys, sort=False)
     ]
     return pd.DataFrame(found, columns=[*keys, "rho", "p", "low", "high", "networks"])
+
+
+@style.styled
+def plot_rank_correlation(found: pd.DataFrame, places: Sequence[str], label: str, title: str = "") -> style.Figure:
+    """Draw rank correlations of parts of networks with something else, a panel for each transformation.
+
+    Args:
+        found: rows of transform, part, score, rho, low, high, networks; a score of one part alone is grey.
+        places: the parts, from left to right.
+        label: of what is correlated.
+        title: of the figure.
+    """
+    looks = style.looks(score for score in NESTED if score in set(found.score))
+
+    def draw(axes: style.Axes, one: pd.DataFrame) -> None:
+        for score, of_score in one.groupby("score", sort=False):
+            look = looks.get(score, {"color": style.GREY, "marker": "x"})
+            aside = 0.22 * (list(looks).index(score) - (len(looks) - 1) / 2) if score in looks else 0
+            x = of_score.part.map(places.index) + aside
+            error = [(of_score.rho - of_score.low).clip(lower=0), (of_score.high - of_score.rho).clip(lower=0)]
+            axes.errorbar(
+                x, of_score.rho, error, ls="", elinewidth=1, label=score if score in looks else None, **look
+            )
+        axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
+        axes.set_xticks(range(len(places)), places)
+        axes.set_ylim(-1.08, 1.08)
+        axes.set_ylabel(label)
+
+    networks = found.groupby("transform", sort=False).networks.max()
+    names = {transform: f"{transform}, {count} networks" for transform, count in networks.items()}
+    figure, _ = style.facets(found, draw, ("transform", names), each=1.8, more=0.6)
+    style.legend(figure, ncols=3)
+    figure.suptitle(title, fontsize=7.5)
+    return figure
 
 
 def _rho(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -56,7 +56,9 @@ def looks(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
     return {name: {"color": colour, "marker": marker} for name, colour, marker in each}
 
 
-def panels(lines: int, columns: int = 1, each: float = 1.5, more: float = 0.5, **options) -> tuple[Figure, np.ndarray]:
+def panels(
+    lines: int, columns: int = 1, each: float = 1.5, more: float = 0.5, **options
+) -> tuple[Figure, np.ndarray]:
     """A grid of panels as wide as a column, `each` inches high, and `more` inches for titles and the legend."""
     size = (COLUMN, each * lines + more)
     return plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False, **options)

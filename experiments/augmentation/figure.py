@@ -1,16 +1,21 @@
-"""Redraw thesis Fig. 9 / paper Fig. 6a (by part) and thesis Fig. 8 (shift by shift) from results.csv.
+"""Thesis Fig. 9 / paper Fig. 6a (by part) and thesis Fig. 8 (shift by shift).
 
 What an augmentation changes is small beside the scores themselves, so that both are drawn as differences from the
-network without augmentation; the scores themselves, with their dips, and the course of training are figures too.
+network without augmentation too. The same figures serve the capacity of a network.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from equivariance import rows
-from equivariance.figures import compare, style
+from equivariance.figures.compare import plot_compare
+from equivariance.figures.style import Figure
 from equivariance.study.verdicts.parts import STRIDES
 
-HERE = Path(__file__).resolve().parent
+NO_AUGMENTATION = {"aug": "none"}
 NAMES = {
     "none": "no augmentation",
     "crop": "crops",
@@ -20,41 +25,37 @@ NAMES = {
 }
 
 
-def main(folder: Path = HERE, network: str = "ResNet-44, 200 epochs", **options) -> None:
-    """Draw the figures of an experiment under shifts.
+def figures(
+    folder: Path,
+    network: str = "ResNet-44, 200 epochs",
+    minus: Mapping[str, object] = NO_AUGMENTATION,
+    names: Mapping[str, str] = NAMES,
+) -> dict[str, Figure]:
+    """Differences and scores, by part (figure, parts) and by shift (shifts, dips); scores by epoch (epochs).
 
     Args:
         folder: of the experiment.
         network: heads the figures.
-        options: of `draw`.
+        minus: the network whose scores are subtracted.
+        names: of the others, by label.
     """
-    if not (folder / "results.csv").exists():
-        print(f"no rows yet in {folder.name}: {network}")
-        return
-    draw(folder, rows.read(folder / "results.csv"), network, **options)
-
-
-def draw(folder, results, network, minus=None, names=NAMES, by="part") -> None:
-    results = rows.of_first_over(results)
+    results = rows.of_first_over(rows.read(folder / "results.csv"))
     shifted = results[results["transform"] == "translation"]
-    minus = minus or {"aug": "none"}
-    title = titled(network, shifted)
-    figures = {
-        "figure": compare.plot_compare(
-            [shifted], by, minus=minus if by == "part" else None, names=names, title=title
-        ),
-        "shifts": compare.plot_compare([shifted], "element", minus=minus, names=names, title=title),
-        "dips": dips(compare.plot_compare([shifted], "element", names=names, title=title, parts=tuple(STRIDES))),
+    draw = partial(plot_compare, [shifted], names=names, title=titled(network, shifted))
+    drawn = {
+        "figure": draw("part", minus=minus),
+        "parts": draw("part"),
+        "shifts": draw("element", minus=minus),
+        "dips": mark_strides(draw("element", parts=tuple(STRIDES), references=False)),
     }
     course = of_most_epochs(results)
     if course[course.trained].epoch.nunique() > 1:
-        figures["epochs"] = compare.plot_compare([course], "epoch", names=names, title=titled(network, course))
-    for name, figure in figures.items():
-        style.save(figure, folder / name, ("png", "svg"))
-    print(f"drew {', '.join(figures)} in {folder}")
+        title = titled(network, course)
+        drawn["epochs"] = plot_compare([course], "epoch", names=names, title=title, references=False)
+    return drawn
 
 
-def titled(network: str, results) -> str:
+def titled(network: str, results: pd.DataFrame) -> str:
     """What was measured, of how many seeds; of rows under one transformation."""
     seeds = results.seed.nunique()
     spread = f"mean ± s.d. of {seeds} seeds" if seeds > 1 else "one seed; 95 % intervals over images"
@@ -63,14 +64,14 @@ def titled(network: str, results) -> str:
     return f"{network}; {turned[transform]}\n{spread}"
 
 
-def of_most_epochs(results):
+def of_most_epochs(results: pd.DataFrame) -> pd.DataFrame:
     """The rows under the transformation that was measured after the most epochs, counted over all networks."""
     networks = results.drop_duplicates(["transform", "aug", "width", "seed", "epoch"])
     most = networks["transform"].value_counts().sort_index(ascending=False).idxmax()  # a tie: translation
     return results[results["transform"] == most]
 
 
-def dips(figure: style.Figure) -> style.Figure:
+def mark_strides(figure: Figure) -> Figure:
     """Lines at the multiples of each part's stride."""
     for axes, (part, stride) in zip(figure.axes, STRIDES.items(), strict=True):
         axes.set_ylabel(f"{part}, stride {stride}")
@@ -78,7 +79,3 @@ def dips(figure: style.Figure) -> style.Figure:
         for shift in range(stride, 17, stride) if stride > 1 else ():
             axes.axvline(shift, color="0.6", lw=0.6, zorder=0)
     return figure
-
-
-if __name__ == "__main__":
-    main()

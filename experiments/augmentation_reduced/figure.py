@@ -1,14 +1,7 @@
 """The figures of experiments/augmentation for the reduced training."""
 
-import runpy
-from pathlib import Path
+from functools import partial
 
-HERE = Path(__file__).resolve().parent
+from experiments.augmentation.figure import figures as of_augmentation
 
-
-def main(folder: Path = HERE) -> None:
-    runpy.run_path(str(HERE.parent / "augmentation/figure.py"))["main"](folder, "Reduced: ResNet-44, 20 epochs")
-
-
-if __name__ == "__main__":
-    main()
+figures = partial(of_augmentation, network="Reduced: ResNet-44, 20 epochs")

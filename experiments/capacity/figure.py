@@ -1,15 +1,7 @@
-"""Redraw thesis Fig. 10 / paper Fig. 6b from results.csv: scores against width, and differences by shift."""
+"""Thesis Fig. 10 / paper Fig. 6b: the figures of experiments/augmentation for networks of several widths."""
 
-import runpy
-from pathlib import Path
+from functools import partial
 
-HERE = Path(__file__).resolve().parent
+from experiments.augmentation.figure import figures as of_augmentation
 
-
-def main(folder: Path = HERE, network: str = "WRN-40, 200 epochs") -> None:
-    draw = runpy.run_path(str(HERE.parent / "augmentation/figure.py"))["main"]
-    draw(folder, network, minus={"width": 1}, names={}, by="width")
-
-
-if __name__ == "__main__":
-    main()
+figures = partial(of_augmentation, network="WRN-40, 200 epochs", minus={"width": 1}, names={})

@@ -1,14 +1,7 @@
 """The figures of experiments/capacity for the reduced training."""
 
-import runpy
-from pathlib import Path
+from functools import partial
 
-HERE = Path(__file__).resolve().parent
+from experiments.capacity.figure import figures as of_capacity
 
-
-def main(folder: Path = HERE) -> None:
-    runpy.run_path(str(HERE.parent / "capacity/figure.py"))["main"](folder, "Reduced: WRN-16, 15 epochs")
-
-
-if __name__ == "__main__":
-    main()
+figures = partial(of_capacity, network="Reduced: WRN-16, 15 epochs")

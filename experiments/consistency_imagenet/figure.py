@@ -1,15 +1,9 @@
-"""The figure of experiments/consistency for networks trained on ImageNet."""
+"""The figure and the tables of experiments/consistency for networks trained on ImageNet."""
 
-import runpy
-from pathlib import Path
+from functools import partial
 
-HERE = Path(__file__).resolve().parent
+from experiments.consistency import figure as of_consistency
 
-
-def main(folder: Path = HERE) -> None:
-    draw = runpy.run_path(str(HERE.parent / "consistency/figure.py"))["main"]
-    draw(folder, "Networks trained on ImageNet by others")
-
-
-if __name__ == "__main__":
-    main()
+WHAT = "Networks trained on ImageNet by others"
+figures = partial(of_consistency.figures, what=WHAT)
+page = partial(of_consistency.page, what=WHAT)

@@ -1,197 +1,119 @@
-"""Draw the scores against angle, scale and shift, and renew the tables of README.md, from results.csv."""
+"""The scores against angle, scale and shift: figures, and the tables of README.md."""
 
-import math
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.names import ELEMENTS, NESTED, PARTS, SCORES
-from equivariance.study.verdicts.pages import renew
+from equivariance.figures.tables import markdown
+from equivariance.names import BEFORE_POOLING, ELEMENTS, NESTED, PARTS, SCORES
 
-HERE = Path(__file__).resolve().parent
 TITLES = {"akamaster_resnet44": "ResNet-44", "mobilenet_v1_0.25_224": "MobileNet 0.25"}
 ANGLES, TURNS = "continuous rotation", "rotation"
 OTHERS = ("scaling", "sub-pixel shift")
+SHOWN = [15, 30, 45, 60, 75, 90, 135, 180]  # degrees
+CONTROL = {"color": style.GREY, "lw": 0.8}
 
 
-@style.styled
-def main(folder: Path = HERE) -> None:
+def read(folder: Path) -> pd.DataFrame:
+    """Rows whose elements are numbers."""
     results = rows.read(folder / "results.csv")
-    results = results.assign(element=results.element.astype(float))
-    scores = results.groupby(["model", "trained", "transform", "part", "score", "element"], sort=False)[
-        ["value", "chance", "control"]
-    ].mean()
-    scores = scores.reset_index()
-    for name, figure in {"figure": draw_angles(scores), "scales": draw_others(scores)}.items():
-        style.save(figure, folder / name, ("png", "svg"))
-    sizes = results.drop_duplicates("model").set_index("model").images
-    images = ", ".join(f"{TITLES[name]} {sizes[name]} images" for name in networks(scores))
-    shown = (
-        "![Scores against the angle](figure.png)\n\n"
-        "*Solid: trained. Circles: exact quarter turns of whole images. Grey: the control of invariance; where the "
-        f"score is far below it, the network is measured. {images}.*\n\n"
-        "![Scores against scale and sub-pixel shift](scales.png)\n\n"
+    return results[results.model.isin(TITLES)].assign(element=results.element.astype(float))
+
+
+def figures(folder: Path) -> dict[str, style.Figure]:
+    """Against the angle, all parts (figure); against scale and shift, the parts before pooling (scales)."""
+    keys = ["model", "trained", "transform", "part", "score", "element"]
+    scores = read(folder).groupby(keys, sort=False)[["value", "chance", "control"]].mean().reset_index()
+    turned = scores[scores["transform"].isin((ANGLES, TURNS)) & (scores.element <= 180)]
+    parts = dict(zip(PARTS, PARTS, strict=True))
+    angles, grid = style.facets(
+        turned, draw, ("part", parts), ("model", TITLES), 1.1, 0.6, sharex=True, sharey=True
     )
-    renew(folder / "README.md", shown + tables(scores, results))
-    print(f"drew figure, scales and tables in {folder}")
-
-
-def networks(scores: pd.DataFrame) -> list[str]:
-    return [name for name in TITLES if name in set(scores.model)]
-
-
-def draw_angles(scores: pd.DataFrame) -> style.Figure:
-    """A line of panels for each part, a column for each network; exact quarter turns as open circles."""
-    names = networks(scores)
-    figure, grid = style.plt.subplots(
-        len(PARTS),
-        len(names),
-        figsize=(style.COLUMN, 6.2),
-        sharex=True,
-        sharey=True,
-        layout="constrained",
-        squeeze=False,
+    for axes in grid[-1]:
+        axes.set_xticks([15, 45, 90, 135, 180])
+        axes.set_xlabel(ELEMENTS[ANGLES])
+    panels = {f"{name} {transform}": TITLES[name].replace(" ", "\n") for name, transform in product(TITLES, OTHERS)}
+    other = scores[scores["transform"].isin(OTHERS) & scores.part.isin(BEFORE_POOLING)]
+    other = other.assign(panel=other.model + " " + other["transform"])
+    scales, grid = style.facets(
+        other, draw, ("part", parts), ("panel", panels), 1.15, 0.6, sharex="col", sharey=True
     )
-    for column, name in zip(grid.T, names, strict=True):
-        of_network = scores[scores.model == name]
-        for axes, part in zip(column, PARTS, strict=True):
-            of_part = of_network[of_network.part == part]
-            _curves(axes, of_part[of_part["transform"] == ANGLES])
-            exact = of_part[(of_part["transform"] == TURNS) & of_part.trained & (of_part.element <= 180)]
-            for score, colour in zip(NESTED, style.COLOURS, strict=False):
-                one = exact[exact.score == score]
-                axes.plot(one.element, one.value, "o", mfc="none", color=colour, ms=5, mew=0.8)
-        column[0].set_title(TITLES[name])
-        column[-1].set_xticks([15, 45, 90, 135, 180])
-        column[-1].set_xlabel(ELEMENTS[ANGLES])
-    for axes, part in zip(grid[:, 0], PARTS, strict=True):
-        axes.set_ylabel(part)
-        axes.set_ylim(-0.02, 1.02)
-    _legend(figure, {"exact turn": {"marker": "o", "ls": "", "mfc": "none", "ms": 5}})
-    return figure
+    for axes, panel in zip(grid[-1], (panel for panel in panels if (other.panel == panel).any()), strict=True):
+        elements = sorted(other[other.panel == panel].element.unique())
+        if panel.endswith("scaling"):
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        axes.set_xticks(elements, [f"{each:g}" for each in elements], fontsize=5.5, rotation=90)
+        axes.set_xlabel(ELEMENTS[other[other.panel == panel]["transform"].iloc[0]], fontsize=7)
+    for figure in (angles, scales):
+        style.legend(figure, "untrained", "chance", ncols=4, fontsize=6.5, handlelength=1.4)
+    return {"figure": angles, "scales": scales}
 
 
-def draw_others(scores: pd.DataFrame) -> style.Figure:
-    """Scales and shifts before pooling: a line of panels a part, a column a network and transformation."""
-    names, parts = networks(scores), PARTS[:3]
-    columns = [(name, transform) for name in names for transform in OTHERS]
-    figure, grid = style.plt.subplots(
-        len(parts),
-        len(columns),
-        figsize=(style.COLUMN, 4.0),
-        sharex="col",
-        sharey=True,
-        layout="constrained",
-        squeeze=False,
-    )
-    for column, (name, transform) in zip(grid.T, columns, strict=True):
-        one = scores[(scores.model == name) & (scores["transform"] == transform)]
-        for axes, part in zip(column, parts, strict=True):
-            _curves(axes, one[one.part == part])
-        column[0].set_title(TITLES[name].replace(" ", "\n"), fontsize=7)
-        column[-1].set_xlabel(ELEMENTS[transform], fontsize=7)
-        elements = sorted(one.element.unique())
-        if transform == "scaling":
-            column[-1].set_xscale("log")
-            column[-1].minorticks_off()
-        column[-1].set_xticks(elements, [f"{each:g}" for each in elements], fontsize=5.5, rotation=90)
-    for axes, part in zip(grid[:, 0], parts, strict=True):
-        axes.set_ylabel(part)
-        axes.set_ylim(-0.02, 1.02)
-    _legend(figure, {})
-    return figure
-
-
-def _curves(axes, table: pd.DataFrame) -> None:
-    """Trained and untrained scores, the chance level and the control of the trained network."""
-    for score, colour in zip(NESTED, style.COLOURS, strict=False):
-        one = table[table.score == score].sort_values("element")
-        trained, untrained = one[one.trained], one[~one.trained]
-        axes.plot(trained.element, trained.value, color=colour, lw=1.2)
+def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
+    """Trained and untrained scores, chance level and control of the trained network; exact turns as circles."""
+    for score, look in style.looks(NESTED).items():
+        one = panel[panel.score == score].sort_values("element")
+        colour, exact = look["color"], one["transform"] == TURNS
+        trained, untrained = one[one.trained & ~exact], one[~one.trained & ~exact]
+        axes.plot(trained.element, trained.value, color=colour, lw=1.2, label=score)
         axes.plot(untrained.element, untrained.value, color=colour, ls="--", lw=0.7)
         axes.plot(trained.element, trained.chance, color=colour, ls=":", lw=0.8)
-    control = table[(table.score == "invariance") & table.trained].sort_values("element")
-    axes.plot(control.element, control.control, color=style.GREY, lw=0.8)
+        if score == "invariance":
+            axes.plot(trained.element, trained.control, label="control", **CONTROL)
+        if exact.any():
+            turns = one[one.trained & exact]
+            label = "exact turn" if score == NESTED[-1] else None
+            axes.plot(turns.element, turns.value, "o", mfc="none", color=colour, ms=5, mew=0.8, label=label)
+    axes.set_ylim(-0.02, 1.02)
 
 
-def _legend(figure: style.Figure, more: dict) -> None:
-    lines = {score: {"color": colour, "lw": 1.2} for score, colour in zip(NESTED, style.COLOURS, strict=False)}
-    lines |= {
-        "control": {"color": style.GREY, "lw": 0.8},
-        "untrained": {"color": "black", "ls": "--", "lw": 0.7},
-        "chance": {"color": "black", "ls": ":", "lw": 0.8},
-    }
-    handles = [style.plt.Line2D([], [], **({"color": "black"} | look)) for look in (lines | more).values()]
-    figure.legend(handles, [*lines, *more], loc="outside lower center", ncols=4, fontsize=6.5, handlelength=1.4)
-
-
-def tables(scores: pd.DataFrame, results: pd.DataFrame) -> str:
-    """Chosen angles, the agreement with exact turns, and what quarter turns miss."""
-    trained = scores[scores.trained]
-    shown = [15, 30, 45, 60, 75, 90, 135, 180]
-    lines = [f"| network | part | score | {' | '.join(f'{each}°' for each in shown)} |"]
-    lines += ["|---|---|---|" + "---|" * len(shown)]
-    for name in networks(scores):
+def page(folder: Path) -> str:
+    """Chosen angles; what exact turns and quarter turns say of it; the control, and what a user feels."""
+    results = read(folder)
+    trained = results[results.trained.astype(bool)]
+    values = trained.groupby(["model", "transform", "part", "score", "element"]).value.mean()
+    there = {name: title for name, title in TITLES.items() if name in set(trained.model)}
+    lines, layers, felt = [], [], []
+    for name, title in there.items():
+        angles, turns = values[name, ANGLES], values[name, TURNS]
+        for part, score in product(PARTS, NESTED):
+            if (part, score) in angles.index and angles[part, score].notna().any():
+                lines.append([title, part, score, *angles[part, score][SHOWN]])
         for part in PARTS:
-            for score in NESTED:
-                one = trained[(trained.model == name) & (trained.part == part) & (trained.score == score)]
-                angle = one[one["transform"] == ANGLES].set_index("element").value
-                if angle.isna().all():  # no linear score where there are too many channels
-                    continue
-                values = " | ".join(f"{angle[each]:.2f}" for each in shown)
-                lines.append(f"| {TITLES[name]} | {part} | {score} | {values} |")
-    return "\n".join([*lines, "", *verdicts(trained, results)]) + "\n"
+            layers.append([title, part, *_compared(angles[part], turns[part])])
+        of = trained[(trained.model == name) & trained.control.notna()]
+        low = f"{(of.control < rows.INTERPOLATED).sum()} of {len(of)}"
+        stays = trained[(trained.model == name) & trained.agreement.notna() & (trained["transform"] == ANGLES)]
+        stays = stays.drop_duplicates("element").set_index("element")
+        shares = [f"{share:.0%}" for share in (*stays.agreement[[15, 45, 90, 180]], stays.agreement_worst.iloc[0])]
+        felt.append([title, low, of.control.min(), *shares])
+    sizes = ", ".join(f"{title} {trained[trained.model == name].images.max()}" for name, title in there.items())
+    compared = ["largest difference from exact turns", "half of invariance's loss until 90° is lost at"]
+    compared += ["equivariance is lowest at", *(f"another channel adds at {angle}°" for angle in (15, 45, 90))]
+    stay = [f"class stays at {angle}°" for angle in (15, 45, 90, 180)]
+    return "\n".join(
+        [
+            "![Scores against the angle](figure.png)\n",
+            "*Solid: trained. Circles: exact quarter turns of whole images. Grey: the control of invariance; where "
+            f"the score is far below it, the network is measured. Images: {sizes}.*\n",
+            "![Scores against scale and sub-pixel shift](scales.png)\n",
+            markdown(["network", "part", "score", *(f"{angle}°" for angle in SHOWN)], lines),
+            "What quarter turns miss. Differences are of invariance and equivariance at 90 and 180 degrees:\n",
+            markdown(["network", "part", *compared], layers),
+            "How much of it is interpolation, and what a user feels:\n",
+            markdown(["network", f"control below {rows.INTERPOLATED}", "lowest", *stay, "at all angles"], felt),
+        ]
+    )
 
 
-def verdicts(trained: pd.DataFrame, results: pd.DataFrame) -> list[str]:
-    """What comes out of the rows, in words."""
-    found = []
-    for name in networks(trained):
-        of_network = trained[trained.model == name]
-        of_network = of_network.set_index(["transform", "part", "score", "element"]).value.sort_index()
-        angles = of_network[ANGLES].sort_index()
-        gaps = {
-            part: max(
-                abs(angles[part, score, turn] - of_network[TURNS, part, score, turn])
-                for score in SCORES
-                for turn in (90, 180)
-            )
-            for part in PARTS
-        }
-        found.append(
-            f"- **{TITLES[name]}: agreement at 90 and 180 degrees.** Largest difference from the exact turns of "
-            f"whole images, invariance and equivariance: "
-            f"{', '.join(f'{part} {gap:.3f}' for part, gap in gaps.items())}."
-        )
-        texts = []
-        for part in PARTS[:3]:
-            invariance, equivariance = (angles[part, score].sort_index() for score in SCORES)
-            half = (1 + invariance[90]) / 2
-            below = next((each for each in invariance.index if invariance[each] <= half), math.nan)
-            least, partner = equivariance.idxmin(), equivariance - invariance
-            texts.append(
-                f"{part}: half of what invariance loses until 90 degrees is lost at {below:g}; equivariance is "
-                f"lowest at {least:g} ({equivariance[least]:.2f}; at 90 degrees {equivariance[90]:.2f}); another "
-                f"channel adds {partner[15]:.2f} at 15 degrees, {partner[45]:.2f} at 45 and {partner[90]:.2f} at 90"
-            )
-        found.append(f"- **{TITLES[name]}: what quarter turns miss.** {'; '.join(texts)}.")
-        low = results[(results.model == name) & results.trained & (results.control < rows.INTERPOLATED)]
-        known = results[(results.model == name) & results.trained & results.control.notna()]
-        found.append(
-            f"- **{TITLES[name]}: control** below {rows.INTERPOLATED} in {len(low)} of {len(known)} rows, lowest "
-            f"{known.control.min():.2f}."
-        )
-        felt = results[(results.model == name) & results.trained & results.agreement.notna()]
-        felt = felt[felt["transform"] == ANGLES].drop_duplicates("element").set_index("element")
-        found.append(
-            f"- **{TITLES[name]}: what a user feels.** The predicted class stays for "
-            + ", ".join(f"{felt.agreement[each]:.0%} at {each}" for each in (15, 45, 90, 180))
-            + f" degrees; under all angles at once for {felt.agreement_worst.iloc[0]:.0%}."
-        )
-    return found
-
-
-if __name__ == "__main__":
-    main()
+def _compared(angles: "pd.Series[float]", turns: "pd.Series[float]") -> list[object]:
+    """What interpolated and exact turns say of a part."""
+    gap = max(abs(angles[score][turn] - turns[score][turn]) for score in SCORES for turn in (90, 180))
+    invariance, equivariance = (angles[score].sort_index() for score in SCORES)
+    half = invariance.index[invariance <= (1 + invariance[90]) / 2].min()
+    least = f"{equivariance.idxmin():g}° ({equivariance.min():.2f})"
+    return [f"{gap:.3f}", f"{half:g}°", least, *(equivariance - invariance)[[15, 45, 90]]]

@@ -1,15 +1,9 @@
-"""The figure of experiments/dynamics for the reduced ResNet-44."""
+"""The figure and the table of experiments/dynamics for the reduced ResNet-44."""
 
-import runpy
-from pathlib import Path
+from functools import partial
 
-HERE = Path(__file__).resolve().parent
+from experiments.dynamics import figure as of_dynamics
 
-
-def main(folder: Path = HERE) -> None:
-    draw = runpy.run_path(str(HERE.parent / "dynamics/figure.py"))["main"]
-    draw(folder, "Reduced: ResNet-44, 20 epochs, quarter turns")
-
-
-if __name__ == "__main__":
-    main()
+TITLE = "Reduced: ResNet-44, 20 epochs, quarter turns"
+figures = partial(of_dynamics.figures, title=TITLE)
+page = partial(of_dynamics.page, title=TITLE)

@@ -1,4 +1,4 @@
-"""Draw published networks from results.csv: equivariance under shifts by depth, a panel for each comparison."""
+"""Published networks: equivariance under shifts by depth, a panel for each comparison."""
 
 from pathlib import Path
 
@@ -8,54 +8,35 @@ from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING
 
-HERE = Path(__file__).resolve().parent
-COMPARED = {
-    "lilei_resnet32_": "augmentation: ResNet-32, crop and flip in all",
-    "zskt_wrn_": "width and depth: WRN",
-    "jazhiel_": "depth: ResNet of one author",
-    "theo_": "depth: ResNet of another one",
-    "akamaster_": "depth: ResNet of a third one",
+COMPARED = {  # how the names of its networks begin
+    "lilei_resnet32_": "ResNet-32 of lilei: augmentation, beside crops and flips",
+    "zskt_wrn_": "WRN-depth-width of zskt: width and depth",
+    "jazhiel_resnet": "ResNet of jazhiel: depth",
+    "theo_resnet": "ResNet of theo: depth",
+    "akamaster_resnet": "ResNet of akamaster: depth",
 }
 
 
-@style.styled
-def main(folder: Path = HERE) -> None:
-    """Draw figure.{png,svg}: trained networks in colours, the same ones untrained in grey behind them."""
+def figures(folder: Path) -> dict[str, style.Figure]:
+    """Trained networks in colours, the same ones untrained in grey behind them."""
     layers = rows.by_layer(rows.of_first_over(rows.read(folder / "results.csv")))
     layers = layers[(layers.score == "equivariance") & layers.part.isin(BEFORE_POOLING)]
-    there = [prefix for prefix in COMPARED if layers.model.str.startswith(prefix).any()]
-    figure, grid = style.plt.subplots(
-        len(there),
-        1,
-        figsize=(style.COLUMN, 1.45 * len(there) + 0.5),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for prefix, axes in zip(there, grid[:, 0], strict=True):
-        draw(axes, layers[layers.model.str.startswith(prefix)], prefix)
-        axes.set_title(COMPARED[prefix], loc="left", fontsize=7)
+    layers = layers.assign(prefix=layers.model.str.extract(f"^({'|'.join(COMPARED)})", expand=False))
+    figure, grid = style.facets(layers, draw, ("prefix", COMPARED), each=1.35, sharex=True, sharey=True)
     grid[-1, 0].set_xlabel("relative depth, up to pooling")
     figure.supylabel("equivariance", fontsize=8)
-    figure.suptitle(f"{layers.model.nunique()} networks trained by others, shifts of 1 to 16 pixels", fontsize=7.5)
-    style.save(figure, folder / "figure", ("png", "svg"))
-    print(f"drew figure in {folder}")
+    shown = layers[layers.prefix.notna()].model.nunique()
+    figure.suptitle(f"{shown} networks trained by others, shifts of 1 to 16 pixels", fontsize=7.5)
+    return {"figure": figure}
 
 
-def draw(axes: style.Axes, layers: pd.DataFrame, prefix: str) -> None:
+def draw(axes: style.Axes, layers: pd.DataFrame) -> None:
     """A curve for each network, named by what follows the prefix."""
     models = sorted(layers.model.unique(), key=lambda name: (len(name), name))
-    trained = rows.is_trained(layers)
-    for model, colour, marker in zip(models, style.COLOURS, style.MARKERS, strict=False):
-        for of, line in ((~trained, {"color": "0.75", "lw": 0.8}), (trained, {"color": colour, "marker": marker})):
-            one = layers[of & (layers.model == model)].sort_values("index")
-            depth = one["index"] / max(1, one["index"].max())
-            label = model.removeprefix(prefix) if "marker" in line else None
-            axes.plot(depth, one.value, label=label, markevery=max(1, len(one) // 8), **line)
+    for model, look in style.looks(models).items():
+        for trained, one in layers[layers.model == model].groupby(rows.is_trained(layers)):
+            line = {**look, "label": model.removeprefix(one.prefix.iloc[0])} if trained else {"color": "0.75"}
+            x = one["index"] / max(1, one["index"].max())
+            axes.plot(x, one.value, lw=1, markevery=max(1, len(one) // 8), **line)
     axes.set_ylim(-0.02, 1.02)
     axes.legend(ncols=2, loc="lower left", fontsize=6)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,52 +1,40 @@
-"""Redraw thesis Fig. 8 for the published ResNet-44 from diagonal.csv, horizontal.csv and vertical.csv."""
+"""Thesis Fig. 8 for the published ResNet-44: invariance shift by shift, in three directions."""
 
-import runpy
 from pathlib import Path
 
-import pandas as pd
-
 from equivariance import rows
-from equivariance.figures import compare, style
-from equivariance.study.verdicts.pages import renew
+from equivariance.figures.compare import plot_compare
+from equivariance.figures.style import Figure
+from equivariance.figures.tables import markdown
 from equivariance.study.verdicts.parts import STRIDES
+from experiments.augmentation.figure import mark_strides
 
-HERE = Path(__file__).resolve().parent
 DIRECTIONS = ("diagonal", "horizontal", "vertical")
 SHOWN = (1, 2, 3, 4, 5, 6, 7, 8, 15, 16)  # pixels
 PARTS = (*STRIDES, "pool", "final")
 
 
-def main(folder: Path = HERE) -> None:
-    found = {direction: rows.read(folder / f"{direction}.csv") for direction in DIRECTIONS}
+def figures(folder: Path) -> dict[str, Figure]:
+    """A curve for each direction."""
+    tables = {name: rows.of_first_over(rows.read(folder / f"{name}.csv")) for name in DIRECTIONS}
     title = "Published ResNet-44; band: 95 % interval over images"
-    tables = {direction: rows.of_first_over(each) for direction, each in found.items()}
-    figure = compare.plot_compare(tables, "element", "invariance", title=title, parts=tuple(STRIDES))
-    runpy.run_path(str(HERE.parent / "augmentation/figure.py"))["dips"](figure)
-    style.save(figure, folder / "figure", ("png", "svg"))
-    renew(folder / "README.md", table(found))
-    print(f"drew figure and table in {folder}")
+    return {
+        "figure": mark_strides(plot_compare(tables, "element", "invariance", title=title, parts=tuple(STRIDES)))
+    }
 
 
-def table(found: dict[str, pd.DataFrame]) -> str:
-    """Invariance by part and shift, for each direction and reading; and how much larger equivariance is."""
-    lines = [
-        f"| invariance at a shift of | over | {' | '.join(map(str, SHOWN))} |",
-        "|---|---|" + "---|" * len(SHOWN),
-    ]
+def page(folder: Path) -> str:
+    """Invariance by part and shift, for each direction and `over`; and how much larger equivariance is."""
+    found = {name: rows.read(folder / f"{name}.csv") for name in DIRECTIONS}
+    lines = []
     for direction, each in found.items():
-        means = each.groupby(["over", "score", "part", "element"]).value.mean()
+        mean = each[each.score == "invariance"].groupby(["over", "part", "element"]).value.mean()
         for part in PARTS if direction == "diagonal" else STRIDES:
+            stride = f", stride {STRIDES[part]}" if part in STRIDES else ""
             for over in sorted(each.over.unique(), reverse=True):
-                cells = " | ".join(f"{means[over, 'invariance', part, pixels]:.2f}" for pixels in SHOWN)
-                stride = f", stride {STRIDES[part]}" if part in STRIDES else ""
-                lines.append(f"| {direction}, {part}{stride} | `{over}` | {cells} |")
+                lines.append([f"{direction}, {part}{stride}", f"`{over}`", *mean[over, part][list(SHOWN)]])
     scores = found["diagonal"].groupby(["score", "over", "part"]).value.mean()
     gap = (scores["equivariance"] - scores["invariance"]).max()
     sizes = ", ".join(f"{direction} {each.images.max()}" for direction, each in found.items())
-    return (
-        "\n".join(lines) + f"\n\nImages: {sizes}. Equivariance is {gap:.3f} larger at most, averaged over shifts.\n"
-    )
-
-
-if __name__ == "__main__":
-    main()
+    table = markdown(["invariance at a shift of", "over", *map(str, SHOWN)], lines)
+    return f"{table}\nImages: {sizes}. Equivariance is {gap:.3f} larger at most, averaged over shifts.\n"

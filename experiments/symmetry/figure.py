@@ -1,26 +1,23 @@
-"""Redraw thesis Fig. 7 / paper Fig. 5 from results.csv: rotation invariance and equivariance of CNN-7 by depth."""
+"""Thesis Fig. 7 / paper Fig. 5: rotation invariance and equivariance of CNN-7, by depth and by part."""
 
+from functools import partial
 from pathlib import Path
 
 from equivariance import rows
-from equivariance.figures import compare, style
+from equivariance.figures.compare import plot_compare
+from equivariance.figures.style import Figure
 
-HERE = Path(__file__).resolve().parent
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}
 
 
-def main(folder: Path = HERE) -> None:
+def figures(folder: Path) -> dict[str, Figure]:
+    """By depth and by part; against the epoch where there are rows of several."""
     results = rows.of_first_over(rows.read(folder / "results.csv"))
     seeds = results.seed.nunique()
-    band = f"mean of {seeds} seeds; band: ± s.d." if seeds > 1 else "one seed; band: 95 % interval over images"
-    title = f"CNN-7, quarter turns, over={results.over.iloc[0]}\n{band}"
-    figures = {"figure": compare.plot_compare([results], names=TASKS, title=title)}
+    spread = f"mean ± s.d. of {seeds} seeds" if seeds > 1 else "one seed; 95 % intervals over images"
+    title = f"CNN-7, quarter turns, over={results.over.iloc[0]}\n{spread}"
+    draw = partial(plot_compare, [results], names=TASKS, title=title)
+    drawn = {"figure": draw(), "parts": draw("part")}
     if results[results.trained].epoch.nunique() > 1:
-        figures["epochs"] = compare.plot_compare([results], "epoch", names=TASKS, title=title)
-    for name, figure in figures.items():
-        style.save(figure, folder / name, ("png", "svg"))
-    print(f"drew {', '.join(figures)} in {folder}")
-
-
-if __name__ == "__main__":
-    main()
+        drawn["epochs"] = draw("epoch")
+    return drawn

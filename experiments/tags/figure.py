@@ -1,14 +1,7 @@
 """The figure of experiments/zoo for all weights of the six architectures, coloured by architecture."""
 
-import runpy
-from pathlib import Path
+from functools import partial
 
-HERE = Path(__file__).resolve().parent
+from experiments.zoo.figure import figures as of_zoo
 
-
-def main(folder: Path = HERE) -> None:
-    runpy.run_path(str(HERE.parent / "zoo/figure.py"))["main"](folder, "architecture")
-
-
-if __name__ == "__main__":
-    main()
+figures = partial(of_zoo, colour_by="architecture")

@@ -1,4 +1,4 @@
-"""Draw the networks of leaderboard.csv: accuracy against equivariance, or, untrained, equivariance by family."""
+"""The networks of leaderboard.csv: accuracy against equivariance, or, untrained, equivariance by family."""
 
 from pathlib import Path
 
@@ -8,14 +8,11 @@ from equivariance.errors import UserError
 from equivariance.figures import style
 from equivariance.figures.scatter import plot_accuracy
 
-HERE = Path(__file__).resolve().parent
 SHOWN = {"equivariance": "equivariance before pooling", "equivariance_final": "equivariance, logits"}
-OTHERS = {"family": "other families", "architecture": "other architectures"}
 
 
-@style.styled
-def main(folder: Path = HERE, colour_by: str = "family") -> None:
-    """Draw figure.{png,svg}.
+def figures(folder: Path, colour_by: str = "family") -> dict[str, style.Figure]:
+    """One dot a network.
 
     Args:
         folder: of the experiment.
@@ -33,33 +30,25 @@ def main(folder: Path = HERE, colour_by: str = "family") -> None:
         raise UserError(f"{file} has no network with scores and an accuracy")
     board = board[board.equivariance.notna()]
     size = f"{', '.join(sorted(board['transform'].unique()))}, {int(board.images.min())} images"
-    if board.trained.astype(bool).all():
-        board = board[board.top1.notna()].rename(columns={"top1": "accuracy"})
-        title = f"{board.model.nunique()} networks of timm, {size}\npretrained"
-        figure = plot_accuracy(board, SHOWN, colour_by, OTHERS[colour_by], title)
-    else:
+    if not board.trained.astype(bool).all():
         title = f"{board.model.nunique()} untrained networks of timm\n{size}"
-        figure = by_family(board, colour_by, title)
-    style.save(figure, folder / "figure", ("png", "svg"))
-    print(f"drew figure in {folder}")
+        return {"figure": by_family(board, colour_by, title)}
+    board = board[board.top1.notna()].rename(columns={"top1": "accuracy"})
+    title = f"{board.model.nunique()} networks of timm, {size}\npretrained"
+    return {"figure": plot_accuracy(board, SHOWN, colour_by, title=title)}
 
 
 def by_family(board: pd.DataFrame, colour_by: str, title: str) -> style.Figure:
     """A line for each family, a dot for each network: their accuracies are chance, and say nothing."""
     order = board.groupby(colour_by).equivariance.mean().sort_values().index
-    place = {name: index for index, name in enumerate(order)}
-    figure, axes = style.plt.subplots(figsize=(style.COLUMN, 0.17 * len(order) + 1.2), layout="constrained")
-    y = board[colour_by].map(place)
+    y = board[colour_by].map({name: index for index, name in enumerate(order)})
+    figure, ((axes,),) = style.panels(1, 1, 0.17 * len(order), 1.2)
     axes.plot(board.equivariance_chance, y, "|", color=style.GREY, ms=5, label="chance before pooling")
     axes.plot(board.equivariance, y, "o", color=style.COLOURS[0], alpha=0.8, mew=0, label="before pooling")
     axes.plot(board.equivariance_final, y, "D", color=style.COLOURS[1], mfc="none", ms=3, label="logits")
     axes.set_yticks(range(len(order)), order, fontsize=6)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("equivariance")
-    figure.legend(*axes.get_legend_handles_labels(), ncols=3, loc="outside lower center", fontsize=6)
+    style.legend(figure, ncols=3, fontsize=6)
     figure.suptitle(title)
     return figure
-
-
-if __name__ == "__main__":
-    main()
