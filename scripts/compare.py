@@ -21,6 +21,7 @@ import pandas as pd
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures import compare, style
+from equivariance.figures.tables import compared, compared_latex
 from equivariance.files import write_atomic
 from equivariance.names import OVER
 from equivariance.study.cli import command_line
@@ -48,7 +49,7 @@ def main(*words: str) -> None:
     write_atomic(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     if given.by == "depth" and not compare.has_shared_places(table):  # no two layers in one line: parts are
         table = compare.values(tables, "part", given.score, minus)
-    print(tables.compared_latex(table) if given.latex else tables.compared(table))
+    print(compared_latex(table) if given.latex else compared(table))
     print(f"\nfigure: {given.out}; values: {given.out.with_suffix('.csv')}", file=sys.stderr)
 
 

@@ -4,8 +4,8 @@
 
 experiments/NAME/figure.py says what is drawn: `figures(folder)` gives figures by name, and `page(folder)`, if it
 is there, what stands between the marks of README.md. An experiment that has rows and no such file gets the
-comparison of all its networks. FOLDER holds rows of one's own, such as runs/zoo: they are drawn as those of the experiment NAME,
-into FOLDER. The same rows give the same bytes.
+comparison of all its networks. FOLDER holds rows of one's own, such as runs/zoo: they are drawn as those of the
+experiment NAME, into FOLDER. The same rows give the same bytes.
 """
 
 from importlib import import_module

@@ -10,9 +10,9 @@ import pytest
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.study.models.gaussian import GaussianCNN
 from equivariance.study.verdicts.rules import claimed, verdicts_of
-from tests.conftest import REPOSITORY, rounding
+from experiments.public_cifar import figure as public_cifar
+from tests.conftest import REPOSITORY
 from tests.study.verdicts.test_claims import REPORTED, shifts
 
 COMMITTED = REPOSITORY / "experiments"
@@ -155,8 +155,8 @@ def test_figures_are_drawn_from_rows(name, tmp_path):
     shutil.copytree(
         COMMITTED, tmp_path, ignore=shutil.ignore_patterns("*.svg", "*.png", "*.csv"), dirs_exist_ok=True
     )
-    for table in (COMMITTED / name).glob("*.csv"):
-        (tmp_path / name / table.name).symlink_to(table)
+    for table in COMMITTED.glob("*/*.csv"):
+        (tmp_path / table.relative_to(COMMITTED)).symlink_to(table)
     script("figures")["main"](name, folder=tmp_path)
     pictures = {figure.name for figure in (COMMITTED / name).glob("*.png")}
     assert {figure.name for figure in (tmp_path / name).glob("*.png")} == pictures
@@ -172,24 +172,18 @@ def test_figures_are_drawn_from_rows(name, tmp_path):
         )
 
 
-def test_all_figures_are_drawn_but_for_those_without_rows(tmp_path, capsys):
-    for name in ("later_on", "symmetry"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "figure.py").write_text("def main():\n    open('no rows.csv')\n")
-    (tmp_path / "symmetry/figure.py").write_text("def main(folder):\n    print('drew', folder.name)\n")
-    script("figures")["main"](folder=tmp_path)
-    printed = capsys.readouterr().out
-    assert "not drawn: later_on" in printed and "drew symmetry" in printed
-
-
-def test_an_experiment_without_figure_code_gets_the_comparison(tmp_path, capsys):
+def test_all_figures_are_drawn_but_for_those_without_rows_and_any_rows_get_the_comparison(tmp_path, capsys):
     rows.write(tmp_path / "mine/results.csv", rows.read(COMMITTED / "controlled/results.csv"))
+    (tmp_path / "later_on").mkdir()
+    (tmp_path / "later_on/results.csv").write_text("no rows\n")
     main = script("figures")["main"]
-    main("mine", folder=tmp_path)
-    assert "comparison of all networks" in capsys.readouterr().out
+    main(folder=tmp_path)
+    printed = capsys.readouterr().out
+    assert "not drawn: later_on (" in printed and f"drew figure in {tmp_path / 'mine'}" in printed
     assert (tmp_path / "mine/figure.png").stat().st_size > 5000
-    with pytest.raises(UserError, match="there is no figure of it; choose mine"):
-        main("other", folder=tmp_path)
+    for name, message in (("other", "there is no figure of it; choose later_on, mine"), ("later_on", "no column")):
+        with pytest.raises(UserError, match=message):
+            main(name, folder=tmp_path)
 
 
 def test_rows_of_one_s_own_are_drawn_where_they_lie(tmp_path):
@@ -207,15 +201,15 @@ def test_scripts_answer_help(name, run):
     assert result.code == 0 and f"{name}.py" in result.out and "NAME=--help" not in result.error
 
 
-def test_figures_of_made_up_reduced_rows(tmp_path, capsys):
-    main = runpy.run_path(str(COMMITTED / "augmentation_reduced/figure.py"))["main"]
-    main(tmp_path)
-    assert "no rows yet" in capsys.readouterr().out and not list(tmp_path.iterdir())
+def test_figures_of_made_up_reduced_rows(tmp_path):
+    draw = script("figures")["draw"]
+    with pytest.raises(UserError, match="no rows in"):
+        draw("augmentation_reduced", tmp_path)
     last = shifts(REPORTED, "aug").assign(epoch=20, epochs=20)
     start = last.assign(epoch=0, value=0.1)
     rows.write(tmp_path / "results.csv", pd.concat([start, last.assign(epoch=5), last]))
-    main(tmp_path)
-    assert {file.stem for file in tmp_path.glob("*.png")} == {"figure", "shifts", "dips", "epochs"}
+    draw("augmentation_reduced", tmp_path)
+    assert {file.stem for file in tmp_path.glob("*.png")} == {"figure", "parts", "shifts", "dips", "epochs"}
 
 
 def test_each_published_network_is_in_the_panel_of_its_comparison(tmp_path):
@@ -223,14 +217,10 @@ def test_each_published_network_is_in_the_panel_of_its_comparison(tmp_path):
     models = ["lilei_resnet32_mixup", "lilei_resnet32_cutmix", "theo_resnet20"]
     named = [one.assign(model=model, trained=trained) for model in models for trained in (True, False)]
     rows.write(tmp_path / "results.csv", pd.concat(named))
-    runpy.run_path(str(COMMITTED / "public_cifar/figure.py"))["main"](tmp_path)
-    drawn = re.findall(r"<!-- (.*?) -->", (tmp_path / "figure.svg").read_text())
-    legends = [text for text in drawn if text in ("mixup", "cutmix", "resnet20")]
-    assert legends == ["mixup", "cutmix", "resnet20"] and sum("depth: " in text for text in drawn) == 1
-
-
-def test_the_filters_drawn_are_those_of_the_networks():
-    filters = runpy.run_path(str(COMMITTED / "controlled/figure.py"))["filters"]
-    for corner in ("whole", "cut"):
-        of_network = GaussianCNN(1, 1, corner).blocks[0][0].weight[:, 0].detach().numpy()
-        np.testing.assert_allclose(np.stack(filters(corner)), of_network, atol=rounding(5 * 5))
+    panels = public_cifar.figures(tmp_path)["figure"].axes
+    named = {axes.get_title(loc="left"): axes.get_legend_handles_labels()[1] for axes in panels}
+    assert named == {
+        public_cifar.COMPARED["lilei_resnet32_"]: ["mixup", "cutmix"],
+        public_cifar.COMPARED["theo_resnet"]: ["20"],
+    }
+    assert [len(axes.lines) for axes in panels] == [4, 2]  # each beside its untrained twin

@@ -31,7 +31,9 @@ def figures(
     minus: Mapping[str, object] = NO_AUGMENTATION,
     names: Mapping[str, str] = NAMES,
 ) -> dict[str, Figure]:
-    """Differences and scores, by part (figure, parts) and by shift (shifts, dips); scores by epoch (epochs).
+    """Differences and scores by part (figure, parts), differences by shift (shifts), scores by epoch (epochs).
+
+    The scores by shift (dips) are drawn of augmentations alone: between widths they differ too little to be seen.
 
     Args:
         folder: of the experiment.
@@ -46,8 +48,9 @@ def figures(
         "figure": draw("part", minus=minus),
         "parts": draw("part"),
         "shifts": draw("element", minus=minus),
-        "dips": mark_strides(draw("element", parts=tuple(STRIDES), references=False)),
     }
+    if minus == NO_AUGMENTATION:
+        drawn["dips"] = mark_strides(draw("element", parts=tuple(STRIDES)))
     course = of_most_epochs(results)
     if course[course.trained].epoch.nunique() > 1:
         title = titled(network, course)

@@ -53,7 +53,8 @@ def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
             **look,
         )
         axes.plot(each.index, each.chance, color=look["color"], ls=":", lw=0.8)
-    axes.set_ylim(None if score == "accuracy" else -0.02, 1.02)
+    if score != "accuracy":
+        axes.set_ylim(-0.02, 1.02)
 
 
 def spread(scores: pd.DataFrame) -> str:

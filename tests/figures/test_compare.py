@@ -1,6 +1,5 @@
 """The comparison of any measurements: labels from what differs, seeds as a band, differences, tables."""
 
-import re
 import runpy
 
 import numpy as np
@@ -10,8 +9,9 @@ import pytest
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures import depth, partners, style
-from equivariance.figures.compare import latex, markdown, plot_compare, values
+from equivariance.figures.compare import plot_compare, values
 from equivariance.figures.scatter import plot_accuracy
+from equivariance.figures.tables import compared, compared_latex
 from equivariance.metric.partners import Orbit
 from equivariance.study.cli.sweeps import comparison
 from tests.conftest import REPOSITORY
@@ -128,7 +128,7 @@ def test_epochs_elements_and_widths_along_x():
     table = pd.concat([last.assign(epoch=0), last.assign(epoch=5), last])
     found = values([table], "epoch")
     assert sorted(found.x.unique()) == [0, 5, 20] and set(found.score) == {"equivariance"}
-    late = [line.split(" | ")[0] for line in markdown(found.sort_values("x", key=lambda x: -x)).splitlines()]
+    late = [line.split(" | ")[0] for line in compared(found.sort_values("x", key=lambda x: -x)).splitlines()]
     assert late[2:5] == [f"| equivariance early {epoch}" for epoch in (0, 5, 20)]
     found = values([table], "element", "invariance")
     assert sorted(found.x.unique()) == list(range(1, 17)) and found[found.kind == "score"].seeds.eq(3).all()
@@ -153,11 +153,11 @@ def test_what_cannot_be_compared(options, message):
 
 def test_tables_of_markdown_and_latex():
     found = values([SHIFTS], "part", "invariance")
-    head, _, *lines = markdown(found).splitlines()
+    head, _, *lines = compared(found).splitlines()
     assert head == "|  | none | crop | flip | cutmix | randaugment | chance |" and len(lines) == 5
     numbers = found[(found.label == "crop") & (found.part == "late")].iloc[0]
     assert f"{numbers['mean']:.3f} ± {numbers.deviation:.3f}" in lines[2] and "invariance late" in lines[2]
-    text = latex(found.assign(label=found.label + "_&"))
+    text = compared_latex(found.assign(label=found.label + "_&"))
     assert text.startswith(r"\begin{tabular}{lrrrrrr}") and text.count(r"\\") == 6 and r"crop\_\&" in text
     assert r"$\pm$" in text and text.endswith(r"\end{tabular}")
 
@@ -215,13 +215,17 @@ def test_orbits_wrap_and_share_one_grey_scale():
     style.plt.close(figure)
 
 
-def test_accuracy_figure_names_networks_and_has_no_rho_of_two(tmp_path):
+def test_accuracy_figure_names_networks_and_has_no_rho_of_two():
     points = pd.DataFrame(
         {"model": ["a", "b"], "transform": "rotation", "accuracy": [0.5, 0.6], "score": [0.1, 0.2]}
     )
-    style.save(plot_accuracy(points, {"score": "equivariance"}), tmp_path / "two", ("svg",))
-    drawn = re.findall(r"<!-- (.*?) -->", (tmp_path / "two.svg").read_text())
-    assert {"1 b", "2 a"} <= {*drawn} and "rho not defined, n = 2" in drawn
+    figure = plot_accuracy(points, {"score": "equivariance"})
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a (1)", "b (1)"]
+    assert figure.axes[0].get_title() == "rotation\nrho not defined, n = 2"
+    more = pd.concat([points.assign(model=f"{place} {points.model}", kind=place // 2) for place in range(20)])
+    (legend,) = plot_accuracy(more, {"score": "equivariance"}, "kind").legends
+    assert legend.get_texts()[-1].get_text() == "others"
+    style.plt.close("all")
 
 
 def test_the_script_compares_folders_and_files(tmp_path, monkeypatch, capsys):

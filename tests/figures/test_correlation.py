@@ -9,7 +9,8 @@ from scipy.stats import spearmanr
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.figures.rank_correlation import rank_correlation, with_accuracy
+from equivariance.figures.rank_correlation import plot_rank_correlation, rank_correlation, with_accuracy
+from equivariance.names import PARTS
 from equivariance.rows import by_part
 from equivariance.study import consistency
 
@@ -138,7 +139,8 @@ def test_which_part_goes_with_agreement():
     assert (each.networks == 6).all()
     without = table.assign(agreement=table.agreement.where(table.model != "c_2"))
     assert (consistency.correlations(without).networks == 5).all()
-    figure = consistency.plot_consistency(table)
+    found = consistency.correlations(table).dropna(subset="low")
+    figure = plot_rank_correlation(found, (*PARTS, consistency.ACCURACY), "rho")
     (panel,) = figure.axes
     drawn = {label: place for place, label in enumerate(tick.get_text() for tick in panel.get_xticklabels())}
     points = {(round(x), round(y, 6)) for line in panel.lines for x, y in zip(*line.get_data(), strict=True)}

@@ -1,6 +1,5 @@
 """Many networks in one sweep: by pattern, failures recorded, resumed, in other processes; the leaderboard."""
 
-import re
 import runpy
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from equivariance.study.cli import jobs as experiments
 from equivariance.study.data.classes import imagenet_classes
 from equivariance.study.models import library
 from equivariance.study.runs.folder import measurement_folder
+from experiments.tags import figure as tags
 from tests.conftest import REPOSITORY
 
 
@@ -74,21 +74,20 @@ def test_tags_are_all_weights_of_six_architectures_each_at_its_own_size():
 
 
 def test_a_tag_is_a_dot_of_its_architecture_for_each_transformation(tmp_path):
-    main = runpy.run_path(str(experiments.FOLDER / "zoo/figure.py"))["main"]
     with pytest.raises(UserError, match=r"leaderboard\.py"):
-        main(tmp_path, "architecture")
+        tags.figures(tmp_path)
     pd.DataFrame({"model": ["a.x"], "failed": ["no weights"]}).to_csv(tmp_path / "leaderboard.csv", index=False)
     with pytest.raises(UserError, match="no network with scores and an accuracy"):
-        main(tmp_path, "architecture")
+        tags.figures(tmp_path)
     dots = product(("rotation", "translation"), ("net_a.x", "net_a.y", "net_b.x", "net_b.z", "net_b.unclassified"))
     board = pd.DataFrame(dots, columns=["transform", "model"])
     values = {"equivariance": 0.5, "equivariance_final": 0.6, "trained": True, "images": 50}
     board = board.assign(**values, top1=[0.7, 0.8, 0.75, 0.85, None] * 2)
     board.to_csv(tmp_path / "leaderboard.csv", index=False)
-    main(tmp_path, "architecture")
-    drawn = re.findall(r"<!-- (.*?) -->", (tmp_path / "figure.svg").read_text())
-    assert "4 networks of timm, rotation, translation, 50 images" in drawn
-    assert {"net_a", "net_b"} <= {*drawn} and "other architectures" not in drawn
+    figure = tags.figures(tmp_path)["figure"]
+    assert figure.get_suptitle().startswith("4 networks of timm, rotation, translation, 50 images")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["net_a (2)", "net_b (2)"]
 
 
 def test_networks_with_weights_of_the_library_are_collected_whatever_their_training(tmp_path, monkeypatch):
