@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> None:
 def measure(cfg: DictConfig, process: Processes) -> None:
     """Measure this process's share of the images; the first process merges all shares and reports."""
     from equivariance import rows
+    from equivariance.figures.summary import summary
     from equivariance.metric.equivariance import Equivariance
     from equivariance.progress import progress
     from equivariance.study.measuring import Subject, layer_table, report, report_partners
@@ -54,7 +55,7 @@ def measure(cfg: DictConfig, process: Processes) -> None:
 
         if previous := results.finished(folder, config):
             if process.first:
-                print(f"{folder} is complete:\n{rows.summary(rows.of_first_over(rows.read(previous)))}")
+                print(f"{folder} is complete:\n{summary(rows.read(previous))}")
                 report_partners(subject, new_metric(0), folder)
                 note_measured(folder)
             return

@@ -5,6 +5,7 @@ from equivariance.figures.compare import plot_compare as plot_compare
 from equivariance.figures.depth import plot_depth as plot_depth
 from equivariance.figures.score_drops import score_drops as score_drops
 from equivariance.figures.similarity import plot_similarity as plot_similarity
+from equivariance.figures.summary import summary as summary
 from equivariance.layers.find import find_layers as find_layers
 from equivariance.metric.equivariance import Equivariance as Equivariance
 from equivariance.metric.measure import measure as measure

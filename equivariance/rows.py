@@ -26,8 +26,6 @@ SHARES = [  # in [0, 1], or not known
 ]
 LATER = ["stride", "control", *FELT, "trained_on"]  # columns that older files do not have
 WORDS = {"part": PARTS, "score": NESTED, "similarity": SIMILARITIES, "over": OVER}
-BRACKET = 0.02  # a wider gap between the ends of an equivariance: the plug-in value errs by some 0.01
-INTERPOLATED = 0.9  # a control below it: interpolation takes part in the score
 WHOLE = ["seed", "index", "images", "channels", "dead_channels"]  # numbers from 0 on
 
 
@@ -173,6 +171,20 @@ def _wrong_values(rows: pd.DataFrame) -> Iterator[tuple[str, "pd.Series[bool]", 
             yield column, ~((numbers >= 0) & (numbers % 1 == 0)), "is no whole number from 0 on"
 
 
+def completed(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of scores with all of `names.COLUMNS`, empty where nothing is known.
+
+    Raises:
+        UserError: it holds no scores.
+    """
+    needed = ("layer", "index", "part", "transform", "element", "score", "value")
+    if missing := [column for column in needed if column not in table]:
+        raise UserError(
+            f"the table has no column {', '.join(missing)}: give rows of equivariance.measure, or of results.csv"
+        )
+    return table.reindex(columns=[*table.columns, *(column for column in COLUMNS if column not in table)])
+
+
 def is_trained(rows: pd.DataFrame) -> pd.Series:
     """Whether a row is of a trained network: neither at initialisation nor the epoch 0 of a training."""
     return rows.trained.astype(bool) & ~(rows.epoch == 0)
@@ -201,58 +213,3 @@ def by_part(rows: pd.DataFrame) -> pd.DataFrame:
     how = {"value": "mean", "chance": "mean", "accuracy": "first"}  # a mean of equal ones need not equal them
     layers = rows.groupby([*keys, "index"], sort=False, dropna=False).agg(how)
     return layers.groupby(keys, sort=False, dropna=False).agg(how).reset_index()
-
-
-def summary(rows: pd.DataFrame) -> str:
-    """A short table of one measurement for the terminal: the scores and their chance level, layer by layer.
-
-    The control of the scores stands beside them where they were interpolated. Below, what becomes of the predicted
-    classes, how many rows' control is low, and both ends of an equivariance where there are too few images for one.
-    """
-    return "\n".join(_summary(of) for _, of in rows.groupby("transform", sort=False))
-
-
-def _summary(rows: pd.DataFrame) -> str:
-    kinds = {"value": "", "chance": "(chance)"} | ({"control": "(control)"} if rows.control.notna().any() else {})
-    wide = by_layer(rows).pivot(index=["index", "layer", "part"], columns="score", values=list(kinds))
-    columns = [(score, kind) for score in NESTED if score in set(rows.score) for kind in kinds]
-    table = pd.DataFrame({place: wide[place[::-1]].map("{:.3f}".format) for place in columns})
-    table.columns = [kinds[kind] or score for score, kind in columns]
-    lines = [
-        table.reset_index().drop(columns="index").to_string(index=False),
-        *_felt(rows),
-        *_interpolated(rows),
-        *_few_images(rows),
-    ]
-    return "\n".join(lines)
-
-
-def _felt(rows: pd.DataFrame) -> Iterator[str]:
-    """What a user feels: the shares of images whose predicted class stays, and is right."""
-    final = rows[rows.agreement.notna()].drop_duplicates("element")
-    for column, words in (("agreement", "predicted class stays"), ("top1", "top-1")):
-        if final[column].notna().any():
-            each = ", ".join(f"{row.element} {row[column]:.3f}" for _, row in final.iterrows())
-            yield f"{words} under {each}; under all at once {final[f'{column}_worst'].iloc[0]:.3f}"
-
-
-def _few_images(rows: pd.DataFrame) -> Iterator[str]:
-    """A line for each layer whose equivariance hangs on too few images, with both of its ends and their middle."""
-    layers = by_layer(rows[rows.score == "equivariance"])
-    wide = layers[layers.value - layers.cross_fitted > BRACKET]
-    if len(wide):
-        yield f"too few images to quote the equivariance of {len(wide)} of {len(layers)} layers; it lies between"
-    for _, row in wide.iterrows():
-        middle = (row.value + row.cross_fitted) / 2
-        yield f"  {row.layer}: {row.cross_fitted:.3f} (cross-fitted) and {row.value:.3f}, middle {middle:.3f}"
-
-
-def _interpolated(rows: pd.DataFrame) -> Iterator[str]:
-    """A line where interpolation takes part in scores."""
-    low = rows[rows.control < INTERPOLATED]
-    if len(low):
-        one = low.loc[low.control.idxmin()]
-        yield (
-            f"control below {INTERPOLATED} in {len(low)} of {len(rows)} rows (lowest {one.control:.2f}: "
-            f"{one.layer} at {one.element}): interpolation takes part in these scores"
-        )

@@ -13,7 +13,7 @@ import pandas as pd
 from equivariance.errors import UserError
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING, ELEMENTS, NESTED, PARTS, SCORES
-from equivariance.rows import MEASUREMENT, is_trained, of_last_epoch
+from equivariance.rows import MEASUREMENT, completed, is_trained, of_last_epoch
 
 BY = ("depth", "part", "element", "epoch", "width")
 BY_PANEL = ("element", "epoch")  # with a panel for each part of the network
@@ -160,7 +160,7 @@ def _gathered(tables: Tables) -> pd.DataFrame:
     if not named:
         raise UserError("nothing to compare: give folders of runs, or files of rows")
     sources = zip(_without_common_folders(list(named)), named.values(), strict=True)
-    table = pd.concat([each.assign(source=name) for name, each in sources], ignore_index=True)
+    table = pd.concat([completed(each).assign(source=name) for name, each in sources], ignore_index=True)
     key = [*MEASUREMENT, "layer", "element", "score"]
     table = table.drop_duplicates([*key, "value"])
     return table if table.duplicated(key).any() else table.assign(source="")  # where all else tells rows apart

@@ -5,7 +5,7 @@ import pandas as pd
 from equivariance.errors import UserError
 from equivariance.figures.style import COLOURS, COLUMN, GREY, MARKERS, SPREAD, Axes, Figure, depth_axis, plt, styled
 from equivariance.names import NESTED
-from equivariance.rows import by_layer, is_trained, of_first_over
+from equivariance.rows import by_layer, completed, is_trained, of_first_over
 
 
 @styled
@@ -25,7 +25,7 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     Raises:
         UserError: the table is empty, or holds several networks or transformations.
     """
-    table = of_first_over(table)
+    table = of_first_over(completed(table))
     trained = is_trained(table)
     shown = table[trained] if trained.any() else table
     shown = shown[shown.epoch.isna() | (shown.epoch == shown.epoch.max())]

@@ -6,7 +6,7 @@ import pandas as pd
 
 from equivariance.errors import UserError
 from equivariance.names import BEFORE_POOLING
-from equivariance.rows import MEASUREMENT, by_layer
+from equivariance.rows import MEASUREMENT, by_layer, completed
 
 INPUT = "input"  # the images: they are transformed exactly as they are compared, so that each score is 1
 COLUMNS = ["score", "layer", "before", "drop", "low", "high", "stride_before", "stride", "control"]
@@ -29,7 +29,7 @@ def score_drops(rows: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: there are no rows of a layer before pooling, or of several measurements.
     """
-    blocks = rows[rows.part.isin(BEFORE_POOLING)]
+    blocks = completed(rows)[rows.part.isin(BEFORE_POOLING)]
     if blocks.empty:
         raise UserError("no rows of a layer before pooling")
     for column in MEASUREMENT:

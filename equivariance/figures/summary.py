@@ -14,9 +14,9 @@ BRACKET = 0.02  # a wider gap between the ends of an equivariance: the plug-in v
 INTERPOLATED = 0.9  # a control below it: interpolation takes part in the score
 FELT = {"agreement": "predicted class stays", "top1": "top-1"}
 MEANING = {  # of a score, in words
-    "invariance": "of each channel with itself",
-    "equivariance": "with its most similar channel",
-    "linear": "with the best linear map of all channels",
+    "invariance": "of the same channel",
+    "equivariance": "of the most similar one",
+    "linear": "of the best linear map of all",
 }
 
 
@@ -29,9 +29,9 @@ class Summary(str):
 def summary(table: pd.DataFrame) -> Summary:
     """The scores of each layer in percent, their 95 % intervals and chance levels, means over the elements.
 
-    Marked are scores that are no more than chance (`≈ chance`: the chance level lies in the interval, or `< chance`:
-    above it). Below, what becomes of the predicted classes, and where the images are too few or interpolation takes
-    part.
+    Marked are scores that are no more than chance (`≈ chance`: the chance level lies in the interval; `< chance`:
+    it lies above). Below, what becomes of the predicted classes, and where the images are too few or interpolation
+    takes part.
 
     Args:
         table: rows of one network, from `measure`, `Equivariance.compute` or results.csv.
@@ -45,7 +45,7 @@ def summary(table: pd.DataFrame) -> Summary:
 
 def few_images(table: pd.DataFrame) -> str:
     """A sentence where the images are too few to quote scores; empty where they are enough."""
-    layers = by_layer(table[table.score == "equivariance"])
+    layers = by_layer(completed(table)[table.score == "equivariance"])
     wide = layers[layers.value - layers.cross_fitted > BRACKET]
     images = int(table.images.max())
     if images < FEW:
@@ -79,7 +79,7 @@ def _lines(rows: pd.DataFrame) -> Iterator[str]:
         one = low.loc[low.control.idxmin()]
         yield (
             f"control below {INTERPOLATED:.0%} in {len(low)} of {len(rows)} rows (lowest {one.control:.1%}: "
-            f"{one.layer} at {one.element}): interpolation takes part in these scores"
+            f"{one.layer} at {_word(one.element)}): interpolation takes part in these scores"
         )
     if few := few_images(rows):
         yield few
@@ -105,7 +105,7 @@ def _predictions(rows: pd.DataFrame) -> Iterator[str]:
     if kept:
         cells = [_percent(final[column]) + _percent(final[f"{column}_worst"].iloc[:1]) for column in kept]
         yield pd.DataFrame(cells, [f"{words}, % of images" for words in kept.values()]).to_string(
-            header=[*map(str, final.element), "at all of them"]
+            header=[*map(_word, final.element), "at all of them"]
         )
 
 
@@ -113,7 +113,11 @@ def _transformation(rows: pd.DataFrame) -> str:
     """Such as "rotation by 90, 180, 270 degrees"."""
     name = rows["transform"].iloc[0]
     unit = re.search(r"\((.*)\)", ELEMENTS.get(name, ""))
-    return f"{name} by {', '.join(map(str, rows.element.unique()))}{f' {unit[1]}' if unit else ''}"
+    return f"{name} by {', '.join(map(_word, rows.element.unique()))}{f' {unit[1]}' if unit else ''}"
+
+
+def _word(element: float | str) -> str:
+    return element if isinstance(element, str) else f"{element:g}"
 
 
 def _percent(values: "pd.Series[float]") -> list[str]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures import depth, partners, style
+from equivariance.figures.summary import summary
 from equivariance.layers.find import find_layers
 from equivariance.metric import partners as channel_matching
 from equivariance.metric.equivariance import Equivariance
@@ -169,7 +170,7 @@ def report(
         results.write(folder, scores, config, subject.chosen.tolist(), cost)
         tracker.scores(scores)
         tracker.image("depth", folder / "depth.png")
-    print(f"{name}, {metric.images} images\n{rows.summary(first)}\n{results.format_cost(cost)}")
+    print(f"{name}\n{summary(scores)}\n{results.format_cost(cost)}")
     print(f"rows and figure: {folder}")
 
 

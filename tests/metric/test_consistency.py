@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from equivariance import rows
 from equivariance.errors import UserError
+from equivariance.figures.summary import summary
 from equivariance.metric.equivariance import Equivariance
 from equivariance.metric.partners import orbits
 from equivariance.study.models import CNN7
@@ -99,9 +99,7 @@ def test_two_transformations_may_share_an_element():
     with pytest.raises(UserError, match="2 of the transformations have the element 1"):
         metric.similarities("stem", 1)
     metric.similarities("stem", transforms[0])
-    assert "predicted class stays" in rows.summary(
-        table.assign(dataset="d", model="m").reindex(columns=rows.COLUMNS)
-    )
+    assert "predicted class stays" in summary(table)
 
 
 def test_the_control_of_interpolated_transformations():
@@ -121,10 +119,9 @@ def test_the_control_of_interpolated_transformations():
         assert value == pytest.approx(expected[key], abs=1e-12)
     exact = measured(images, None, rotations([90]), model=model).compute()
     assert exact.control.isna().all()
-    text = rows.summary(table.assign(dataset="d", model="m").reindex(columns=rows.COLUMNS))
-    assert "(control)" in text and "control below 0.9 in" in text and "interpolation takes part" in text
-    plain = rows.summary(exact.assign(dataset="d", model="m").reindex(columns=rows.COLUMNS))
-    assert "control" not in plain
+    text = summary(table)
+    assert " control " in text and "control below 90% in" in text and "interpolation takes part" in text
+    assert "control" not in summary(exact)
 
 
 def test_maps_and_orbits_see_the_images_that_are_measured():
