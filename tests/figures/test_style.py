@@ -15,7 +15,7 @@ before = dict(matplotlib.rcParams)
 import equivariance as eq
 from equivariance import rows
 from equivariance.figures import compare, depth, partners, rank_correlation, scatter, score_drops, similarity, style
-table = rows.of_one_reading(rows.read(Path("experiments/score_drops/results.csv")))
+table = rows.of_first_over(rows.read(Path("experiments/score_drops/results.csv")))
 table = table[table.model == table.model.iloc[0]]
 axes = eq.plot_depth(table)
 sizes = {text.get_fontsize() for text in axes.get_xticklabels()}
