@@ -63,7 +63,7 @@ def test_a_score_that_is_no_more_than_chance_is_marked(chance, mark):
 def test_the_predicted_class_has_a_table_of_its_own():
     text = summary(table(final=(0.5, 0.5, 0.1, 0.4, 0.6)).assign(agreement_worst=0.125))
     heads, line = text.splitlines()[-2:]
-    assert heads.split() == "90 180 at all of them".split() and line.split()[-3:] == [
+    assert heads.split() == ["90", "180", "at", "all", "of", "them"] and line.split()[-3:] == [
         "25.0",
         "25.0",
         "12.5",
