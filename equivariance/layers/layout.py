@@ -50,7 +50,7 @@ class Arrangement:
     def __call__(self, tensor: Tensor) -> Tensor:
         for dim, start, length in self.cut:
             tensor = tensor.narrow(dim, start, length)
-        tensor = tensor.reshape(self.sizes).permute(self.permutation).reshape(-1, *self.lengths)
+        tensor = tensor.reshape(self.sizes).permute(*self.permutation).reshape(-1, *self.lengths)
         return tensor.flip(*self.mirrored) if self.mirrored else tensor
 
 
