@@ -54,7 +54,8 @@ class Equivariance:
 
     Attributes:
         layers: what is measured, by name.
-        left_out: names of layers that are not measured, and why.
+        logits: the layer `final`, of which predictions are kept even where it is too wide to be measured.
+        left_out: names of what is not measured, and why.
         too_wide: names of layers that have too many channels for `linear`; none where it is not asked for.
         images: how many are in the statistics so far.
 
@@ -95,6 +96,7 @@ class Equivariance:
         found, too_wide = affordable_layers(there, elements)
         self.left_out |= too_wide
         self.layers = {layer.name: layer for layer in found}
+        self.logits = next((layer for layer in there if layer.name == "final"), None)
         fitted = "linear" in self.scores
         self.too_wide = [each.name for each in found if fitted and each.channels > linear.MOST_CHANNELS]
         self.blocks_at_most = affordable_blocks(found, elements, blocks, fitted)
@@ -224,7 +226,14 @@ class Equivariance:
                 for g in self.transforms
                 for row in table.rows(layer, g, reading)
             ]
-        pooled = [row for row in rows if self.layers[row["layer"]].size == (1, 1)]
+            spatial = {name for name, layer in self.layers.items() if layer.size != (1, 1)}
+            if self.logits and "final" not in self.layers:
+                rows += [
+                    row
+                    for g in self.transforms
+                    for row in table.without_statistics(self.logits, g, self.readings[0])
+                ]
+        pooled = [row for row in rows if row["layer"] not in spatial]
         rows += [row | {"over": over} for over in self.readings[1:] for row in pooled]
         rows = [row for row in rows if row["score"] != "linear" or row["over"] in linear.OVER]
         return pd.DataFrame(rows, columns=SCORE_COLUMNS)
@@ -370,18 +379,18 @@ class Equivariance:
         segments = list(self.blocks.segments(start, n))
 
         def receive(name: str, maps: Tensor) -> None:
-            layer = self.layers[name]
-            if self.reached[name] >= self.images + n:
+            if self.reached.get(name, 0) >= self.images + n:
                 return
             by_copy = maps.unflatten(0, (-1, n))
-            for index, part in segments:
-                for reading in self.sums.readings_of(layer):
-                    self.blocks.add(index, self.sums.of_maps(layer, reading, by_copy[:, part]))
+            for index, part in segments if name in self.layers else ():
+                for reading in self.sums.readings_of(self.layers[name]):
+                    self.blocks.add(index, self.sums.of_maps(self.layers[name], reading, by_copy[:, part]))
             if name == "final" and by_copy.ndim == 3:
                 self.predictions.add(by_copy.argmax(2), labels, self.transforms)
             self.reached[name] = self.images + n
 
-        with evaluating(self.model), tap(self.layers.values(), receive):
+        tapped = self.layers | ({"final": self.logits} if self.logits else {})
+        with evaluating(self.model), tap(tapped.values(), receive):
             self.model(orbit)
         self.images += n
         self._check_finite(segments[-1][0])

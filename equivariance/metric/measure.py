@@ -1,5 +1,6 @@
 """A network and images in, a table of scores out."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain
@@ -21,7 +22,7 @@ def measure(
     model: nn.Module,
     images: Tensor | np.ndarray | Iterable,
     transforms: Sequence[Transformation],
-    layers: Sequence[str] | None = None,
+    layers: Sequence[str | nn.Module] | None = None,
     *,
     over: str | Sequence[str] = "image",
     similarity: str = "pearson",
@@ -45,7 +46,8 @@ def measure(
         progress: show a bar.
 
     Returns:
-        One row per layer, transformation and score; the columns are those of results.csv.
+        One row per layer, transformation and score; the columns are those of results.csv. Which modules are left
+        out is printed to the standard error.
 
     Raises:
         UserError: no images, fewer than two, or some that the network or a transformation cannot take.
@@ -65,6 +67,9 @@ def measure(
         blocks=blocks,
         batch_size=batch_size,
     )
+    if metric.left_out:
+        names = ", ".join(metric.left_out)
+        print(f"{len(metric.layers)} layers; left out: {names} (find_layers says why)", file=sys.stderr)
     total = len(images) if isinstance(images, Tensor | np.ndarray) else None
     with progress_bar("equivariance", total) if progress else nullcontext() as bar:
         for batch, labels in chain([first], stream):

@@ -40,23 +40,11 @@ class ScoreTable:
         """One row per score, with the columns `names.SCORE_COLUMNS`."""
         whole = self.whole(layer, g, reading)
         parts = [part for part in self.blocks.parts(key_of(layer, g, reading)) if part.images]
-        common = {
-            "layer": layer.name,
-            "index": layer.index,
-            "part": layer.part,
-            "stride": math.nan if layer.stride is None else layer.stride,
-            "transform": g.name,
-            "element": g.element,
-            "similarity": self.sums.similarity,
-            "over": reading,
+        common = self._common(layer, g, reading) | {
             "activation": whole.activation() / self.sums.scales.get(layer.name, 1.0) if whole.images else math.nan,
-            "images": self.images,
-            "channels": layer.channels,
             "dead_channels": int(whole.dead().sum()),
             "live": whole.live_share(),
         }
-        if layer.name == "final":
-            common |= self.predictions.shares(g, self.images)
         sizes = [part.images for part in parts]
         control = self._control(layer, g, reading)
         for name, score in self._scores(layer, g, reading, whole, parts).items():
@@ -65,6 +53,27 @@ class ScoreTable:
             ends = {"low": max(lower_end - half, 0.0), "high": min(score.value + half, 1.0)}  # NaN stays NaN
             found = {"value": score.value, "cross_fitted": score.cross_fitted, "chance": score.chance}
             yield common | {"score": name, "control": control.get(name, math.nan)} | found | ends
+
+    def without_statistics(self, layer: Layer, g: Transformation, reading: str) -> Iterator[dict[str, Any]]:
+        """The same rows of a layer that has too many channels for statistics: predictions, and no scores."""
+        for name in self.scores:
+            yield self._common(layer, g, reading) | {"score": name, "dead_channels": 0}
+
+    def _common(self, layer: Layer, g: Transformation, reading: str) -> dict[str, Any]:
+        """What the rows of all scores share, apart from statistics."""
+        found = {
+            "layer": layer.name,
+            "index": layer.index,
+            "part": layer.part,
+            "stride": math.nan if layer.stride is None else layer.stride,
+            "transform": g.name,
+            "element": g.element,
+            "similarity": self.sums.similarity,
+            "over": reading,
+            "images": self.images,
+            "channels": layer.channels,
+        }
+        return found | (self.predictions.shares(g, self.images) if layer.name == "final" else {})
 
     def fitted(self, layer: Layer, g: Transformation, reading: str) -> Score:
         """The third score; NaN where it is not there."""

@@ -112,9 +112,8 @@ class Subject:
 
     def classifies(self, metric: Equivariance) -> bool:
         """Whether the logits are the classes of the images, so that the network has an accuracy on them."""
-        final = metric.layers.get("final")
-        return final is not None and models.predicts_dataset_classes(
-            self.cfg.model, self.images.classes, final.channels
+        return metric.logits is not None and models.predicts_dataset_classes(
+            self.cfg.model, self.images.classes, metric.logits.channels
         )
 
     def check_accuracy(self, metric: Equivariance) -> None:

@@ -247,6 +247,18 @@ def test_what_is_left_out_says_why():
     assert find_layers(resnet(), image).left_out["maxpool"].startswith("no block, convolution or linear map")
 
 
+def test_more_classes_than_can_be_compared_keep_their_predictions(capsys):
+    torch.manual_seed(0)
+    model, images = Plain(head=lambda logits: logits.repeat(1, 7500)), torch.randn(6, 3, 8, 8)
+    batches = [(images, model.eval()(images).argmax(1))]
+    table = eq.measure(model, batches, TURNS, over=("image", "dataset"))
+    final = table[table.layer == "final"]
+    assert final.value.isna().all() and (final.channels == 30000).all() and (table.accuracy == 1).all()
+    predicted = [model(x).argmax(1) for x in (images, images.rot90(2, (2, 3)))]
+    assert final.agreement.tolist() == pytest.approx([(predicted[0] == predicted[1]).float().mean().item()] * 4)
+    assert "left out: final" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("inplace", [False, True])
 def test_layers_behind_a_shared_relu_are_all_measured_behind_it(inplace):
     torch.manual_seed(0)

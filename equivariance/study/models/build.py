@@ -40,7 +40,7 @@ def build(cfg: DictConfig, shape: Sequence[int], num_classes: int) -> nn.Module:
         model = instantiate(arguments, **given)
         if file:
             weights.load(model, file, weights_key)
-        with torch.inference_mode():
+        with torch.no_grad():  # what the network keeps of it may be trained
             model.eval()(torch.zeros(1, channels, height, width))
     except Exception as error:  # whatever the network, or the library that it comes from, raises
         explained = _explained(error, cfg, arguments, model, shape)

@@ -187,7 +187,7 @@ class Training:
             )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(model: nn.Module, images: Images, hardware: Hardware, batch_size: int = 1000) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of a model in evaluation mode, over all images."""
     model.eval()
