@@ -256,7 +256,7 @@ def test_more_classes_than_can_be_compared_keep_their_predictions(capsys):
     assert final.value.isna().all() and (final.channels == 30000).all() and (table.accuracy == 1).all()
     predicted = [model(x).argmax(1) for x in (images, images.rot90(2, (2, 3)))]
     assert final.agreement.tolist() == pytest.approx([(predicted[0] == predicted[1]).float().mean().item()] * 4)
-    assert "left out: final" in capsys.readouterr().err
+    assert "left out: pool, final" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("inplace", [False, True])
