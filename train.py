@@ -38,7 +38,9 @@ def main(cfg: DictConfig) -> None:
 
     from equivariance.study import models
     from equivariance.study.data import augmentation, datasets
-    from equivariance.study.runs.folder import Run, provenance, training_config
+    from equivariance.study.identity import tracking, training_config
+    from equivariance.study.models.computation import computation_digest
+    from equivariance.study.runs.folder import Run, provenance
     from equivariance.study.runs.tracking import tracked
     from equivariance.study.training.hardware import Hardware
     from equivariance.study.training.recipe import check_recipe
@@ -52,24 +54,34 @@ def main(cfg: DictConfig) -> None:
     train, held_out = (images.to(hardware.device) for images in datasets.load_splits(cfg.dataset))
     check_recipe(recipe, len(train))
     torch.manual_seed(cfg.seed)
-    model = hardware.place(models.build(cfg.model, train.pixels.shape[1:], train.num_classes))
+    shape = train.pixels.shape[1:]
+    model = models.build(cfg.model, shape, train.num_classes)
+    computation = computation_digest(model, shape)  # on the CPU: devices differ in it
+    model = hardware.place(model)
     training = Training(model, recipe, hardware, cfg.seed, augmentation.build(cfg.aug))
-    config = training_config(cfg, train.digest(), hardware.precision)
+    config = training_config(cfg, precision=hardware.precision, data=train.digest(), computation=computation)
     title = f"{cfg.dataset.name} {cfg.model.name} {cfg.aug.name} seed {cfg.seed}"
 
     with run.only_process(), stoppable() as stop, hardware.explain_failures("recipe.batch_size", recipe.batch_size):
         if saved := run.load(config):
-            training.restore(saved)
+            run.resume(training, saved)
         if training.epoch == recipe.epochs:
             print(f"{run.folder} is complete: {recipe.epochs} epochs, accuracy {training.accuracy:.2%}")
             return
         if saved:
             print(f"{run.folder}: resuming in epoch {training.epoch + 1} of {recipe.epochs}")
         here = provenance(hardware.name)
-        record = {"config": config, "stretches": run.stretches(saved, here, hardware.strict)}
+        record = {"config": config, "classes": list(train.classes)}
+        record["stretches"] = run.stretches(saved, here, hardware.strict)
         run.write_config(config)
         with (
-            tracked(cfg, "train", run.folder, saved and saved["wandb_id"], here) as tracker,
+            tracked(
+                job_type="train",
+                folder=run.folder,
+                provenance=here,
+                wandb_id=saved.get("wandb_id") if saved else None,
+                **tracking(cfg),
+            ) as tracker,
             Report(training, title, len(train)) as report,
         ):
             record["wandb_id"] = tracker.id

@@ -15,7 +15,7 @@ from equivariance.errors import UserError
 from equivariance.study import models
 from equivariance.study.cli import command_line
 from equivariance.study.cli import jobs as experiments
-from equivariance.study.runs.folder import measurement_folder
+from equivariance.study.identity import measurement_folder
 
 
 def main(name: str, *arguments: str) -> None:

@@ -28,7 +28,7 @@ BY_CURVE = {"groupby": wr.Config("curve"), "groupby_aggfunc": "mean", "groupby_r
 def main(*overrides: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
         cfg = compose("config", list(overrides))
-    mode, project = mode_of(cfg), cfg.wandb.project
+    mode, project = mode_of(cfg.wandb.mode), cfg.wandb.project
     if mode != "online":
         target = Path(cfg.runs_dir) / "dashboard.json"
         write_atomic(target, specification(cfg.wandb.entity or "ENTITY", project))

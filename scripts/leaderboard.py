@@ -17,8 +17,8 @@ from equivariance.files import write_atomic
 from equivariance.names import BEFORE_POOLING, SCORES
 from equivariance.study.cli import FAILED, command_line
 from equivariance.study.cli import jobs as experiments
+from equivariance.study.identity import measurement_folder
 from equivariance.study.models import library
-from equivariance.study.runs.folder import measurement_folder
 
 ENTRIES = ["model", "family", "trained", "transform", "images"]
 

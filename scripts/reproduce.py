@@ -31,7 +31,7 @@ from equivariance.study.cli import command_line, one_line
 from equivariance.study.cli.jobs import jobs
 from equivariance.study.config import recipe_of
 from equivariance.study.data import datasets
-from equivariance.study.runs.folder import measurement_folder
+from equivariance.study.identity import measurement_folder
 from equivariance.study.training.hardware import Hardware
 from equivariance.study.training.trainer import Training
 from train import step

@@ -36,7 +36,8 @@ def test_importing_the_package_loads_nothing_heavy():
 @pytest.mark.parametrize(
     ("arguments", "code", "answer"),
     [
-        (["--help"], 0, "Powered by Hydra"),
+        (["--help"], 0, "recipe.lr=0.1"),
+        (["--hydra-help"], 0, "--multirun"),
         (["--cfg", "job"], 0, "optimiser: sgd"),
         (["recipe.epochz=3"], 1, "unknown key recipe.epochz: did you mean epochs?"),
         (["recipe.epochs=many"], 1, "recipe.epochs=many: needs a whole number"),

@@ -5,14 +5,13 @@ import functools
 import importlib
 import os
 import sys
-from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf, open_dict
+from omegaconf import open_dict
 
 from equivariance.metric.equivariance import Equivariance
 from equivariance.study.checkout import CONF
@@ -210,11 +209,10 @@ COMMANDS = [
         (*UNTRAINED, "measure=subpixel", "measure.transform.elements=[100]"),
         "measure.transform.elements",
     ),
-    ("measure.py", (*UNTRAINED, "measure=relative_translation"), "dataset.size"),
+    ("measure.py", (*UNTRAINED, "measure=relative_translation"), "measure.transform.size"),
     ("measure.py", (*UNTRAINED, "+measure.transform.border=none"), "measure.transform.border"),
     ("measure.py", (*UNTRAINED, "+measure.transform.nothing=1"), "nothing"),
     ("measure.py", (*UNTRAINED, "measure.transform.element=[90]"), "measure.transform.element"),
-    ("measure.py", (*UNTRAINED, "~measure.transform.elements"), "elements"),
     ("measure.py", (*UNTRAINED, "~measure.transform"), "measure.transform"),
     ("measure.py", (*UNTRAINED, "~measure.blocks"), "measure.blocks"),
     (
@@ -259,10 +257,8 @@ def preset(program, choices):
     with initialize_config_dir(str(CONF), version_base="1.3", job_name=program):
         cfg = compose("config", [*choices, *QUIET, "hydra.mode=RUN"], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
-    folder = OmegaConf.to_container(cfg.hydra.run, resolve=False)["dir"]
     with open_dict(cfg):
         del cfg["hydra"]
-    assert folder == "${run_dir}"
     return cfg
 
 
@@ -276,7 +272,6 @@ def hydra_main(**_):
             cfg = copy.deepcopy(preset(program, tuple(choices)))
             given = OverridesParser.create().parse_overrides([word for word in words if word not in choices])
             ConfigLoaderImpl._apply_overrides_to_config(given, cfg)
-            Path(str(cfg.run_dir)).mkdir(parents=True, exist_ok=True)  # as Hydra does
             task(cfg)
 
         return run

@@ -1,20 +1,28 @@
 """One line for whatever is wrong in what the user has given: what, where, and what to do."""
 
 import difflib
-import re
+from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
+from yaml import YAMLError
 
 from equivariance.errors import UserError
 from equivariance.study.checkout import CONF
-from equivariance.study.config import SCHEMA, check_ranges, needs, shown
+from equivariance.study.config import RANGES, SCHEMA, check_ranges, shown
 
-EXPECTED = (UserError, HydraException, OmegaConfBaseException)
+EXPECTED = (UserError, HydraException, OmegaConfBaseException, YAMLError)
+REPORT = "this is a mistake of this program, not yours: please report it, with the command and the lines above"
+LIBRARIES = "timm and torchvision have others: model=timm model.name={0}, model=torchvision model.name={0}"
 
 
 def is_expected(error: BaseException) -> bool:
@@ -24,35 +32,24 @@ def is_expected(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error of ours, Hydra's or OmegaConf's, without line breaks and with a way out."""
-    text = str(error)
-    if isinstance(error, UserError):
-        return text
-    if isinstance(error, OSError) and error.filename is not None:
-        return (
-            f"{error.filename}: {error.strerror}; give a file or folder that can be used, such as runs_dir=FOLDER"
-        )
+    """The message of an expected error, without line breaks and with a way out; of a bug, what to do with it."""
+    for cause in _causes(error):
+        if isinstance(cause, UserError):
+            return str(cause)
+        if isinstance(cause, YAMLError):
+            return _of_yaml(cause)
+        if isinstance(cause, MissingConfigException):
+            return _no_choice(cause)
+        if isinstance(cause, OSError) and cause.filename is not None:
+            return f"{cause.filename}: {cause.strerror}; give another place, such as runs_dir=FOLDER"
+        if isinstance(cause, OmegaConfBaseException) and (line := _of_omegaconf(cause)):
+            return line
+    text = " ".join(str(error).split("Config search path")[0].split())
     if _of_submitit(error) and "timed-out" in text:
         return "its time was over too often; the same command goes on, or give a longer hydra.launcher.timeout_min"
     if _of_submitit(error):
-        return f"Slurm refused the jobs ({' '.join(text.split())}): hydra.launcher says what is asked for"
-    if isinstance(error.__cause__, UserError):
-        return str(error.__cause__)
-    if unknown := re.search(r"Could not override '([\w.]+)'", text):
-        return _unknown(unknown[1])
-    if missing := re.search(r"Missing mandatory value: ([\w.]+)", text):
-        return f"no value for {missing[1]}: give {missing[1]}=VALUE"
-    choice = re.search(r"Could not find '(\w+)/([^']+)'\s+Available options in '\w+':\s+(.*?)\s+Config", text, re.S)
-    if choice:
-        group, name, options = choice.groups()
-        return f"unknown {group} {name}: choose one of {', '.join(options.split())}"
-    if target := re.search(r"Error locating target '(.*?)'.*full_key: ([\w.]+)", text, re.S):
-        return f"{target[2]}._target_={target[1]}: there is no such class or function"
-    if call := re.search(r"Error in call to target '.*?':\s+(.*?)\s+full_key: ([\w.]+)", text, re.S):
-        return f"{call[2]}: {' '.join(call[1].split())}"
-    if line := _wrong_type(text, str(error.__cause__)):
-        return line
-    return " ".join(text.split("Config search path")[0].split())
+        return f"Slurm refused the jobs ({text}): hydra.launcher says what is asked for"
+    return text if is_expected(error) else f"{error!r}: {REPORT}"
 
 
 def check(cfg: DictConfig) -> None:
@@ -70,12 +67,21 @@ def check(cfg: DictConfig) -> None:
     for group in ("dataset", "model", "aug"):
         if not OmegaConf.is_dict(cfg.get(group)):
             raise UserError(f"{group}={cfg.get(group)}: {choices(group)}")
+        if "name" not in cfg[group]:
+            raise UserError(f"{group}.name: there must be one, for the run's folder")
     check_ranges(cfg)
-    for group in ("dataset", "model", "aug", "measure"):
-        name = cfg[group].get("name")
-        inside = isinstance(name, str | int) and str(name).isprintable() and Path(str(name)).parts
-        if not inside or Path(str(name)).is_absolute() or ".." in Path(str(name)).parts:
-            raise UserError(f"{group}.name={shown(name)}: needs a name for a folder inside runs_dir")
+
+
+def choices(group: str) -> str:
+    names = sorted(file.stem for file in (CONF / group).glob("*.yaml") if file.stem != "base")
+    return f"choose one of {', '.join(names)}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _of_submitit(error: BaseException) -> bool:
@@ -83,31 +89,46 @@ def _of_submitit(error: BaseException) -> bool:
     return type(error).__module__.startswith("submitit.")
 
 
-def _wrong_type(text: str, cause: str) -> str | None:
-    """The line for a value, given on the command line or in a preset, that the schema does not allow."""
-    where = re.search(r"full_key: ([\w.]+)", f"{cause}\n{text}")
-    wanted = needs(where[1]) if where else None
-    if not where or wanted is None:
-        return None
-    key = where[1]
-    given = re.search(rf"Error merging override \+*{key}=(.*)", text)
-    value = given or re.search(r"Value '(.*?)' ", f"{cause}\n{text}")
-    preset = re.search(r"In '([\w/]+)'", text)
-    place = f" (conf/{preset[1]}.yaml)" if preset and not given else ""
-    return f"{key}={value[1] if value else '?'}: needs {wanted}{place}"
+def _of_yaml(error: YAMLError) -> str:
+    """Where a file of conf/ is no YAML, and why."""
+    mark = getattr(error, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+    return (
+        f"{where}{getattr(error, 'problem', None) or ' '.join(str(error).split())}; it must be a YAML file of keys"
+    )
+
+
+def _no_choice(error: MissingConfigException) -> str:
+    """A group has no such choice."""
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    others = f"; {LIBRARIES.format(name)}" if group == "model" else ""
+    close = difflib.get_close_matches(name, error.options or [], n=1)
+    hint = f"did you mean {close[0]}? There is" if close else "choose one of"
+    return f"unknown {group} {name}: {hint} {', '.join(error.options or [])}{others}"
+
+
+def _of_omegaconf(error: OmegaConfBaseException) -> str | None:
+    """The line for a key that is not there, or a value that the schema does not allow."""
+    key = error.full_key
+    if key and isinstance(error, ConfigAttributeError | ConfigKeyError):
+        return _unknown(key)
+    if key and isinstance(error, MissingMandatoryValue):
+        return f"no value for {key}: give {key}=VALUE"
+    if key and isinstance(error, ValidationError) and key in RANGES:
+        return f"{key}={shown(error.value)}: {RANGES[key][1]}"
+    return None
 
 
 def _unknown(key: str) -> str:
-    known = _keys_beside(key)
-    close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
-    if close and close[0] == key.rpartition(".")[2]:  # another choice of the group has it
+    known, name = _keys_beside(key), key.rpartition(".")[2]
+    nested = {each.name: f"{group}.{each.name}" for group, schema in SCHEMA.items() for each in fields(schema)}
+    close = difflib.get_close_matches(name, known, n=1)
+    if close and close[0] == name:  # another choice of the group has it
         return f"unknown key {key}: the chosen {key.partition('.')[0]} has none; +{key}=VALUE adds it"
+    if not close:
+        close = [nested[each] for each in difflib.get_close_matches(name, nested, n=1)]
     hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
     return f"unknown key {key}: {hint}"
-
-
-def choices(group: str) -> str:
-    return f"choose one of {', '.join(sorted(file.stem for file in (CONF / group).glob('*.yaml')))}"
 
 
 def _keys_beside(full_key: str) -> list[str]:

@@ -1,7 +1,8 @@
 """A run's folder: its files, the configuration that identifies it, and a lock for one writer at a time."""
 
-import hashlib
 import io
+import os
+import re
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -14,20 +15,21 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from equivariance.errors import UserError
 from equivariance.files import remove_leftovers, write_atomic
-from equivariance.study.config import REPOSITORY, Recipe, plain
+from equivariance.study.config import REPOSITORY, Recipe
 
 if TYPE_CHECKING:
     from equivariance.study.training.trainer import Training
 
 LIBRARY_WEIGHTS = {"pretrained": "true", "weights": "..."}
 PROVENANCE = ("git_commit", "torch_version", "hardware")
-PLACES = ("root", "download")  # where data lie, not what they are
-ORIGINS = ("weights", "weights_key", "weights_dir", "published")  # of weights; their digest says what they are
-SCORING = ("transform", "similarity", "over", "images", "image_seed", "blocks", "trained", "layers")
+CHECKPOINT = ("config", "epoch", "order", "history", "model", "optimiser", "generator", "torch_rng", "totals")
+RENAMED = {"turns": "rotations", "quarter_turns": "rotations"}  # functions that older configurations name
+ANOTHER = "choose another run_dir"
+ANEW = f"{ANOTHER}, or move it away to train anew"
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,51 @@ class Run:
             remove_leftovers(self.kept(0).parent)
             yield
         finally:
+            if {*self.folder.iterdir()} == {self.folder / ".lock"}:  # whatever failed has left nothing
+                (self.folder / ".lock").unlink()
+                os.removedirs(self.folder)
             lock.release()
+
+    def checkpoint_state(self) -> dict[str, Any] | None:
+        """The checkpoint of this folder, None if there is none; a UserError for a damaged or partial one."""
+        if not self.checkpoint.exists():
+            return None
+        state = read_state(self.checkpoint, CHECKPOINT)
+        if not isinstance(state["config"], dict) or len(state["history"]) != state["epoch"]:
+            raise UserError(f"{self.checkpoint} is damaged; {ANEW}")
+        return state
 
     def load(self, config: dict[str, Any], ignore: tuple[str, ...] = ()) -> dict[str, Any] | None:
         """The checkpoint of this folder, None if there is none; a UserError for that of another configuration."""
-        if not self.checkpoint.exists():
+        if (state := self.checkpoint_state()) is None:
             return None
-        state = read_state(self.checkpoint, ("config", "epoch", "model"), "delete it to train again from the start")
         made_with = state["config"]
+        if "computation" not in made_with or stretches_of(state)[-1]["torch_version"] != torch.__version__:
+            ignore = (*ignore, "computation")  # an old one, or operations of another version
         wanted = config | {key: made_with.get(key) for key in ignore}
-        if difference := first_difference(_comparable(made_with), _comparable(wanted)):
+        if difference := first_difference(comparable(made_with), comparable(wanted)):
             key, there, here = difference
-            raise UserError(
-                f"{self.folder} holds a run with {key}={there}, this one has {key}={here}; "
-                f"choose another run_dir, or delete the folder"
-            )
+            what = f"holds a run with {key}={there}, this one has {key}={here}"
+            if key == "computation":
+                what = "was trained with a network that computes otherwise: its code was edited since"
+            raise UserError(f"{self.folder} {what}; measure.py run={self.folder} measures that one, or {ANOTHER}")
         return state
+
+    def resume(self, training: "Training", saved: dict[str, Any]) -> None:
+        """Go on where a checkpoint was saved."""
+        here = () if saved.get("step", saved.get("start")) else (saved["epoch"],)  # which can still be kept
+        past = {epoch for epoch in training.recipe.keep if epoch <= saved["epoch"] and epoch not in here}
+        if lost := sorted(epoch for epoch in past if not self.kept(epoch).exists()):
+            raise UserError(
+                f"recipe.keep={lost}: {self.folder} was trained without keeping the weights of these epochs; "
+                f"{ANOTHER}"
+            )
+        try:
+            training.restore(saved)
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"{self.checkpoint} does not fit this network: {_last_line(error)}; {ANOTHER}"
+            ) from error
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -115,8 +146,57 @@ class Run:
             state = {"epoch": training.epoch, "accuracy": training.accuracy, "model": training.model.state_dict()}
             write_atomic(self.kept(training.epoch), _serialised(state))
 
+    def load_weights(
+        self, model: torch.nn.Module, config: dict[str, Any], epoch: int | None = None
+    ) -> dict[str, Any]:
+        """Load the weights that `train.py` left in the folder.
 
-def read_state(path: Path, keys: tuple[str, ...], remedy: str) -> dict[str, Any]:
+        Args:
+            config: of the training, see `identity.training_config`.
+            epoch: after which they were kept; None: the last one.
+
+        Returns:
+            epoch, epochs, accuracy, precision, trained_on (the stretches), classes (None where it is not known).
+        """
+        state, epochs = self.load(config, ignore=("data", "precision")), config["recipe"]["epochs"]
+        command = "python train.py with the same arguments"
+        if state is None:
+            others = [f"model.{key}={value}" for key, value in LIBRARY_WEIGHTS.items() if key in config["model"]]
+            choices = ", ".join([*others, "run=FOLDER of a training, or measure.trained=false"])
+            raise UserError(f"no trained network in {self.folder}: run {command}, or give {choices}")
+        if state["epoch"] < epochs:
+            raise UserError(f"{self.folder} is trained for {state['epoch']} of {epochs} epochs: run {command}")
+        accuracy, weights, epoch = (
+            state["history"][-1]["accuracy"],
+            state["model"],
+            epochs if epoch is None else epoch,
+        )
+        if epoch != epochs:
+            accuracy, weights = self._kept_weights(epoch, epochs)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise UserError(
+                f"{self.checkpoint} is of another network than model={config['model']['name']}: {_last_line(error)}"
+            ) from error
+        found = {"epoch": epoch, "epochs": epochs, "accuracy": accuracy, "precision": state["config"]["precision"]}
+        return found | {"trained_on": trained_on(state), "classes": state.get("classes")}
+
+    def _kept_weights(self, epoch: int, epochs: int) -> tuple[float | None, dict[str, torch.Tensor]]:
+        """Accuracy and weights after an epoch, of those that `recipe.keep` has kept."""
+        path = self.kept(epoch)
+        if not path.exists():
+            names = [re.fullmatch(r"epoch([0-9]+)", file.stem) for file in self.folder.glob("weights/epoch*.pt")]
+            known = sorted({int(name[1]) for name in names if name} | {epochs})
+            raise UserError(
+                f"measure.epoch={epoch}: {self.folder} has the weights of epoch {', '.join(map(str, known))}; "
+                f"recipe.keep=[{epoch}] keeps others while training"
+            )
+        saved = read_state(path, ("accuracy", "model"))
+        return saved["accuracy"], saved["model"]
+
+
+def read_state(path: Path, keys: tuple[str, ...], remedy: str = ANEW) -> dict[str, Any]:
     """A dictionary that `torch.save` wrote, every byte of its contents checked against the file's own CRC-32."""
     try:
         with zipfile.ZipFile(path) as archive:  # PyTorch itself does not look at the checksums
@@ -124,8 +204,9 @@ def read_state(path: Path, keys: tuple[str, ...], remedy: str) -> dict[str, Any]
         state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # garbage makes the readers raise anything
         raise UserError(f"{path} is damaged; {remedy}") from error
-    if not isinstance(state, dict) or any(key not in state for key in keys):
-        raise UserError(f"{path} is damaged; {remedy}")
+    if not isinstance(state, dict) or (lacking := [key for key in keys if key not in state]):
+        what = f": it lacks {', '.join(lacking)}" if isinstance(state, dict) else ""
+        raise UserError(f"{path} is damaged{what}; {remedy}")
     return state
 
 
@@ -135,52 +216,8 @@ def _serialised(state: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def measurement_folder(cfg: DictConfig) -> Path:
-    """Where `measure.py` writes: below the run, by its name; untrained networks and given weights apart.
-
-    Given weights go by the name of their file and the beginning of the SHA-256 of its content.
-    """
-    weights = cfg.model.get("weights")
-    kind = "-untrained" if not cfg.measure.trained else f"-{_file_tag(weights)}" if weights else ""
-    if cfg.measure.trained and cfg.measure.epoch is not None:
-        kind += f"-epoch{cfg.measure.epoch}"
-    return Path(cfg.run_dir) / "measure" / (cfg.measure.name + kind)
-
-
-@cache
-def _file_tag(weights: str) -> str:
-    path = Path(weights)
-    if not path.is_file():  # whoever loads it says so
-        return path.stem
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:8]
-    return path.stem if path.stem.endswith(digest) else f"{path.stem}-{digest}"  # torch.hub's files end so
-
-
-def training_config(cfg: DictConfig, data_digest: str, precision: str) -> dict[str, Any]:
-    """All that decides a trained network's weights, as plain values."""
-    config = {key: plain(cfg[key]) for key in ("dataset", "model", "aug", "recipe")}
-    for place in PLACES:
-        config["dataset"].pop(place, None)
-    del config["recipe"]["keep"]  # what is kept on the way changes no weight
-    return config | {"seed": cfg.seed, "precision": precision, "data": data_digest}
-
-
-def measurement_config(cfg: DictConfig, network: DictConfig, **identity: Any) -> dict[str, Any]:
-    """All that decides a measurement's rows, as plain values.
-
-    Args:
-        network: the configuration group `model`, as the network was built.
-        identity: of the images, the weights and what the network computes.
-    """
-    model, measure = plain(network), plain(cfg.measure)
-    given = {key: value for key, value in model.items() if key not in ORIGINS}
-    scores = {"scores": measure["scores"]} if measure["scores"] else {}  # older measurements do not have the key
-    return {"model": given, "measure": {key: measure[key] for key in SCORING} | scores} | identity
-
-
-def _comparable(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's configuration as today's code would have written it: new keys of the recipe have defaults."""
+def comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """As today's code would have written it: new keys of the recipe have defaults, functions no modules."""
     added = {"schedule": Recipe.schedule, "warm_up": Recipe.warm_up}
     recipe = config.get("recipe")
     return _without_modules(config | {"recipe": added | recipe} if isinstance(recipe, dict) else config)
@@ -191,12 +228,16 @@ def _without_modules(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     return {
-        key: value.rpartition(".")[2]
-        if key == "_target_" and isinstance(value, str) and value.startswith("equivariance.")
-        else _without_modules(value)
+        key: _function(value) if key == "_target_" else _without_modules(value)
         for key, value in config.items()
         if value is not None
     }
+
+
+def _function(target: Any) -> Any:
+    """The name of a function of this package as it is today, without its module; any other target as it is."""
+    ours = isinstance(target, str) and target.startswith("equivariance.")
+    return RENAMED.get(target.rpartition(".")[2], target.rpartition(".")[2]) if ours else target
 
 
 def first_difference(a: dict, b: dict, prefix: str = "") -> tuple[str, Any, Any] | None:
@@ -245,42 +286,5 @@ def git_commit() -> str:
         return "unknown"
 
 
-def load_weights(model: torch.nn.Module, cfg: DictConfig, run: Run) -> dict[str, Any]:
-    """Load the weights that `train.py` left in the run's folder; returns epochs, accuracy, precision, stretches."""
-    command = "python train.py with the same arguments"
-    config = training_config(cfg, "", "")
-    state = run.load(config, ignore=("data", "precision"))
-    if state is None:
-        others = [f"model.{key}={value}" for key, value in LIBRARY_WEIGHTS.items() if key in cfg.model]
-        choices = ", ".join([*others, "or measure.trained=false"])
-        raise UserError(f"no trained network in {run.folder}: run {command}, {choices}")
-    if state["epoch"] < cfg.recipe.epochs:
-        raise UserError(
-            f"{run.folder} is trained for {state['epoch']} of {cfg.recipe.epochs} epochs: run {command}"
-        )
-    accuracy, weights = state["history"][-1]["accuracy"], state["model"]
-    epoch = state["epoch"] if cfg.measure.epoch is None else cfg.measure.epoch
-    if epoch != state["epoch"]:
-        accuracy, weights = _kept_weights(run, epoch, cfg.recipe.epochs)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        detail = str(error).splitlines()[-1].strip()
-        raise UserError(f"{run.checkpoint} is of another network than model={cfg.model.name}: {detail}") from error
-    precision = state["config"]["precision"]
-    found = {"epoch": epoch, "epochs": state["epoch"], "accuracy": accuracy, "precision": precision}
-    return found | {"trained_on": trained_on(state)}
-
-
-def _kept_weights(run: Run, epoch: int, epochs: int) -> tuple[float | None, dict[str, torch.Tensor]]:
-    """Accuracy and weights after an epoch, of those that `recipe.keep` has kept."""
-    path = run.kept(epoch)
-    if not path.exists():
-        known = sorted(int(each.stem.removeprefix("epoch")) for each in run.folder.glob("weights/epoch*.pt"))
-        kept = ", ".join(map(str, [*known, epochs])) if epochs not in known else ", ".join(map(str, known))
-        raise UserError(
-            f"measure.epoch={epoch}: {run.folder} has the weights of epoch {kept}; "
-            f"recipe.keep=[{epoch}] keeps others while training"
-        )
-    saved = read_state(path, ("accuracy", "model"), "delete the run's folder to train again")
-    return saved["accuracy"], saved["model"]
+def _last_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()

@@ -11,6 +11,8 @@ import torch.distributed as dist
 
 from equivariance.errors import UserError
 
+TORCHRUN = ("TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # all are set
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -44,7 +46,7 @@ class Processes:
 @contextmanager
 def processes() -> Iterator[Processes]:
     """Join the processes that torchrun started, by gloo between CPUs and NCCL between GPUs; else this one alone."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not {*TORCHRUN} <= os.environ.keys():
         yield Processes()
         return
     if torch.cuda.is_available():

@@ -10,31 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.files import atomic_file, write_atomic
-from equivariance.study.config import experiment
-from equivariance.study.runs.folder import first_difference, read_state
+from equivariance.study.runs.folder import comparable, first_difference, read_state
 from equivariance.study.runs.processes import Processes
 
 SAVE_EVERY = 60  # seconds between two savings of what has been measured so far, or more where one takes long
+ANOTHER = "give this one another measure.name"
 PLACE = ["layer", "index", "transform", "element"]  # of a row of partner channels
-
-
-def score_rows(cfg: DictConfig, table: pd.DataFrame, provenance: dict[str, Any]) -> pd.DataFrame:
-    """The table of a measurement as rows, see `rows.COLUMNS`."""
-    about = {
-        "experiment": experiment(),
-        "dataset": cfg.dataset.name,
-        "model": cfg.model.name,
-        "aug": cfg.aug.name,
-        "width": cfg.model.get("width"),
-        "trained": cfg.measure.trained,
-        "seed": cfg.seed,
-    }
-    return table.assign(**about | provenance).reindex(columns=rows.COLUMNS)
 
 
 def write(
@@ -69,17 +55,13 @@ def finished(folder: Path, config: dict) -> Path | None:
         return None
     try:
         made_with: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        if not isinstance(made_with, dict):
-            raise TypeError("no dictionary")
         made_with.get("measure", {}).pop("partners", None)  # older ones name it; no row depends on it
+        difference = first_difference(comparable(made_with), comparable(config))
     except Exception as error:  # garbage makes the reader raise anything
-        raise UserError(f"{folder}/config.yaml is damaged; delete the folder to measure again") from error
-    if difference := first_difference(made_with, config):
+        raise UserError(f"{folder}/config.yaml is damaged; {ANOTHER}") from error
+    if difference:
         key, there, here = difference
-        raise UserError(
-            f"{folder} holds a measurement with {key}={there}, this one has {key}={here}; "
-            "delete the folder, or give this one another measure.name"
-        )
+        raise UserError(f"{folder} holds a measurement with {key}={there}, this one has {key}={here}; {ANOTHER}")
     return results
 
 
@@ -112,7 +94,7 @@ class Unfinished:
         """What an interrupted process of the same measurement has kept; None if there is nothing."""
         if not self.path.exists():
             return None
-        saved = read_state(self.path, ("config", "state"), "delete it to measure from the start")
+        saved = read_state(self.path, ("config", "state"), "move it away to measure from the start")
         return saved["state"] if saved["config"] == self.config else None
 
 
@@ -138,7 +120,7 @@ def kept_partners(folder: Path) -> pd.DataFrame:
             rows_of = places.iloc[kept["code"]].reset_index(drop=True)
     except Exception as error:  # garbage makes the reader raise anything
         what = "is damaged" if file.exists() else "is not there: an older measurement did not keep it"
-        raise UserError(f"{file} {what}; delete the folder to measure again") from error
+        raise UserError(f"{file} {what}; {ANOTHER}") from error
     return pd.concat([rows_of.astype({"index": int}), of_channels], axis=1)
 
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import pandas as pd
-from omegaconf import DictConfig
 
 from equivariance.rows import by_layer, of_first_over
-from equivariance.study.config import experiment, plain
 
 KINDS = (("", "value"), (" chance", "chance"))
 
@@ -81,15 +79,22 @@ class Tracker:
 
 @contextmanager
 def tracked(
-    cfg: DictConfig, job_type: str, folder: Path, wandb_id: str | None, provenance: dict[str, Any]
+    settings: dict[str, Any],
+    job_type: str,
+    folder: Path,
+    config: dict[str, Any],
+    provenance: dict[str, Any],
+    wandb_id: str | None = None,
 ) -> Iterator[Tracker]:
     """A W&B run around a job: group the experiment, job type train or measure, resolved configuration.
 
     Args:
+        settings: mode, project, entity, group, and the folder (`dir`) of W&B's own files.
         wandb_id: of the W&B run that a resumed job goes on with.
     """
-    mode = mode_of(cfg)
-    tracker = Tracker(None if mode == "disabled" else _start(cfg, mode, job_type, folder, wandb_id, provenance))
+    mode = mode_of(settings["mode"])
+    run = None if mode == "disabled" else _start(settings, mode, job_type, folder, wandb_id, config, provenance)
+    tracker = Tracker(run)
     try:
         yield tracker
     except BaseException as error:
@@ -98,32 +103,16 @@ def tracked(
     tracker.finish(0)
 
 
-def flat(cfg: DictConfig) -> dict[str, Any]:
-    """What experiments vary, as plain keys to group by; `curve` joins them and names a mean over seeds."""
-    varied = {
-        "data": cfg.dataset.name,
-        "network": cfg.model.name,
-        "augmentation": cfg.aug.name,
-        "width": cfg.model.get("width"),
-        "trained": cfg.measure.trained,
-        "weights": Path(cfg.model.weights).stem if cfg.model.get("weights") else None,
-        "epoch": cfg.measure.get("epoch"),
-        "measured": cfg.measure.name,
-        "over": str(cfg.measure.get("over")),
-    }
-    trained = "trained" if cfg.measure.trained else "untrained"
-    epoch = None if varied["epoch"] is None else f"epoch {varied['epoch']}"
-    words = [*(varied[key] for key in ("data", "network", "augmentation", "weights")), trained, epoch]
-    words += [varied["measured"], varied["over"]]
-    return varied | {"curve": ", ".join(filter(None, words))}
-
-
-def mode_of(cfg: DictConfig) -> str:
-    """online, offline or disabled; auto is online where somebody is logged in."""
-    mode = cfg.wandb.mode
+def mode_of(mode: str) -> str:
+    """online, offline or disabled; auto: as W&B's own variables say, else online where somebody is logged in."""
     os.environ.setdefault("WANDB_SILENT", "true")
     if mode != "auto":
         return mode
+    if os.environ.get("WANDB_DISABLED", "").lower() not in ("", "false", "0", "no"):
+        return "disabled"
+    given = os.environ.get("WANDB_MODE", "").replace("dryrun", "offline")
+    if given in ("online", "offline", "disabled"):
+        return given
     try:
         import wandb
 
@@ -132,21 +121,21 @@ def mode_of(cfg: DictConfig) -> str:
         return "offline"
 
 
-def _start(cfg: DictConfig, mode: str, job_type: str, folder: Path, wandb_id: str | None, provenance: dict):
-    inside = folder.relative_to(cfg.runs_dir) if folder.is_relative_to(cfg.runs_dir) else folder.name
+def _start(settings, mode, job_type, folder, wandb_id, config, provenance):
+    top = Path(settings["dir"])
     try:
         import wandb
 
         run = wandb.init(
-            project=cfg.wandb.project,
-            entity=cfg.wandb.entity,
-            group=experiment(),
+            project=settings["project"],
+            entity=settings["entity"],
+            group=settings["group"],
             job_type=job_type,
-            name=f"{job_type} {inside}",
+            name=f"{job_type} {folder.relative_to(top) if folder.is_relative_to(top) else folder.name}",
             id=wandb_id,
             resume="allow",
-            config=plain(cfg) | flat(cfg) | {"provenance": provenance},
-            dir=cfg.runs_dir,
+            config=config | {"provenance": provenance},
+            dir=top,
             mode=cast(Literal["online", "offline"], mode),
         )
         if mode == "offline":

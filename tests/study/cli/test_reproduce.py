@@ -5,7 +5,7 @@ import torch
 
 from equivariance.study.checkout import CONF
 from equivariance.study.cli.jobs import jobs
-from equivariance.study.runs.folder import measurement_folder
+from equivariance.study.identity import measurement_folder
 from scripts import reproduce
 
 

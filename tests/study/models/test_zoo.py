@@ -19,8 +19,8 @@ from equivariance.study.checkout import CONF
 from equivariance.study.cli import FAILED
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.data.classes import imagenet_classes
+from equivariance.study.identity import measurement_folder
 from equivariance.study.models import library
-from equivariance.study.runs.folder import measurement_folder
 from experiments.tags import figure as tags
 from tests.conftest import REPOSITORY
 

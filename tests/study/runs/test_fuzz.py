@@ -10,7 +10,7 @@ from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.study.models import weights
 from equivariance.study.runs import results
-from equivariance.study.runs.folder import Run, _kept_weights
+from equivariance.study.runs.folder import CHECKPOINT, Run
 from equivariance.study.runs.processes import Processes
 from tests.conftest import REPOSITORY
 
@@ -20,7 +20,8 @@ MODEL = {"final.weight": torch.arange(12.0).view(3, 4), "final.bias": torch.aran
 
 
 def checkpoint(folder):
-    Run(folder).save({"config": CONFIG, "epoch": 2, "step": 0, "history": [{"accuracy": 0.5}], "model": MODEL})
+    history = {"epoch": 1, "history": [{"accuracy": 0.5}]}
+    Run(folder).save(dict.fromkeys(CHECKPOINT) | {"config": CONFIG, "model": MODEL} | history)
     return folder / "checkpoint.pt", lambda: Run(folder).load(CONFIG)["model"]
 
 
@@ -28,7 +29,7 @@ def kept_weights(folder):
     path = Run(folder).kept(1)
     path.parent.mkdir()
     torch.save({"epoch": 1, "accuracy": 0.5, "model": MODEL}, path)
-    return path, lambda: _kept_weights(Run(folder), 1, 2)[1]
+    return path, lambda: Run(folder)._kept_weights(1, 2)[1]
 
 
 def statistics(folder):

@@ -27,8 +27,9 @@ from equivariance.study.config import Recipe
 from equivariance.study.data import augmentation
 from equivariance.study.data import datasets as data
 from equivariance.study.data.augmentation import Augmentation, Crop, CutMix, RandAugment
+from equivariance.study.identity import measurement_folder
 from equivariance.study.models import CNN7, prepare
-from equivariance.study.runs.folder import Run, _comparable, measurement_folder
+from equivariance.study.runs.folder import Run, comparable
 from equivariance.study.training import trainer as training
 from equivariance.study.training.hardware import Hardware
 from equivariance.study.training.recipe import learning_rate, optimiser
@@ -344,8 +345,8 @@ def test_configurations_of_before_a_key_was_added_are_the_same_run():
         "model": {"_target_": "equivariance.study.models.CNN7"},
     }
     old = {"recipe": {"lr": 0.1}, "model": {"_target_": "equivariance.networks.CNN7"}}
-    assert _comparable(old) == _comparable(now)
-    assert _comparable(old) != _comparable(now | {"recipe": now["recipe"] | {"schedule": "one_cycle"}})
+    assert comparable(old) == comparable(now)
+    assert comparable(old) != comparable(now | {"recipe": now["recipe"] | {"schedule": "one_cycle"}})
 
 
 def test_an_augmented_run_learns_from_the_command_line(run, tmp_path):
@@ -395,7 +396,7 @@ def test_kept_weights_are_measured_and_equal_a_shorter_run(run, tmp_path):
     assert run("measure.py", *small, "measure.epoch=0").code == 0
     assert run("measure.py", *small, "measure.trained=false").code == 0
     at_0, untrained = (
-        rows.read(folder / f"measure/rotation-{kind}/results.csv") for kind in ("epoch0", "untrained")
+        rows.read(folder / f"measure/rotation-images20-{kind}/results.csv") for kind in ("epoch0", "untrained")
     )
     assert list(at_0.epoch.unique()) == [0] and at_0.value.equals(untrained.value)
     half_way = run("measure.py", *small, "measure.epoch=1")
