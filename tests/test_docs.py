@@ -15,6 +15,8 @@ import equivariance
 from equivariance.study.checkout import CONF
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"train.py": ["recipe.epochs=1"], "measure.py": ["recipe.epochs=1", "measure.images=4"]}
 WALKS = ["own_network", "own_data", "own_transformation", "own_augmentation"]
 PAGES = sorted(

@@ -15,6 +15,8 @@ from experiments.public_cifar import figure as public_cifar
 from tests.conftest import REPOSITORY
 from tests.study.verdicts.test_claims import REPORTED, shifts
 
+pytestmark = pytest.mark.slow
+
 COMMITTED = REPOSITORY / "experiments"
 PAPERS = [
     f"{letter}{i + 1}" for letter, count in zip("MSACIR", (3, 4, 5, 2, 7, 2), strict=True) for i in range(count)

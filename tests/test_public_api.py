@@ -12,6 +12,8 @@ import pytest
 from equivariance.rows import COLUMNS
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 GIVEN = """
 import torch, torchvision
 torch.manual_seed(0)

@@ -11,6 +11,8 @@ from equivariance import rows
 from equivariance.errors import UserError
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 COMMITTED = sorted(
     file.with_suffix("").with_suffix(".csv") for file in (REPOSITORY / "experiments").glob("*/*.runs.csv")
 )

@@ -70,6 +70,7 @@ def maps(model, layers, images):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "side", "stem", "kind", "strides"), FAMILIES, ids=[f[0] for f in FAMILIES])
 def test_layers_of_the_families(name, side, stem, kind, strides):
     model = network(name)

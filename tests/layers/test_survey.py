@@ -15,6 +15,8 @@ from scripts import samples
 from tests.conftest import REPOSITORY
 from tests.layers import circular, survey
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):

@@ -19,6 +19,8 @@ from equivariance.study.cli import entrypoints
 from equivariance.study.training.trainer import Training
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 DIGITS = ("dataset=digits6", "model=cnn7")
 UNTRAINED = (*DIGITS, "measure.trained=false")
 QUIET = ("wandb.mode=disabled", "hardware.threads=1")

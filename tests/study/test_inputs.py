@@ -14,6 +14,8 @@ from equivariance.study.data import datasets as data
 from equivariance.study.models import CNN7
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 DIGITS = ("dataset=digits6", "model=cnn7")
 
 

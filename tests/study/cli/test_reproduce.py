@@ -8,6 +8,8 @@ from equivariance.study.cli.jobs import jobs
 from equivariance.study.identity import measurement_folder
 from scripts import reproduce
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def quick(monkeypatch):

@@ -15,6 +15,8 @@ from equivariance import rows
 from equivariance.study import cli
 from tests.conftest import REPOSITORY, SEVEN_LAYERS
 
+pytestmark = pytest.mark.slow
+
 SLOWLY = """
 import multiprocessing, sys, time
 import measure

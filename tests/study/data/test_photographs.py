@@ -28,6 +28,8 @@ from equivariance.study.data.image_files import Cover, Photographs, Stream, clas
 from scripts import samples
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -22,6 +22,8 @@ from equivariance.study.cli import jobs as experiments
 from equivariance.study.models import library
 from equivariance.study.models.weights import digest
 
+pytestmark = pytest.mark.slow
+
 OWN = """
 from torch import nn
 

@@ -26,6 +26,8 @@ from equivariance.study.training.hardware import Hardware
 from equivariance.study.training.trainer import evaluate
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 # The real images, and the files of akamaster/pytorch_resnet_cifar10; tests that need them are skipped elsewhere.
 DATA = Path(os.environ.get("EQUIVARIANCE_DATA", REPOSITORY / "data"))
 WEIGHTS = Path(os.environ.get("EQUIVARIANCE_WEIGHTS", DATA))

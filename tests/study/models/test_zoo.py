@@ -24,6 +24,8 @@ from equivariance.study.models import library
 from experiments.tags import figure as tags
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photographs(folder):
@@ -110,8 +112,8 @@ def test_a_slurm_job_has_a_gpu_and_time():
     assert launcher._target_.endswith("SlurmLauncher") and launcher.gpus_per_node == 1 and launcher.timeout_min > 60
 
 
-def test_a_sweep_records_failures_and_resumes_in_another_process(run, tmp_path, photographs, monkeypatch, capsys):
-    """Here, and again by submitit, which finds one network done and tries the other one again."""
+def test_a_sweep_records_failures_and_resumes(run, tmp_path, photographs, monkeypatch, capsys):
+    """The second time one network is found done, and the other one is tried again."""
     given = ["zoo.models=[test_vit,no_such_network]", "measure.images=4", photographs, f"runs_dir={tmp_path}"]
 
     def times():
@@ -122,12 +124,9 @@ def test_a_sweep_records_failures_and_resumes_in_another_process(run, tmp_path, 
         reason.unlink()
         return found
 
-    assert run("measure.py", "experiment=zoo", "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", *given).code == 0
+    assert run("measure.py", "experiment=zoo", *given).code == 0
     first = times()
-    command = [sys.executable, "measure.py", "experiment=zoo", "hydra/launcher=submitit_local", *given]
-    quiet = ["wandb.mode=disabled", "hardware.threads=1"]
-    done = subprocess.run([*command, *quiet], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert run("measure.py", "experiment=zoo", *given).code == 0
     again = times()
     assert first[0] == again[0] and first[1] < again[1]
     (tmp_path / "imagenet/no_such_network/none/seed0/measure/rotation-untrained" / FAILED).write_text("no\n")
@@ -139,6 +138,16 @@ def test_a_sweep_records_failures_and_resumes_in_another_process(run, tmp_path, 
     assert board.top1["test_vit"] in (0, 0.25, 0.5, 0.75, 1) and board.peak_mib["test_vit"] > 100
     failed = board.loc["no_such_network"]
     assert (failed["transform"], failed["failed"]) == ("rotation", "no")
+
+
+def test_a_job_of_submitit_records_its_failure(tmp_path):
+    """In a process of its own, from the command as it is typed."""
+    given = ["zoo.models=[no_such_network]", "hydra/launcher=submitit_local", f"runs_dir={tmp_path}"]
+    words = [sys.executable, "measure.py", "experiment=zoo", *given, "wandb.mode=disabled", "hardware.threads=1"]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 1 and "all 1 failed: each job's folder has the reason" in done.stderr, done.stderr
+    (reason,) = tmp_path.rglob(FAILED)
+    assert "timm has no such classification network" in reason.read_text()
 
 
 def test_a_sweep_in_which_every_network_failed_is_an_error(run, photographs):

@@ -14,6 +14,8 @@ from equivariance.study.runs.folder import CHECKPOINT, Run
 from equivariance.study.runs.processes import Processes
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 DAMAGES = 300  # of each kind of file
 CONFIG = {"model": {"name": "cnn7", "width": 4}, "seed": 0, "data": "0123456789abcdef"}
 MODEL = {"final.weight": torch.arange(12.0).view(3, 4), "final.bias": torch.arange(3.0)}

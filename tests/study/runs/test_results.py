@@ -16,11 +16,14 @@ from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures import depth, style
 from equivariance.files import write_atomic
+from equivariance.study import cli
 from equivariance.study.checkout import CONF
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.models import CNN7
 from equivariance.study.models.weights import digest
 from tests.conftest import REPOSITORY, SEVEN_LAYERS, command
+
+pytestmark = pytest.mark.slow
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1")
 
@@ -139,8 +142,6 @@ def test_a_full_disk_keeps_the_previous_file(monkeypatch, tmp_path):
 
 def test_an_interrupted_measurement_goes_on_to_the_same_rows(run, measured, tmp_path, monkeypatch):
     """Stop after the first batches of a measurement, as Ctrl-C does; the same command finishes it."""
-    import equivariance.cli
-
     folder, _ = measured
     given = (*TINY, "measure.images=50", "measure.batch_size=10", "measure.name=again")
 
@@ -152,7 +153,7 @@ def test_an_interrupted_measurement_goes_on_to_the_same_rows(run, measured, tmp_
             return self.calls >= 4
 
     with monkeypatch.context() as patch:
-        patch.setattr(equivariance.cli, "stoppable", lambda: nullcontext(After()))
+        patch.setattr(cli, "stoppable", lambda: nullcontext(After()))
         stopped = run("measure.py", *given)
     assert stopped.code == 130 and "goes on from there" in stopped.out
     assert not (folder.parent / "again/results.csv").exists()

@@ -21,6 +21,8 @@ from equivariance.study.runs import tracking
 from equivariance.study.verdicts.rules import described
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1", "wandb.mode=offline")
 
 

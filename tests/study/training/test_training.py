@@ -38,6 +38,8 @@ from tests.conftest import REPOSITORY, command
 from tests.study.test_config import config
 from train import step as train_step
 
+pytestmark = pytest.mark.slow
+
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=2", "recipe.milestones=[1]")
 
 
