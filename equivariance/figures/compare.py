@@ -33,7 +33,7 @@ def plot_compare(
     score: str | None = None,
     minus: Mapping[str, object] | None = None,
     names: Mapping[str, str] | None = None,
-    title: str | None = None,
+    title: str = "",
     parts: Sequence[str] = PARTS,
     references: bool = True,
 ) -> style.Figure:
@@ -50,7 +50,7 @@ def plot_compare(
         minus: the network whose scores are subtracted from those of the others, seed by seed, such as
             {"aug": "none"}.
         names: other names in the legend, by label; also gives the order of the curves.
-        title: of the figure; None: what all curves have in common, and what the band is.
+        title: heads the figure, above what all curves have in common and what the band is.
         parts: those that get a panel or a place.
         references: whether chance levels and untrained networks are drawn, and the axes of scores go from 0 to 1;
             otherwise they show the range that there is.
@@ -63,7 +63,7 @@ def plot_compare(
     """
     table, panels = values(tables, by, score, minus, parts), []
     table = table if references else table[table.kind == "score"]
-    title = _in_common(tables, table) if title is None else title
+    title = "\n".join(filter(None, [title, _in_common(tables, table)]))
     keys = ["score", "part"] if by in BY_PANEL else ["score"]
     for key in table[keys].drop_duplicates().itertuples(index=False):
         panels.append((key, table[(table[keys] == list(key)).all(axis=1)]))

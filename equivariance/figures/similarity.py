@@ -26,10 +26,6 @@ def plot_similarity(table: pd.DataFrame, kind: str = "matching", axes: Axes | No
     if axes is None:
         _, axes = plt.subplots(figsize=(COLUMN, COLUMN * 0.85), layout="constrained")
     image = heat_map(axes, table, kind)
-    for side, axis in (("a", axes.yaxis), ("b", axes.xaxis)):
-        layers = table.drop_duplicates(f"index_{side}").sort_values(f"index_{side}")[f"layer_{side}"]
-        axis.set_ticks(*named_layers(layers.tolist()))
-    axes.tick_params("x", rotation=90)
     axes.set(ylabel="layer of the first network", xlabel="layer of the second network")
     axes.figure.colorbar(image, ax=axes, label=kind)
     return axes
@@ -38,5 +34,9 @@ def plot_similarity(table: pd.DataFrame, kind: str = "matching", axes: Axes | No
 def heat_map(axes: Axes, table: pd.DataFrame, kind: str) -> AxesImage:
     """Layers of the first network upwards, of the second one to the right, similarities from 0 to 1 as colours."""
     axes.grid(False)
+    for side, axis in (("a", axes.yaxis), ("b", axes.xaxis)):
+        layers = table.drop_duplicates(f"index_{side}").sort_values(f"index_{side}")[f"layer_{side}"]
+        axis.set_ticks(*named_layers(layers.tolist()))
+    axes.tick_params("x", rotation=90)
     wide = table.pivot(index="index_a", columns="index_b", values=kind)
     return axes.imshow(wide, origin="lower", vmin=0, vmax=1, cmap="viridis", aspect="auto")

@@ -43,7 +43,7 @@ def figures(
     """
     results = rows.of_first_over(rows.read(folder / "results.csv"))
     shifted = results[results["transform"] == "translation"]
-    draw = partial(plot_compare, [shifted], names=names, title=titled(network, shifted))
+    draw = partial(plot_compare, [shifted], names=names, title=network)
     drawn = {
         "figure": draw("part", minus=minus),
         "parts": draw("part"),
@@ -53,18 +53,8 @@ def figures(
         drawn["dips"] = mark_strides(draw("element", parts=tuple(STRIDES)))
     course = of_most_epochs(results)
     if course[course.trained].epoch.nunique() > 1:
-        title = titled(network, course)
-        drawn["epochs"] = plot_compare([course], "epoch", names=names, title=title, references=False)
+        drawn["epochs"] = plot_compare([course], "epoch", names=names, title=network, references=False)
     return drawn
-
-
-def titled(network: str, results: pd.DataFrame) -> str:
-    """What was measured, of how many seeds; of rows under one transformation."""
-    seeds = results.seed.nunique()
-    spread = f"mean ± s.d. of {seeds} seeds" if seeds > 1 else "one seed; 95 % intervals over images"
-    (transform,) = results["transform"].unique()
-    turned = {"rotation": "quarter turns", "translation": f"shifts of 1 to {results.element.max()} pixels"}
-    return f"{network}; {turned[transform]}\n{spread}"
 
 
 def of_most_epochs(results: pd.DataFrame) -> pd.DataFrame:

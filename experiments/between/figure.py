@@ -14,7 +14,7 @@ AXES = {  # pair: the first and the second network
     "two widths": ("WRN-16-1", "WRN-16-2"),
     "untrained": ("ResNet-44, trained", "untrained"),
 }
-SHOWN = {"ResNet-44": ("stem", "block7", "block14", "final"), "WRN-16": ("stem", "block2", "block4", "final")}
+SHOWN = {"ResNet": ("stem", "block7", "block14", "final"), "WRN-16": ("stem", "block2", "block4", "final")}
 
 
 def figures(folder: Path) -> dict[str, style.Figure]:
@@ -26,11 +26,9 @@ def figures(folder: Path) -> dict[str, style.Figure]:
         for kind, axes in zip(KINDS, line, strict=True):
             image = heat_map(axes, one, kind)
             axes.tick_params(labelsize=5.5)
-            axes.tick_params("x", rotation=90)
         for side, axis in (("a", line[0].yaxis), ("b", line[0].xaxis)):
             names = one.drop_duplicates(f"index_{side}").sort_values(f"index_{side}")[f"layer_{side}"].tolist()
-            of = next(shown for network, shown in SHOWN.items() if first.startswith(network))
-            axis.set_ticks([names.index(name) for name in of], of)
+            axis.set_ticks([names.index(name) for name in SHOWN[first[:6]]], SHOWN[first[:6]])
         line[0].set_ylabel(first, fontsize=7)
         line[1].set_xlabel(second, fontsize=7)
     for axes, title in zip(grid[0], KINDS.values(), strict=True):

@@ -17,10 +17,8 @@ PARTS = (*STRIDES, "pool", "final")
 def figures(folder: Path) -> dict[str, Figure]:
     """A curve for each direction."""
     tables = {name: rows.of_first_over(rows.read(folder / f"{name}.csv")) for name in DIRECTIONS}
-    title = "Published ResNet-44; band: 95 % interval over images"
-    return {
-        "figure": mark_strides(plot_compare(tables, "element", "invariance", title=title, parts=tuple(STRIDES)))
-    }
+    figure = plot_compare(tables, "element", "invariance", title="Published ResNet-44", parts=tuple(STRIDES))
+    return {"figure": mark_strides(figure)}
 
 
 def page(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Both scores of the first and the last layer before pooling, one line a network, by family; and a table.
+"""Both scores of the first and the last layer before pooling, one line a network, by family.
 
 Families are what the table tells apart: the layout of the maps, and whether their stride grows with depth.
 """
@@ -8,13 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance.figures import style
-from equivariance.figures.tables import markdown
 from equivariance.names import SCORES
 
 TRANSFORMS = {"rotation": "quarter turn", "translation": "shift by 8 pixels"}
 FAMILIES = ("n c h w", "tokens, one stride", "tokens, stages")
 ENDS = ("first", "last")
-EXACT = 0.9999  # what counts as 1
 
 
 def figures(folder: Path) -> dict[str, style.Figure]:
@@ -47,22 +45,3 @@ def family(row: pd.Series) -> str:
     if set(row.kinds.split(", ")) <= {"n c h w"}:
         return FAMILIES[0]
     return FAMILIES[1 if len(row.strides.split()) == 1 else 2]
-
-
-def page(folder: Path) -> str:
-    """A line for each network: its layers, both scores of the first and the last one, and the check by shifts."""
-    survey = pd.read_csv(folder / "survey.csv").fillna({"kinds": "none", "strides": "none"})
-    head = ["network", "family", "image", "layers", "layout", "strides x layers", *TRANSFORMS.values()]
-    lines = [line(row) for _, row in survey[survey.layers.notna()].iterrows()]
-    return markdown([*head, "circular", "s"], lines)
-
-
-def line(row: pd.Series) -> list[str]:
-    """What the table says of a network."""
-    scores = [
-        " to ".join(" / ".join(f"{row[f'{name}_{score}_{end}']:.2f}" for score in SCORES) for end in ENDS)
-        for name in TRANSFORMS
-    ]
-    held = f"1 ({row.circular_shift:.0f})" if row.circular > EXACT else "see below"
-    about = [row.model, row.family, row["size"], f"{row.layers:g}", row.kinds, row.strides]
-    return [*about, *scores, held, f"{row.seconds:.0f}"]

@@ -13,10 +13,7 @@ TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-
 def figures(folder: Path) -> dict[str, Figure]:
     """By depth and by part; against the epoch where there are rows of several."""
     results = rows.of_first_over(rows.read(folder / "results.csv"))
-    seeds = results.seed.nunique()
-    spread = f"mean ± s.d. of {seeds} seeds" if seeds > 1 else "one seed; 95 % intervals over images"
-    title = f"CNN-7, quarter turns, over={results.over.iloc[0]}\n{spread}"
-    draw = partial(plot_compare, [results], names=TASKS, title=title)
+    draw = partial(plot_compare, [results], names=TASKS, title="CNN-7")
     drawn = {"figure": draw(), "parts": draw("part")}
     if results[results.trained].epoch.nunique() > 1:
         drawn["epochs"] = draw("epoch")
