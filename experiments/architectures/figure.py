@@ -3,6 +3,7 @@
 Under shifts both scores are nearly the same, so that equivariance alone is drawn; under quarter turns both are.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -36,20 +37,25 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     results = results[results.trained == trained]
     enough = results.part.isin(BEFORE_POOLING) | (results.images >= FEWEST)
     scores = rows.by_part(results[enough]).set_index(["transform", "score"]).sort_index()
+    kind = "Pretrained" if trained else "Untrained controls"
+    return {"figure": by_part(scores, NAMES, f"{kind}, ImageNet photographs")}
+
+
+def by_part(scores: pd.DataFrame, names: Mapping[str, str], title: str) -> style.Figure:
+    """A panel for each of `PANELS`, a line for each network of `names`; scores by transform, score, and part."""
     there = [panel for panel in PANELS if panel in scores.index]
     figure, grid = style.panels(-(-len(there) // 2), 2, 1.85, 0.75, sharex=True, sharey=True)
     for axes, panel in zip(grid.flat, there, strict=False):
-        draw(axes, scores.loc[panel])
+        draw(axes, scores.loc[panel], names)
         axes.set_title(PANELS[panel], fontsize=7)
-    kind = "Pretrained" if trained else "Untrained controls"
-    figure.suptitle(f"{kind}, ImageNet photographs", fontsize=7.5)
+    figure.suptitle(title, fontsize=7.5)
     style.legend(figure, "chance", fontsize=6.5)
-    return {"figure": figure}
+    return figure
 
 
-def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
+def draw(axes: style.Axes, panel: pd.DataFrame, names: Mapping[str, str]) -> None:
     """One line a network, and its chance level; pool and final apart from the parts before pooling."""
-    for (model, name), look in zip(NAMES.items(), style.looks(NAMES).values(), strict=True):
+    for (model, name), look in zip(names.items(), style.looks(names).values(), strict=True):
         one = panel[panel.model == model].set_index("part").reindex(PARTS)
         for parts in (PARTS[:3], PARTS[3:]):
             x, part = [PLACES[each] for each in parts], one.loc[list(parts)]
