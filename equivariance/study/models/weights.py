@@ -96,8 +96,13 @@ def read(file: str | Path, key: str | None = None) -> dict[str, Tensor]:
 
 def digest(model: nn.Module) -> str:
     """Identifies the weights of a model."""
+    return digest_of(model.state_dict())
+
+
+def digest_of(state: dict[str, Tensor]) -> str:
+    """The same of a state dict."""
     content = hashlib.blake2b(digest_size=8)
-    for name, value in model.state_dict().items():
+    for name, value in state.items():
         content.update(name.encode() + value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return content.hexdigest()
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from equivariance import rows
 from equivariance.errors import UserError
@@ -20,7 +21,7 @@ from equivariance.study import cli
 from equivariance.study.checkout import CONF
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.models import CNN7
-from equivariance.study.models.weights import digest
+from equivariance.study.models.weights import digest, load
 from tests.conftest import REPOSITORY, SEVEN_LAYERS, command
 
 pytestmark = pytest.mark.slow
@@ -116,6 +117,22 @@ def test_collect_wants_every_job_at_full_size(run, monkeypatch, tmp_path):
     assert rows.read(tmp_path / "experiments/pair/results.csv").equals(table)
     with pytest.raises(Exception, match="is of 1 epochs, experiment pair needs 2"):
         collect("pair", overrides, "recipe.epochs=2")
+
+
+def test_what_is_kept_is_what_is_measured(run, tmp_path):
+    """The kept file is half as long a number each, is named by the digest that the measurement has, and loads."""
+    keep = runpy.run_path(str(REPOSITORY / "scripts/keep_weights.py"))["main"]
+    given = ("dataset=digits6", "recipe.epochs=1", f"runs_dir={tmp_path / 'runs'}")
+    assert run("train.py", *given, "model=cnn7").code == 0
+    keep("quickstart", *given, folder=tmp_path / "kept")
+    (file,) = (tmp_path / "kept").glob("*.safetensors")
+    assert pd.read_csv(tmp_path / "kept/weights.csv").file.tolist() == [file.name]
+    assert run("measure.py", *given, "model=cnn7", "measure.images=20").code == 0
+    folder = tmp_path / "runs/digits6/cnn7/none/seed0"
+    assert f"weights: {file.stem}" in (folder / "measure/rotation/config.yaml").read_text().replace("'", "")
+    model = CNN7(1, 6)
+    load(model, file)
+    assert digest(model) == file.stem and load_file(file)["final.weight"].dtype == torch.float16
 
 
 def test_the_same_rows_draw_the_same_bytes(measured, tmp_path):

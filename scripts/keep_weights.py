@@ -1,0 +1,61 @@
+"""Keep what was trained: final weights as float16 in experiments/NAME/weights/, named by their digest.
+
+    python scripts/keep_weights.py NAME [overrides, such as seed=0 runs_dir=FOLDER]
+
+For each complete run of the experiment: its weights are rounded to float16, in its checkpoint too, so that what is
+measured from then on is what is kept; then they are written. weights.csv says which file is whose. Run it before
+measure.py: a measurement of the weights before rounding is another one.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import save
+from torch import Tensor
+
+from equivariance.files import write_atomic
+from equivariance.study.checkout import EXPERIMENTS
+from equivariance.study.cli import command_line
+from equivariance.study.cli import jobs as experiments
+from equivariance.study.models.weights import digest_of
+from equivariance.study.runs.folder import Run, read_state
+
+KEY = ["dataset", "model", "aug", "seed"]
+
+
+def rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same values in the same types, those with a fraction rounded to float16."""
+    return {
+        name: value.half().to(value.dtype) if value.is_floating_point() else value for name, value in state.items()
+    }
+
+
+def main(name: str, *overrides: str, folder: Path | None = None) -> None:
+    folder = folder or EXPERIMENTS / name / "weights"
+    table = folder / "weights.csv"
+    known = pd.read_csv(table) if table.exists() else pd.DataFrame(columns=[*KEY, "file"])
+    for cfg in experiments.jobs(name, "train", overrides):
+        run = Run(Path(cfg.run_dir))
+        if not run.checkpoint.exists():
+            continue
+        with run.only_process():
+            state = read_state(run.checkpoint, ("epoch", "model"), "train it again")
+            if state["epoch"] < cfg.recipe.epochs:
+                continue
+            state["model"] = rounded(state["model"])
+            run.save(state)
+        file = f"{digest_of(state['model'])}.safetensors"
+        halves = {
+            key: value.half() if value.is_floating_point() else value for key, value in state["model"].items()
+        }
+        write_atomic(folder / file, save({key: value.contiguous() for key, value in halves.items()}))
+        row = pd.DataFrame(
+            [[cfg.dataset.name, cfg.model.name, cfg.aug.name, cfg.seed, file]], columns=known.columns
+        )
+        known = pd.concat([known, row]).drop_duplicates(KEY, keep="last").sort_values(KEY)
+        write_atomic(table, known.to_csv(index=False, lineterminator="\n"))
+        print(f"{run.folder}: {folder / file}")
+
+
+if __name__ == "__main__":
+    command_line(main)
