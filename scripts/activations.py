@@ -10,28 +10,26 @@ import torch
 from torch import Tensor
 
 from equivariance.files import write_atomic
-from equivariance.layers.find import find_layers, tap
+from equivariance.layers.find import tap
 from equivariance.study.cli import command_line
 from equivariance.study.cli import jobs as experiments
-from equivariance.study.measuring import Subject
+from equivariance.study.measuring import Measurement, prepare
+from equivariance.study.runs.processes import Processes
 
-BATCH = 100
 
-
-def activations(subject: Subject) -> pd.DataFrame:
+def activations(job: Measurement) -> pd.DataFrame:
     """Columns layer, index, mean, rms: of all values of a layer's maps of the chosen images, in float64."""
-    images, chosen = subject.images, subject.chosen
-    layers = find_layers(subject.model, subject.example, subject.patterns)
+    layers = job.metric.layers.values()
     sums = {layer.name: torch.zeros(3, dtype=torch.float64) for layer in layers}
 
     def add(name: str, maps: Tensor) -> None:
         x = maps.double()
-        sums[name] += torch.stack([torch.tensor(float(x.numel())).double(), x.sum().cpu(), x.square().sum().cpu()])
+        sums[name] += torch.stack([torch.tensor(x.numel()).double(), x.sum().cpu(), x.square().sum().cpu()])
 
     with torch.inference_mode():
-        for part in chosen.split(BATCH):
+        for images, _ in job.batches():
             with tap(layers, add):
-                subject.model(images.normalise(images.pixels[part].to(subject.hardware.device)))
+                job.model(images)
     return pd.DataFrame(
         [
             {"layer": layer.name, "index": layer.index, "mean": total / count, "rms": (squares / count) ** 0.5}
@@ -45,7 +43,7 @@ def main(name: str, *overrides: str) -> None:
     tables: dict[str, pd.DataFrame] = {}
     for cfg in experiments.jobs(name, "measure", overrides):
         if cfg.measure.trained and cfg.model.name not in tables:
-            tables[cfg.model.name] = activations(Subject(cfg, None)).assign(model=cfg.model.name)
+            tables[cfg.model.name] = activations(prepare(cfg, Processes())).assign(model=cfg.model.name)
     target = experiments.target(name, overrides) / "activations.csv"
     write_atomic(target, pd.concat(tables.values()).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     print(f"{len(tables)} networks in {target}")

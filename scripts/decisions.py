@@ -16,16 +16,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from equivariance.files import write_atomic
-from equivariance.study import models
 from equivariance.study.checkout import EXPERIMENTS
 from equivariance.study.cli import command_line
 from equivariance.study.cli import jobs as experiments
-from equivariance.study.data.image_files import Stream
-from equivariance.study.measuring import Subject
+from equivariance.study.measuring import Measurement, prepare
+from equivariance.study.runs.processes import Processes
 
 FILE = EXPERIMENTS / "decisions/logits.csv"
 LARGEST = (1, 3, 10)  # logits of each image that are told from the rest
-BATCH = 50
 KEY = ["dataset", "model", "seed", "epoch"]
 
 
@@ -59,29 +57,24 @@ def _standardised(x: Tensor, dim: int) -> Tensor:
     return x / x.square().mean(dim, keepdim=True).sqrt().clamp(min=1e-12)
 
 
-def logits(subject: Subject) -> tuple[Tensor, Tensor]:
+def logits(job: Measurement) -> tuple[Tensor, Tensor | None]:
     """The logits (1 + elements, n, classes) of the chosen images and of their copies; and the labels (n,)."""
-    images, chosen = subject.images, subject.chosen
-    stream = Stream(images.pixels, chosen, 0, BATCH, subject.hardware.device)
-    batches = []
+    found, known = [], []
     with torch.inference_mode():
-        for first in range(0, len(chosen), BATCH):
-            pixels = images.normalise(stream[slice(first, min(first + BATCH, len(chosen)))])
-            copies = [pixels, *(g.act(pixels) for g in subject.transforms)]
-            batches.append(torch.stack([subject.model(copy).float().cpu() for copy in copies]))
-    return torch.cat(batches, 1), images.labels.cpu()[chosen]
+        for images, labels in job.batches():
+            copies = [images, *(g.act(images) for g in job.metric.transforms)]
+            found.append(torch.stack([job.model(copy).float().cpu() for copy in copies]))
+            known.append(labels)
+    return torch.cat(found, 1), torch.cat(known).cpu() if job.classifies else None
 
 
 def row(cfg: DictConfig) -> dict[str, object]:
     """The quantities of a network, mean over the elements."""
-    subject = Subject(cfg, None)
-    (before, *after), labels = logits(subject)
-    known = models.predicts_dataset_classes(cfg.model, subject.images.classes, before.shape[1])
-    accuracy = (before.argmax(1) == labels).double().mean().item() if known else None
+    (before, *after), labels = logits(prepare(cfg, Processes()))
     return {
         **dict(zip(KEY, key(cfg), strict=True)),
         "images": len(before),
-        "accuracy": accuracy,
+        "accuracy": None if labels is None else (before.argmax(1) == labels).double().mean().item(),
         **pd.DataFrame([quantities(before, each) for each in after]).mean(),
     }
 

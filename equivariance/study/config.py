@@ -287,7 +287,8 @@ def plain(node: DictConfig) -> dict[str, Any]:
 
 def experiment() -> str:
     """The name given as `experiment=NAME`, or "none"."""
-    return HydraConfig.get().runtime.choices.get("experiment") or "none"
+    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}  # scripts compose without it
+    return chosen.get("experiment") or "none"
 
 
 def _timm_models(models: str | list[str], pretrained: bool) -> str:
