@@ -128,8 +128,8 @@ def test_what_is_kept_is_what_is_measured(run, tmp_path):
     (file,) = (tmp_path / "kept").glob("*.safetensors")
     assert pd.read_csv(tmp_path / "kept/weights.csv").file.tolist() == [file.name]
     assert run("measure.py", *given, "model=cnn7", "measure.images=20").code == 0
-    folder = tmp_path / "runs/digits6/cnn7/none/seed0"
-    assert f"weights: {file.stem}" in (folder / "measure/rotation/config.yaml").read_text().replace("'", "")
+    (config,) = (tmp_path / "runs/digits6/cnn7/none/seed0/measure").glob("*/config.yaml")
+    assert f"weights: {file.stem}" in config.read_text().replace("'", "")
     model = CNN7(1, 6)
     load(model, file)
     assert digest(model) == file.stem and load_file(file)["final.weight"].dtype == torch.float16
