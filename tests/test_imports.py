@@ -28,8 +28,10 @@ STUDY = {
     "runs": {"checkout", "config", "data", "models", "training"},
     "verdicts": {"checkout", "config"},
     "consistency": set(),
-    "cli": {"checkout", "config", "data", "models", "training", "runs"},
-    "measuring": {"checkout", "config", "data", "models", "training", "runs", "cli"},
+    "identity": {"config", "runs"},
+    "cli": {"checkout", "config", "data", "models", "training", "runs", "identity"},
+    "measuring": {"checkout", "config", "data", "models", "training", "runs", "identity", "cli"},
+    "report": {"data", "training", "runs", "measuring"},
 }
 PACKAGES = {"torch", "numpy", "pandas", "scipy", "tqdm", "matplotlib", "mpl_toolkits"}  # of others, in the library
 EXCEPTIONS = {  # may only become fewer
