@@ -18,44 +18,48 @@ from equivariance.files import write_atomic
 from equivariance.rows import of_last_epoch
 from equivariance.study.checkout import EXPERIMENTS, REPOSITORY
 from equivariance.study.cli import command_line
+from equivariance.study.verdicts.decide import ALPHA
 from equivariance.study.verdicts.rules import (
     KINDS,
-    OTHERWISE,
-    REPRODUCTION,
     STATES,
     Evidence,
     Verdict,
+    agreed,
     cell,
     claimed,
-    combined,
     described,
+    document,
     evidence_of,
     evidence_text,
     fewer_seeds,
-    in_words,
     markdown,
     results,
-    rules_of,
+    said,
     verdicts_of,
-    word,
 )
 
 HEAD = """# Claims and verdicts
 
 {counts}
 
-What was claimed, and what our rows say. Written by `make claims` from `experiments/*/results.csv` by the rules in
-`experiments/*/claims.py` and the list in `claims.yaml`; nothing in it is typed by hand. A claim that fails is a
-finding.
+What was claimed, and what our rows say. Written by `make claims` from `experiments/*/results.csv` by the tests in
+`claims.yaml`; nothing in it is typed by hand. A claim that fails is a finding.
 
-Three kinds of evidence stand side by side. **Full**: the papers' own setting; only this reproduces a claim, or does
-not. **Reduced**: our own training, smaller, said how. **Public**: networks that others trained, said whose. Each is
-decided under two readings of the measure where there are rows: `image` (similarity within each image, averaged over
-images) and `dataset` (one correlation over all images and positions). *Partly*: for some of what a claim speaks of;
-the numbers say for which. Means over seeds stand with plus-minus one standard deviation.
+Three kinds of evidence stand side by side. **Full**: the papers' own setting. **Reduced**: our own training,
+smaller, said how. **Public**: networks that others trained, said whose.
+
+**How it is decided.** Each claim names its primary cases, fixed in `claims.yaml`; the others are shown as secondary
+and do not vote. Of each case stands the mean over seeds or networks with its {level:g} % interval, which counts the
+spread over seeds (networks of one seed are paired) and over images. The case *holds* if the interval lies where the
+claim puts it, is *contradicted* if it lies outside, and is *undecided* otherwise; primary cases are corrected as
+Holm does. The smallest effect of interest is {score:g} for scores and {rho:g} for correlations, unless a note gives
+another and why: a difference must be beyond it, equality within it. One network a condition decides nothing. A
+claim holds if all its primary cases do, and *partly* if it names several things of which some hold and some are
+contradicted. It is decided under each `over` and each border that has rows; *depends* says that they disagree.
 """
 PUBLIC = REPOSITORY / "equivariance/study/models/public.yaml"
 OF = {"full": "Full size", "reduced": "Reduced", "public": "Public networks"}
+ORDER = [*STATES[:1], "depends", *STATES[1:]]
 
 
 def main(name: str | None = None, folder: Path = EXPERIMENTS, readme: Path = REPOSITORY / "README.md") -> None:
@@ -118,59 +122,56 @@ def by_experiment(decided: dict[str, list[Verdict]]) -> dict[str, list[Verdict]]
 def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """experiments/README.md."""
     papers = {group: verdicts for group, verdicts in decided.items() if not described()[group].get("later")}
-    later = {group: verdicts for group, verdicts in decided.items() if group not in papers}
-    parts = [HEAD.format(counts=f"**{counts(papers, folder)}**")]
-    parts += [section(group, verdicts, folder) for group, verdicts in papers.items()]
-    for group, verdicts in later.items():
-        parts += [section(group, verdicts, folder, counts({group: verdicts}, folder))]
+    first = f"**{counts(papers)}**"
+    parts = [HEAD.format(counts=first, level=100 * (1 - ALPHA), **document()["smallest"])]
+    for group, verdicts in decided.items():
+        parts.append(section(group, verdicts, folder, "" if group in papers else counts({group: verdicts})))
+    changed = [f"- {claim.number}: {claim.changed}" for claim in claimed().values() if claim.changed]
+    parts += ["## Verdicts that changed with the rules of November 2026\n", *changed, ""] if changed else []
+    parts += ["## How the sources are read\n", *(f"- {line}" for line in document()["sources"]), ""]
     return "\n".join(parts)
 
 
-def counts(decided: dict[str, list[Verdict]], folder: Path) -> str:
+def counts(decided: dict[str, list[Verdict]]) -> str:
     """How many claims there are, and what each kind of evidence says of how many of them."""
-    numbers = [number for group in decided for number in described()[group]["claims"]]
+    numbers = [claim.number for claim in claimed().values() if claim.group in decided]
     texts = [f"{len(numbers)} claims."]
     for kind in KINDS:
         found = [ones for number in numbers if (ones := of(decided, number, kind))]
-        states = Counter((STATES.index(combined(ones)), fewer_seeds(ones)) for ones in found)
-        words = REPRODUCTION if kind == "full" and not claimed()[numbers[0]].later else OTHERWISE
-        said = ", ".join(f"{n} {words[STATES[state]]}{seeds}" for (state, seeds), n in sorted(states.items()))
-        if said:
-            texts.append(f"{OF[kind]}: {said}.")
+        states = Counter((ORDER.index(agreed(ones)), fewer_seeds(ones)) for ones in found)
+        if states:
+            each = (f"{n} {ORDER[state]}{seeds}" for (state, seeds), n in sorted(states.items()))
+            texts.append(f"{OF[kind]}: {', '.join(each)}.")
     return " ".join(texts)
 
 
 def of(decided: dict[str, list[Verdict]], number: str, kind: str) -> list[Verdict]:
     """The verdicts of one kind on a claim; those that were run, where there are any."""
     ones = [one for verdicts in decided.values() for one in verdicts if (one.number, one.kind) == (number, kind)]
-    return [one for one in ones if one.outcome.state != "not run"] or ones[:1]
+    return [one for one in ones if one.state != "not run"] or ones[:1]
 
 
-def section(group: str, verdicts: list[Verdict], folder: Path, first: str = "") -> str:
+def section(group: str, verdicts: list[Verdict], folder: Path, first: str) -> str:
     """A group of claims: its evidence, its verdicts by kind, and the numbers behind each."""
-    about, rules = described()[group], rules_of(group, folder)
+    about, claims = described()[group], [claim for claim in claimed().values() if claim.group == group]
     link = f"[{about['title']}]({group})" if (folder / group / "README.md").exists() else about["title"]
     lines = [f"## {link}\n", *([f"**{first}**\n"] if first else []), f"{about['setting']}.\n"]
     lines += [evidence_line(evidence, folder) for evidence in evidence_of(group)]
     lines += ["", f"```\n{about['command']}\n```\n"]
     kinds = [kind for kind in KINDS if any(one.kind == kind for one in verdicts)]
     lines += [f"| | claim | source | decided by | {' | '.join(kinds)} |", "|---" * (4 + len(kinds)) + "|"]
-    for number, (statement, source) in about["claims"].items():
-        decided_by = rules[number].decided_by if number in rules else "rule not written yet"
-        cells = [in_words(of({group: verdicts}, number, kind)) for kind in kinds]
-        lines.append("| " + " | ".join([number, *map(cell, (statement, source, decided_by)), *cells]) + " |")
-    numbers = []
-    for number in about["claims"]:
+    numbers = ["", "| | evidence | ours | figure |", "|---|---|---|---|"]
+    for claim in claims:
+        decided_by = f"{claim}. {claim.note}".rstrip(". ")
+        ours = {kind: of({group: verdicts}, claim.number, kind) for kind in kinds}
+        cells = [said(ours[kind]) if ours[kind] else "–" for kind in kinds]
+        texts = map(cell, (claim.statement, claim.source, decided_by))
+        lines.append("| " + " | ".join([claim.number, *texts, *cells]) + " |")
         for kind in kinds:
-            for ones in by_evidence(one for one in verdicts if (one.number, one.kind) == (number, kind)):
-                shown = "not run: " if all(one.outcome.state == "not run" for one in ones) else ""
-                if shown and ones[0].evidence.rows(folder).empty and rules[number].from_rows:
-                    continue  # the list above says that there are no rows
-                drawn = figures(ones[0].evidence.experiments, folder) if not shown else ""
-                numbers.append(f"| {number} | {kind} | {shown}{cell(evidence_text(ones))} | {drawn} |")
-    if numbers:
-        lines += ["", "| | evidence | ours | figure |", "|---|---|---|---|", *numbers]
-    return "\n".join(lines) + "\n"
+            for ones in by_evidence(one for one in ours[kind] if one.state != "not run"):
+                drawn = figures(ones[0].evidence.experiments, folder)
+                numbers.append(f"| {claim.number} | {kind} | {cell(evidence_text(ones))} | {drawn} |")
+    return "\n".join(lines + (numbers if len(numbers) > 3 else [])) + "\n"
 
 
 def by_evidence(verdicts) -> list[list[Verdict]]:
@@ -219,11 +220,11 @@ def overview(decided: dict[str, list[Verdict]], folder: Path) -> str:
 
 
 def tally(verdicts: list[Verdict], kind: str) -> str:
-    """Such as "S2, S4 reproduced; S1, S3 not reproduced", by one kind of evidence."""
+    """Such as "S4 holds; S1, S3 contradicted", by one kind of evidence."""
     by_word: dict[str, list[str]] = {}
     for number in dict.fromkeys(one.number for one in verdicts if one.kind == kind):
         ones = of({"": verdicts}, number, kind)
-        by_word.setdefault(word(number, kind, combined(ones)) + fewer_seeds(ones), []).append(number)
+        by_word.setdefault(agreed(ones) + fewer_seeds(ones), []).append(number)
     return "; ".join(text if len(by_word) == 1 else f"{', '.join(those)} {text}" for text, those in by_word.items())
 
 

@@ -48,17 +48,17 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> R
     a, b = (np.asarray(values, float) for values in (x, y))
     known = ~(np.isnan(a) | np.isnan(b))
     a, b = a[known], b[known]
-    rho = float(_rho(a, b)) if len(a) >= FEWEST else np.nan
+    rho = float(ranks_correlate(a, b)) if len(a) >= FEWEST else np.nan
     if np.isnan(rho):
         return RankCorrelation(rho, np.nan, np.nan, np.nan, len(a))
     generator = np.random.default_rng(seed)
     p = permutation_test(
-        (a,), lambda a, axis: _rho(a, b), permutation_type="pairings", n_resamples=EXACT, rng=generator
+        (a,), lambda a, axis: ranks_correlate(a, b), permutation_type="pairings", n_resamples=EXACT, rng=generator
     ).pvalue
     if min(len(np.unique(a)), len(np.unique(b))) < DISTINCT:
         return RankCorrelation(rho, float(p), np.nan, np.nan, len(a))
     chosen = generator.integers(len(a), size=(RESAMPLES, len(a)))
-    resampled = _rho(a[chosen], b[chosen])
+    resampled = ranks_correlate(a[chosen], b[chosen])
     low, high = (np.quantile(np.nan_to_num(resampled, nan=worst), q) for worst, q in ((-1, 0.025), (1, 0.975)))
     return RankCorrelation(rho, float(p), float(low), float(high), len(a))
 
@@ -114,7 +114,7 @@ def plot_rank_correlation(found: pd.DataFrame, places: Sequence[str], label: str
     return figure
 
 
-def _rho(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def ranks_correlate(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Pearson's correlation of the ranks along the last axis; NaN where one side is constant."""
     x, y = (ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(x, axis=-1), rankdata(y, axis=-1)))
     with np.errstate(invalid="ignore"):

@@ -1,55 +1,42 @@
-"""What decides M2 and M3: what the measure must give where the answer is known."""
+"""What decides M2 and M3: what the measure must give where the answer is known, so that there is no sample."""
 
 import numpy as np
 import pandas as pd
 
 from equivariance.names import BEFORE_POOLING
-from equivariance.study.verdicts.rules import Evidence, Outcome, Rule
+from equivariance.study.verdicts.decide import Case, Range
 
 DIGITS = 5e-6  # rows hold six digits
 
 
-def shifted_maps(results: pd.DataFrame, evidence: Evidence) -> Outcome:
+def exactly(name: str, value: float, low: float, high: float) -> Case:
+    """A number that is known, without an interval."""
+    return Case(name, float(value), 1, lambda alpha: (float(value), float(value)), Range(low, high))
+
+
+def shifted_maps(results: pd.DataFrame) -> list[Case]:
     a, b = np.random.default_rng(0).normal(size=(2, 32 * 32))
 
     def cosine(x: np.ndarray, y: np.ndarray) -> float:
         return float(x @ y / np.sqrt(x @ x * (y @ y)))
 
     r, after = (np.corrcoef(a + added, b + added)[0, 1] for added in (0, 0.5))
-    before, moved = cosine(a, b), cosine(a + 0.5, b + 0.5)
-    cases = {("correlation stays",): abs(r - after) < 1e-12, ("cosine changes",): abs(before - moved) > 0.05}
-    text = f"correlation {r:.4f} before and {after:.4f} after, cosine {before:.4f} and {moved:.4f}"
-    return Outcome(cases, text)
+    change = abs(cosine(a, b) - cosine(a + 0.5, b + 0.5))
+    return [
+        exactly("change of the correlation", abs(r - after), 0, 1e-12),
+        exactly("change of the cosine", change, 0.05, 2),
+    ]
 
 
-def networks_made_by_hand(results: pd.DataFrame, evidence: Evidence) -> Outcome:
-    lowest = results.groupby(["model", "score"]).value.min()
-    whole, cut = lowest["gaussian-whole", "invariance"], lowest["gaussian-cut", "equivariance"]
+def networks_made_by_hand(results: pd.DataFrame) -> list[Case]:
     blocks = results[results.part.isin(BEFORE_POOLING)]
+    lowest = results.groupby(["model", "score"]).value.min()
     broken = blocks.groupby(["model", "score"]).value.max()["gaussian-cut", "invariance"]
-    text = (
-        f"smallest invariance with isotropic filters {whole:.6f}; "
-        f"smallest equivariance with cut corners {cut:.6f}, largest invariance there before pooling {broken:.3f}"
-    )
-    cases = {
-        ("isotropic filters",): whole > 1 - DIGITS,
-        ("cut corners",): cut > 1 - DIGITS and broken < 1 - DIGITS,
-    }
-    return Outcome(cases, text)
+    return [
+        exactly("smallest invariance, isotropic filters", lowest["gaussian-whole", "invariance"], 1 - DIGITS, 1),
+        exactly("smallest equivariance, cut corners", lowest["gaussian-cut", "equivariance"], 1 - DIGITS, 1),
+        exactly("largest invariance before pooling, cut corners", broken, 0, 1 - DIGITS),
+    ]
 
 
-RULES = [
-    Rule(
-        "M2",
-        "two random maps, both with 0.5 added: correlation stays, cosine does not",
-        shifted_maps,
-        from_rows=False,
-    ),
-    Rule(
-        "M3",
-        "invariance 1 at every layer of the isotropic network; equivariance 1, and invariance below it, of the one "
-        "with cut corners",
-        networks_made_by_hand,
-        "rotation",
-    ),
-]
+RULES = {"M2": shifted_maps, "M3": networks_made_by_hand}

@@ -1,60 +1,70 @@
-"""What was claimed and what rows say about it: rules declared as data, applied to every kind of evidence.
+"""What was claimed and what rows say about it: experiments/claims.yaml read, its tests applied to every evidence.
 
-experiments/claims.yaml holds each claim once, and which experiments' rows are evidence for it. Evidence is of three
-kinds: full (the papers' own setting), reduced (our training, smaller) and public (networks trained by others).
-experiments/GROUP/claims.py declares `RULES`, one for each claim of the group; the same rule decides on all kinds of
-evidence, and under each reading of the measure that the rows hold.
+A test compares means over rows. Its keys:
+
+    name      before the names of its cases, where a claim has several tests
+    for       lists of values by column (part, score, aug, role, versus, ...): a case for each combination
+    plus      further values that choose the rows of a case, and `minus` those that are subtracted
+    against   the difference under these values is subtracted too
+    along     index or activation: in place of a mean the correlation with depth (Spearman's) or with the mean
+              activation (Pearson's) over the blocks before pooling of each network, its stem left out
+    rank      accuracy, or values that choose rows: in place of a difference Spearman's rho over networks
+    expect    higher, lower, equal, differs, reaches (no lower), or [low, high]
+    smallest  effect of interest; `smallest` of claims.yaml by scale where a test gives none
+    also      lists as in `for`: secondary cases, which are shown and do not vote
+    unit      seed (networks are paired by seed), network, or another column
+    column    of which the mean is taken: value, or agreement
+
+Of values, `$first`, `$last` and `$all` are those that the evidence compares, `$versus` those of the case, `before`
+all parts before pooling, `last` the last block before it or the last epoch, and null takes all rows.
 """
 
 import runpy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
+from math import inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
+from scipy.stats import pearsonr, spearmanr
 
 from equivariance import rows
 from equivariance.errors import UserError
+from equivariance.names import BEFORE_POOLING, OVER
 from equivariance.study.checkout import EXPERIMENTS
+from equivariance.study.verdicts.decide import Case, Outcome, Range, decided, over_networks, over_units
 
 KINDS = ("full", "reduced", "public")
-READINGS = ("image", "dataset")  # of the measure, under which every claim is decided; see `names.OVER`
-STATES = ("holds", "one reading", "partly", "fails", "not run")
-REPRODUCTION = {
-    "holds": "reproduced",
-    "one reading": "reproduced under one reading",
-    "partly": "partly reproduced",
-    "fails": "not reproduced",
-    "not run": "not run",
-}
-OTHERWISE = {
-    "holds": "holds",
-    "one reading": "holds under one reading",
-    "partly": "holds partly",
-    "fails": "does not hold",
-    "not run": "not run",
-}
+STATES = ("holds", "partly", "contradicted", "undecided", "not run")
+BORDERS = ("", "full ", "circular ")  # before the name of a transformation, see `transforms.exact.Translation`
+UNITS = {"seed": ["seed"], "network": ["dataset", "model", "aug", "width", "seed"]}
+TEST = {"name", "for", "plus", "minus", "against", "along", "rank", "expect", "smallest", "also", "unit", "column"}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the papers, or a later one.
-
-    Attributes:
-        number: such as S1.
-        source: figures of the thesis (T) and the paper (P), or a later paper.
-        group: of claims, a key of experiments/claims.yaml.
-        later: whether it comes from later work, so that no verdict on it is a reproduction.
-    """
+    """A claim of the papers, or a later one: an entry of experiments/claims.yaml."""
 
     number: str
     statement: str
     source: str
     group: str
-    later: bool
+    later: bool = False
+    transform: str | None = None
+    tests: tuple[Mapping[str, Any], ...] = ()  # empty: `RULES` of experiments/GROUP/claims.py decide
+    every_epoch: bool = False
+    parts: bool = False
+    decided_by: str = ""
+    note: str = ""
+    changed: str = ""
+
+    def __str__(self) -> str:
+        return self.decided_by or "; and ".join(map(in_words, self.tests))
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,6 @@ class Evidence:
         experiments: folders of experiments/ whose results.csv hold the rows.
         what: whose networks, and how they were trained.
         compare: a column and the values of it whose networks are compared, such as {"aug": ["none", "crop"]}.
-        baseline: the value of that column with which the others are compared.
         networks: of all rows those of these models only, and by model what their rows leave open.
         by: "us" or "others": rows of networks that were trained here, or elsewhere; None: both.
         claims: those that it decides; empty: all of the group.
@@ -78,7 +87,6 @@ class Evidence:
     experiments: tuple[str, ...]
     what: str
     compare: Mapping[str, list] = field(default_factory=dict)
-    baseline: Any = None
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     by: str | None = None
     claims: tuple[str, ...] = ()
@@ -86,7 +94,7 @@ class Evidence:
     seeds: int = 1
 
     def rows(self, folder: Path = EXPERIMENTS) -> pd.DataFrame:
-        """Its rows under all readings, transformations and epochs."""
+        """Its rows over everything, of all transformations and epochs."""
         there = [results(name, folder) for name in self.experiments]
         table = pd.concat([one for one in there if len(one)] or there[:1], ignore_index=True)
         if not self.untrained:
@@ -96,142 +104,62 @@ class Evidence:
         if not self.networks:
             return table
         table = table[table.model.isin(self.networks)]
-        # other columns first: the networks go by their old names until then
-        columns = {column for columns in self.networks.values() for column in columns}
-        for column in sorted(columns, key="model".__eq__):
+        for column in sorted({key for one in self.networks.values() for key in one}, key="model".__eq__):
             known = [self.networks[model].get(column) for model in table.model]
             if column == "model":  # another name for a network
                 known = [new or old for new, old in zip(known, table.model, strict=True)]
             table = table.assign(**{column: known})
         return table.drop_duplicates(rows.KEY, keep="last")
 
-    @property
-    def group_by(self) -> str:
-        """The column that tells the compared networks apart."""
-        return next(iter(self.compare), "model")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a rule finds.
-
-    Attributes:
-        cases: what the claim speaks of, such as ("invariance", "late"), and whether it holds there; None where the
-            rows cannot tell. Empty: the rows decide nothing, and the text says why.
-        text: the numbers that decide.
-    """
-
-    cases: Mapping[tuple[str, ...], bool | None]
-    text: str
-
-    def __post_init__(self):
-        answers = {case: None if answer is None else bool(answer) for case, answer in self.cases.items()}
-        object.__setattr__(self, "cases", answers)  # NumPy's truth values become Python's
-
-    @property
-    def state(self) -> str:
-        """holds, partly, fails or not run."""
-        answers = list(self.cases.values())
-        if all(answer is None for answer in answers):
-            return "not run"
-        if all(answers):
-            return "holds"
-        return "partly" if any(answers) else "fails"
-
-    def __str__(self) -> str:
-        if self.state != "partly":
-            return self.text
-        named = {"holds for": True, "not for": False, "not run for": None}
-        parts = [f"{word} {text}" for word, answer in named.items() if (text := self._where(answer))]
-        return f"{'; '.join(parts)}. {self.text}"
-
-    def _where(self, answer: bool | None) -> str:
-        """The cases with this answer in words; a first word alone where it says all."""
-        found: dict[str, list[str]] = {}
-        for case, each in self.cases.items():
-            if each is answer:
-                found.setdefault(case[0], []).append(" ".join(case[1:]))
-        of = {first: sum(case[0] == first for case in self.cases) for first in found}
-        texts = [
-            first if len(rest) == of[first] else f"{first} ({', '.join(rest)})" for first, rest in found.items()
-        ]
-        return ", ".join(texts)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What decides a claim.
-
-    Attributes:
-        number: of the claim.
-        decided_by: the rule in words.
-        decide: from rows of trained networks and the evidence that they are, to the outcome.
-        transform: of the rows that it takes, such as "translation"; None: all.
-        similarity: of the rows that it takes; None: all.
-        needs: values of the compared column without which it cannot be asked; None: all that the evidence lists.
-        every_epoch: whether it takes the rows of all epochs; otherwise those of the last.
-        from_rows: False for a rule that needs none.
-    """
-
-    number: str
-    decided_by: str
-    decide: Callable[[pd.DataFrame, Evidence], Outcome]
-    transform: str | None = None
-    similarity: str | None = "pearson"
-    needs: tuple | None = None
-    every_epoch: bool = False
-    from_rows: bool = True
-
 
 @dataclass(frozen=True)
 class Verdict:
-    """On a claim, from one kind of evidence under one reading of the measure.
-
-    Attributes:
-        over: the reading, of READINGS; None where nothing was measured, or none is needed.
-        seeds: in how many seeds all networks were there that are compared.
-    """
+    """On a claim, from one evidence; `under`: over what the correlation ran, and the border if it is another."""
 
     number: str
     evidence: Evidence
-    over: str | None
+    under: str
     outcome: Outcome
-    seeds: int
+    seeds: int = 0
 
     @property
     def kind(self) -> str:
         return self.evidence.kind
 
     @property
+    def state(self) -> str:
+        return self.outcome.state
+
+    @property
     def fewer_seeds(self) -> str:
         """Such as " (1 of 3 seeds run)", where it rests on fewer trainings than its evidence asks for."""
-        fewer = self.seeds < self.evidence.seeds and self.outcome.state != "not run"
+        fewer = self.seeds < self.evidence.seeds and self.state != "not run"
         return f" ({self.seeds} of {self.evidence.seeds} seeds run)" if fewer else ""
-
-    def __str__(self) -> str:
-        return word(self.number, self.kind, self.outcome.state) + self.fewer_seeds
-
-
-def word(number: str, kind: str, state: str) -> str:
-    """A state in words; only full evidence for a claim of the papers is a reproduction."""
-    reproduction = kind == "full" and not claimed()[number].later
-    return (REPRODUCTION if reproduction else OTHERWISE)[state]
 
 
 @cache
-def described() -> dict[str, dict]:
-    """Title, setting, command, evidence and claims of each group in experiments/claims.yaml."""
+def document() -> dict[str, Any]:
+    """experiments/claims.yaml: `smallest`, `sources`, and under `groups` the claims with their evidence."""
     return yaml.safe_load((EXPERIMENTS / "claims.yaml").read_text())
+
+
+def described() -> dict[str, dict]:
+    """Title, setting, command, evidence and claims of each group."""
+    return document()["groups"]
 
 
 @cache
 def claimed() -> dict[str, Claim]:
     """All claims by number, in the order of the list."""
-    return {
-        number: Claim(number, statement, source, group, about.get("later", False))
-        for group, about in described().items()
-        for number, (statement, source) in about["claims"].items()
-    }
+    found = {}
+    for group, about in described().items():
+        for number, entry in about["claims"].items():
+            tests = tuple(entry.get("tests", ()))
+            if unknown := {key for test in tests for key in test} - TEST:
+                raise UserError(f"claims.yaml, {number}: a test has no key {', '.join(sorted(unknown))}")
+            given = {"group": group, "later": about.get("later", False)} | entry | {"tests": tests}
+            found[number] = Claim(number, **given)
+    return found
 
 
 @cache
@@ -244,95 +172,216 @@ def evidence_of(group: str) -> tuple[Evidence, ...]:
         for entry in entries:
             names = entry["rows"] if isinstance(entry["rows"], list) else [entry["rows"]]
             more = {key: value for key, value in entry.items() if key != "rows"}
-            more["claims"] = tuple(more.get("claims", ()))
-            found.append(Evidence(kind, tuple(names), **more))
+            found.append(Evidence(kind, tuple(names), **more | {"claims": tuple(more.get("claims", ()))}))
     return tuple(found)
 
 
-def rules_of(group: str, folder: Path = EXPERIMENTS) -> dict[str, Rule]:
-    """The rules of a group of claims by number; none where they are not written yet."""
-    path = folder / group / "claims.py"
-    return {rule.number: rule for rule in _declared(path)} if path.exists() else {}
-
-
-@cache
-def _declared(path: Path) -> tuple[Rule, ...]:
-    module = runpy.run_path(str(path))
-    if "RULES" not in module:
-        raise UserError(f"{path} declares no RULES, see equivariance/study/verdicts/rules.py")
-    return tuple(module["RULES"])
-
-
 def verdicts_of(group: str, folder: Path = EXPERIMENTS) -> list[Verdict]:
-    """The verdicts on the claims of a group: for each claim and evidence, one for each reading."""
-    rules = rules_of(group, folder)
+    """The verdicts on the claims of a group: of each claim and evidence, by border and `over` that have rows."""
     return [
         verdict
-        for number in described()[group]["claims"]
+        for claim in claimed().values()
         for evidence in evidence_of(group)
-        if number in rules and asks(rules[number], evidence)
-        for verdict in decided(rules[number], evidence, evidence.rows(folder))
+        if claim.group == group and claim.number in (evidence.claims or (claim.number,)) and asks(claim, evidence)
+        for verdict in judge(claim, evidence, evidence.rows(folder), folder)
     ]
 
 
-def asks(rule: Rule, evidence: Evidence) -> bool:
-    """Whether this evidence is for the rule's claim and has the networks that it compares."""
-    if evidence.claims and rule.number not in evidence.claims:
-        return False
-    listed = evidence.compare.get(evidence.group_by, [])
-    return set(rule.needs or ()) <= set(listed)
+def asks(claim: Claim, evidence: Evidence) -> bool:
+    """Whether a claim compares networks of which the evidence lists some."""
+    for column, listed in evidence.compare.items():
+        asked = [
+            value for test in claim.tests for value in _listed(test.get("for", {}).get(column, [None]), listed)
+        ]
+        if claim.tests and not {None, *listed} & {*asked}:
+            return False
+    return True
 
 
-def decided(rule: Rule, evidence: Evidence, table: pd.DataFrame) -> list[Verdict]:
-    """The verdicts of a rule on rows: one for each reading; "not run" where rows or networks are missing.
-
-    Networks are compared within a seed: a seed that lacks some of them is left out.
-    """
-
-    def no(why: str, over: str | None = None) -> Verdict:
-        return Verdict(rule.number, evidence, over, Outcome({}, why), 0)
-
-    if not rule.from_rows:
-        return [Verdict(rule.number, evidence, None, rule.decide(table, evidence), evidence.seeds)]
-    table = table[table.over.isin(READINGS)]
-    for column, value in (("transform", rule.transform), ("similarity", rule.similarity)):
-        if value is not None:
-            table = table[table[column] == value]
-    if not rule.every_epoch:
+def judge(claim: Claim, evidence: Evidence, table: pd.DataFrame, folder: Path = EXPERIMENTS) -> list[Verdict]:
+    """The verdicts on a claim from rows, one for each border and `over` that has rows; "not run" if none has."""
+    if not claim.tests:
+        cases = _written(folder / claim.group / "claims.py")[claim.number](table)
+        return [Verdict(claim.number, evidence, "", decided(cases, claim.parts), evidence.seeds)]
+    if not claim.every_epoch:
         table = rows.of_last_epoch(table)
-    if table.empty:
-        return [no(f"no rows yet{f' under {rule.transform}' if rule.transform else ''}")]
     found = []
-    for over in READINGS:
-        one = table[table.over == over]
+    for over, border in product(OVER, BORDERS):
+        name = f"{border}{claim.transform}"
+        one = table[(table.over == over) & ((table["transform"] == name) if claim.transform else not border)]
         if one.empty:
             continue
-        column, listed = evidence.group_by, evidence.compare.get(evidence.group_by, [])
-        needed = [each for each in listed if rule.needs is None or each in (*rule.needs, evidence.baseline)]
-        missing = [str(each) for each in needed if each not in set(one[column])]
-        if missing:
-            found.append(no(f"no rows with {column} {', '.join(missing)}", over))
-            continue
-        if needed:
-            one = one[one[column].isin(needed)]
-        there = one.groupby("seed")[column].nunique()
-        complete = there.index[there == one[column].nunique()]
-        if needed and complete.empty:
-            found.append(no(f"no seed with all of {column} {', '.join(map(str, needed))}", over))
-            continue
-        if needed:
-            one = one[one.seed.isin(complete)]
-        found.append(Verdict(rule.number, evidence, over, rule.decide(one, evidence), len(complete)))
-    return found
+        cases = [case for test in claim.tests for case in cases_of(test, one, evidence)]
+        seeds = int(one.groupby(list(evidence.compare) or "over", dropna=False).seed.nunique().min())
+        under = f"{over}, {border}border" if border else over
+        found.append(Verdict(claim.number, evidence, under, decided(cases, claim.parts), seeds))
+    no_rows = Outcome({}, why=f"no rows yet{f' under {claim.transform}' if claim.transform else ''}")
+    return found or [Verdict(claim.number, evidence, "", no_rows)]
 
 
-def combined(verdicts: Iterable[Verdict]) -> str:
-    """The state of a claim by one kind of evidence, from its verdicts under all readings."""
-    states = [one.outcome.state for one in verdicts]
-    states = [state for state in states if state != "not run"] or ["not run"]
-    if len(set(states)) == 1:
-        return states[0]
-    return "one reading" if "holds" in states else "partly"
+@cache
+def _written(path: Path) -> dict[str, Any]:
+    module = runpy.run_path(str(path)) if path.exists() else {}
+    if "RULES" not in module:
+        raise UserError(
+            f"{path} declares no RULES, and claims.yaml no tests, see equivariance/study/verdicts/rules.py"
+        )
+    return module["RULES"]
+
+
+def cases_of(test: Mapping[str, Any], table: pd.DataFrame, evidence: Evidence) -> Iterator[Case]:
+    """The cases of a test, the primary ones first."""
+    voting = list(_grid(test.get("for", {}), evidence))
+    showing = list(_grid({**test.get("for", {}), **test["also"]}, evidence)) if "also" in test else []
+    expected = _range(test)
+    similarity = {} if "similarity" in test.get("for", {}) else {"similarity": "pearson"}
+    for case in [*voting, *(each for each in showing if each not in voting)]:
+        name = ", ".join(map(str, [*filter(None, [test.get("name")]), *case.values()]))
+        chosen = _Chosen(table, similarity | case, test, evidence)
+        estimate, count, interval = chosen.correlation() if "rank" in test else chosen.difference()
+        yield Case(name, estimate, count, interval, expected, case in voting)
+
+
+class _Chosen:
+    """The numbers of one case, by unit."""
+
+    def __init__(self, table: pd.DataFrame, case: Mapping[str, Any], test: Mapping[str, Any], evidence: Evidence):
+        self.table, self.case, self.test, self.evidence = table, case, test, evidence
+        self.unit = UNITS.get(
+            unit := test.get("unit", "network" if {"rank", "along"} & {*test} else "seed"), [unit]
+        )
+
+    def difference(self) -> tuple[float, int, Any]:
+        """Its mean over units, their number, and the interval."""
+        terms = [(1, {**self.test.get("plus", {})})]
+        terms += [(-1, self.test["minus"])] if "minus" in self.test else []
+        if "against" in self.test:
+            terms += [(-sign, {**values, **self.test["against"]}) for sign, values in terms]
+        parts = [(sign, self.means(values)) for sign, values in terms]
+        total = sum(sign * part.value for sign, part in parts).dropna()
+        halves = [sign * part.half.reindex(total.index).mean() for sign, part in parts]
+        # scores of the same maps share their error; otherwise as if images were drawn anew, which is wider
+        same = {*self.test.get("plus", {}), *self.test.get("minus", {})} == {"score"} and "against" not in self.test
+        images = (abs(sum(halves)) if same else np.sqrt(np.square(halves).sum())) / 1.96
+        return total.mean() if len(total) else np.nan, len(total), over_units(total, np.nan_to_num(images))
+
+    def correlation(self) -> tuple[float, int, Any]:
+        """Spearman's rho over networks."""
+        rank = self.test["rank"]
+        given = {"x": self.means(self.test.get("plus", {})).value}
+        given["y"] = self.accuracies() if rank == "accuracy" else self.means(rank).value
+        if "minus" in self.test:
+            given["minus"] = self.means(self.test["minus"]).value
+        each = pd.DataFrame(given).dropna().to_numpy(float).T
+        estimate, interval = over_networks(*each)
+        return estimate, each.shape[1], interval
+
+    def accuracies(self) -> pd.Series:
+        return self.table.groupby(self.unit, dropna=False).accuracy.first()
+
+    def means(self, values: Mapping[str, Any]) -> pd.DataFrame:
+        """Mean over elements, then layers, by unit: `value`, and `half` the width of its interval over images."""
+        table, column = self.table, self.test.get("column", "value")
+        for key, value in {**self.case, **values}.items():
+            if value is not None and key != "versus":
+                table = table[self._matches(table, key, self.case["versus"] if value == "$versus" else value)]
+        if "along" in self.test:
+            table = table[table.part.isin(BEFORE_POOLING) & (table.layer != "stem")]
+        table = table.assign(half=(table.high - table.value).clip(lower=0) if column == "value" else 0.0)
+        by_layer = table.groupby([*self.unit, "index"], dropna=False)[[column, "half", "activation"]].mean()
+        of_units = by_layer.rename(columns={column: "value"}).groupby(level=self.unit, dropna=False)
+        if along := self.test.get("along"):
+            return of_units[["value", "activation"]].apply(_along, along)
+        return of_units[["value", "half"]].mean()
+
+    def _matches(self, table: pd.DataFrame, key: str, value: Any) -> "pd.Series[bool]":
+        if key not in table:
+            return pd.Series(False, table.index)
+        if (key, value) == ("part", "last"):
+            return table["index"] == table[table.part.isin(BEFORE_POOLING)]["index"].max()
+        if (key, value) == ("epoch", "last"):
+            return table.epoch == table.epochs
+        values = _listed(value if isinstance(value, list) else [value], self.evidence.compare.get(key, []))
+        if key == "part":
+            values = [each for one in values for each in (BEFORE_POOLING if one == "before" else [one])]
+        return table[key].astype(str).isin(map(str, values)) if key == "element" else table[key].isin(values)
+
+
+def _along(layers: pd.DataFrame, along: str) -> pd.Series:
+    """The correlation of a network's scores with depth or activation over its layers."""
+    r = np.nan
+    if len(layers) > 2:
+        index = layers.index.get_level_values("index")
+        r = (
+            spearmanr(index, layers.value) if along == "index" else pearsonr(layers.activation, layers.value)
+        ).statistic
+    return pd.Series({"value": r, "half": 0.0})
+
+
+def _listed(values: Iterable[Any], compared: list) -> list:
+    """Values with `$first`, `$last` and `$all` replaced by those that the evidence compares."""
+    short = {"$first": compared[:1], "$last": compared[-1:], "$all": compared}
+    return [each for value in values for each in (short[value] if value in [*short] else [value])]
+
+
+def _grid(lists: Mapping[str, list], evidence: Evidence) -> Iterator[dict[str, Any]]:
+    filled = [_listed(values, evidence.compare.get(column, [])) for column, values in lists.items()]
+    yield from (dict(zip(lists, values, strict=True)) for values in product(*filled))
+
+
+def _smallest(test: Mapping[str, Any]) -> float:
+    scale = "rho" if {"rank", "along"} & {*test} else "score"
+    return test.get("smallest", document()["smallest"][scale])
+
+
+def _range(test: Mapping[str, Any]) -> Range:
+    """Where a test puts its numbers."""
+    expect, e = test["expect"], _smallest(test)
+    if isinstance(expect, list):
+        low, high = expect
+        return Range(-inf if low is None else low, inf if high is None else high)
+    known = {"higher": (e, inf), "lower": (-inf, -e), "equal": (-e, e), "differs": (-e, e), "reaches": (-e, inf)}
+    return Range(*known[expect], inside=expect != "differs")
+
+
+def in_words(test: Mapping[str, Any]) -> str:
+    """What a test asks, made from its keys."""
+
+    def named(values: Mapping[str, Any]) -> str:
+        each = (
+            f"{key} {'/'.join(map(str, value)) if isinstance(value, list) else value}"
+            for key, value in values.items()
+        )
+        return ", ".join(each) or "the score"
+
+    what = named(test.get("plus", {}))
+    if "along" in test:
+        what = f"correlation with {'depth' if test['along'] == 'index' else test['along']}"
+    if "rank" in test:
+        rank = test["rank"]
+        what = f"rho of {what} and {rank if isinstance(rank, str) else named(rank)}"
+    minus = f" minus {named(test['minus'])}" if "minus" in test else ""
+    against = f" minus the same for {named(test['against'])}" if "against" in test else ""
+    also = f" (secondary: {named(test['also'])})" if "also" in test else ""
+    return f"{what}{minus}{against} {_range(test)}, for {named(test.get('for', {}))}{also}"
+
+
+def agreed(verdicts: Iterable[Verdict]) -> str:
+    """The state of a claim by one kind of evidence; `depends` where borders, `over` or evidence disagree."""
+    states = {one.state for one in verdicts} - {"not run"}
+    return "depends" if len(states) > 1 else (states or {"not run"}).pop()
+
+
+def said(verdicts: Iterable[Verdict]) -> str:
+    """The verdicts of one kind on one claim as Markdown; disagreement is said first."""
+    ones = [one for one in verdicts if one.state != "not run"]
+    if len({one.state for one in ones}) < 2:
+        return f"**{agreed(ones)}**{fewer_seeds(ones)}"
+    by_state: dict[str, list[str]] = {}
+    for one in ones:
+        by_state.setdefault(one.state, []).append(f"`{one.under}`")
+    texts = (f"{state} ({', '.join(dict.fromkeys(those))})" for state, those in by_state.items())
+    return f"**depends**: {', '.join(texts)}{fewer_seeds(ones)}"
 
 
 def fewer_seeds(verdicts: Iterable[Verdict]) -> str:
@@ -340,23 +389,11 @@ def fewer_seeds(verdicts: Iterable[Verdict]) -> str:
     return next((one.fewer_seeds for one in verdicts if one.fewer_seeds), "")
 
 
-def in_words(verdicts: Iterable[Verdict]) -> str:
-    """The verdicts of one kind on one claim as Markdown, with the reading where it matters."""
-    verdicts = list(verdicts)
-    if not verdicts:
-        return "–"
-    if len(verdicts) > 1 and len({str(one) for one in verdicts}) == 1:
-        return f"**{verdicts[0]}**"
-    return ", ".join(
-        f"**{one}**" + (f" (`{one.over}`)" if one.over and one.outcome.state != "not run" else "")
-        for one in verdicts
-    )
-
-
 def evidence_text(verdicts: Iterable[Verdict]) -> str:
-    """The numbers behind verdicts on one claim, with the reading before each."""
-    verdicts = list(verdicts)
-    return " ".join(f"`{one.over}`: {one.outcome}." if one.over else str(one.outcome) for one in verdicts)
+    """The numbers behind verdicts on one claim."""
+    return " ".join(
+        f"`{one.under}`: {one.state}. {one.outcome}." if one.under else str(one.outcome) for one in verdicts
+    )
 
 
 def results(name: str, folder: Path = EXPERIMENTS) -> pd.DataFrame:
@@ -370,20 +407,15 @@ def _read(path: Path, _changed: int) -> pd.DataFrame:
     return rows.read(path)
 
 
-def spread(values: pd.Series) -> str:
-    """Mean and standard deviation over seeds."""
-    return f"{values.mean():.2f} ± {values.std():.2f}" if len(values) > 1 else f"{values.mean():.2f}"
-
-
 def markdown(verdicts: Iterable[Verdict]) -> str:
     """A table of verdicts, one row for each claim and kind of evidence."""
     lines = ["| | claim | verdict | ours |", "|---|---|---|---|"]
     together: dict[tuple, list[Verdict]] = {}
     for one in verdicts:
-        together.setdefault((one.number, one.evidence.kind, one.evidence.experiments), []).append(one)
+        together.setdefault((one.number, one.kind, one.evidence.experiments), []).append(one)
     for (number, kind, _), ones in together.items():
-        shown = in_words(ones) if kind == "full" else f"{kind}: {in_words(ones)}"
-        lines.append(f"| {number} | {cell(claimed()[number].statement)} | {shown} | {cell(evidence_text(ones))} |")
+        statement = cell(claimed()[number].statement)
+        lines.append(f"| {number} | {statement} | {kind}: {said(ones)} | {cell(evidence_text(ones))} |")
     return "\n".join(lines)
 
 

@@ -1,0 +1,159 @@
+"""From measured differences to an answer: intervals over seeds and images, Holm's correction, four outcomes.
+
+A case is one number and the range in which a claim puts it. It holds where the whole 95 % interval lies in that
+range,
+is contradicted where it lies outside as a whole, and is undecided otherwise. For a claim of equality the range
+is what is too small to matter, so that this is the pair of one-sided tests of Schuirmann (1987).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+
+import numpy as np
+from scipy import stats
+
+from equivariance.figures.rank_correlation import ranks_correlate
+
+ALPHA = 0.05
+RESAMPLES = 9_999
+FEWEST = 6  # networks for a rank correlation, as in the papers
+Interval = Callable[[float], tuple[float, float]]  # from the level alpha to its ends
+
+
+@dataclass(frozen=True)
+class Range:
+    """From `low` to `high`, or with `inside=False` everything beyond."""
+
+    low: float
+    high: float
+    inside: bool = True
+
+    def answer(self, low: float, high: float) -> bool | None:
+        """Whether what lies between low and high is in the range; None: in part, or perhaps."""
+        within, apart = self.low <= low and high <= self.high, high < self.low or low > self.high
+        return self.inside if within else not self.inside if apart else None
+
+    def __str__(self) -> str:
+        if not self.inside:
+            return f"below {self.low:g} or above {self.high:g}"
+        if inf in (-self.low, self.high):
+            return f"at most {self.high:g}" if self.low == -inf else f"at least {self.low:g}"
+        return f"from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a claim says of one part, score or network.
+
+    Attributes:
+        name: such as "invariance, late".
+        estimate: the number, NaN where there are no rows.
+        count: of units (seeds or networks) behind it.
+        interval: its ends at a level; -inf and inf where the units are too few.
+        expected: where the claim puts it.
+        primary: whether it votes.
+    """
+
+    name: str
+    estimate: float
+    count: int
+    interval: Interval
+    expected: Range
+    primary: bool = True
+
+    def answer(self, alpha: float) -> bool | None:
+        return None if np.isnan(self.estimate) else self.expected.answer(*self.interval(alpha))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answers of all cases of a claim: True, False, or None where the rows cannot tell."""
+
+    answers: Mapping[Case, bool | None]
+    parts: bool = False  # whether the claim names several parts, of which some may hold and others not
+    why: str = ""  # nothing was decided
+
+    @property
+    def state(self) -> str:
+        """holds, contradicted, partly, undecided or not run."""
+        primary = {case: answer for case, answer in self.answers.items() if case.primary}
+        if all(np.isnan(case.estimate) for case in primary):
+            return "not run"
+        answers = set(primary.values())
+        if answers == {True}:
+            return "holds"
+        if {True, False} <= answers and self.parts:
+            return "partly"
+        return "contradicted" if False in answers else "undecided"
+
+    def __str__(self) -> str:
+        if self.state == "not run":
+            return self.why or "no rows yet"
+        words = {True: "holds", False: "contradicted", None: "undecided"}
+        texts: dict[str, list[str]] = {}
+        for case, answer in self.answers.items():
+            if np.isnan(case.estimate):
+                texts.setdefault("no rows", []).append(case.name)
+                continue
+            low, high = case.interval(ALPHA)
+            ends = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) and low != high else ""
+            text = f"{case.name} {case.estimate:+.3f}{ends}, n = {case.count}"
+            texts.setdefault(words[answer] if case.primary else "secondary", []).append(text)
+        return ". ".join(f"{word}: {'; '.join(those)}" for word, those in texts.items())
+
+
+def decided(cases: Sequence[Case], parts: bool = False) -> Outcome:
+    """The answers of all cases, the primary ones corrected as Holm (1979) does.
+
+    With k cases still open each is tested at ALPHA / k; those that are answered leave, until no further one is.
+    """
+    answers: dict[Case, bool | None] = {case: None if case.primary else case.answer(ALPHA) for case in cases}
+    remaining = [case for case in cases if case.primary]
+    while remaining:
+        found = {case: case.answer(ALPHA / len(remaining)) for case in remaining}
+        if all(answer is None for answer in found.values()):
+            break
+        answers |= found
+        remaining = [case for case, answer in found.items() if answer is None]
+    return Outcome(answers, parts)
+
+
+def over_units(values: Sequence[float], images: float) -> Interval:
+    """Student's interval of the mean over seeds or networks; `images` is its standard error over images.
+
+    All units see the same images, so that error does not shrink with their number: the two variances add up.
+    """
+    found = np.asarray(values, float)
+
+    def ends(alpha: float) -> tuple[float, float]:
+        if len(found) < 2:
+            return -inf, inf
+        error = sqrt(found.var(ddof=1) / len(found) + images**2)
+        half = stats.t.ppf(1 - alpha / 2, len(found) - 1) * error
+        return found.mean() - half, found.mean() + half
+
+    return ends
+
+
+def over_networks(x: np.ndarray, y: np.ndarray, minus: np.ndarray | None = None) -> tuple[float, Interval]:
+    """Spearman's rho of x and y, less that of `minus` and y, and its percentile bootstrap over networks.
+
+    A resample in which a quantity is constant could have any rho: it counts as the worst for either end.
+    """
+    chosen = (
+        np.random.default_rng(0).integers(len(x), size=(RESAMPLES, len(x))) if len(x) else np.zeros((1, 0), int)
+    )
+
+    def rho(of: np.ndarray) -> np.ndarray:
+        return ranks_correlate(x[of], y[of]) - (0 if minus is None else ranks_correlate(minus[of], y[of]))
+
+    if len(x) < FEWEST:
+        return (float(rho(np.arange(len(x)))) if len(x) > 2 else np.nan), lambda alpha: (-inf, inf)
+    resampled, most = rho(chosen), 1 if minus is None else 2
+
+    def ends(alpha: float) -> tuple[float, float]:
+        low, high = (np.nan_to_num(resampled, nan=worst) for worst in (-most, most))
+        return float(np.quantile(low, alpha / 2)), float(np.quantile(high, 1 - alpha / 2))
+
+    return float(rho(np.arange(len(x)))), ends
