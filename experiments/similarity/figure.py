@@ -8,7 +8,6 @@ import pandas as pd
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import SIMILARITIES
-from experiments.similarity.claims import with_activation
 
 NAMES = {"pearson": "correlation", "cosine": "cosine"}
 LOOKS = style.looks(SIMILARITIES)
@@ -22,6 +21,19 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     by_activation(grid[1, 0], results)
     style.legend(figure, ncols=1, fontsize=6.5)
     return {"figure": figure}
+
+
+def with_activation(results: pd.DataFrame) -> pd.Series:
+    """Pearson's correlation, over residual blocks, of a score with the mean activation of the block's maps.
+
+    By score, similarity, and network.
+    """
+    blocks = results[results.layer.str.startswith("block")]
+    keys = ["score", "similarity", "model", "seed"]
+    each = blocks.groupby([*keys, "index"])[["value", "activation"]].mean()
+    return pd.Series(
+        {key: np.corrcoef(one.value, one.activation)[0, 1] for key, one in each.groupby(level=keys)}, dtype=float
+    ).rename_axis(keys)
 
 
 def random_maps(axes: style.Axes) -> None:
