@@ -8,6 +8,7 @@ from equivariance.errors import UserError
 from equivariance.figures.summary import summary
 from equivariance.metric.equivariance import Equivariance
 from equivariance.metric.partners import orbits
+from equivariance.study.identity import options
 from equivariance.study.models import CNN7
 from equivariance.transforms.interpolated import disc, rotation
 from equivariance.transforms.sets import rotations, shifts, subpixel_shifts
@@ -68,7 +69,7 @@ def test_the_worst_is_over_all_elements_at_once_and_by_transformation():
     transforms = [*shifts([1, 2], "horizontal", "circular"), *rotations([180])]
     table = measured(images, torch.zeros(4, dtype=torch.long), transforms).compute()
     final = table[(table.layer == "final") & (table.score == "invariance")]
-    moved = final[final["transform"] == "translation"].set_index("element")
+    moved = final[final["transform"] == "circular translation"].set_index("element")
     assert moved.agreement.to_dict() == {1: 0.75, 2: 0.25} and moved.agreement_worst.tolist() == [0.25] * 2
     assert moved.top1_worst.tolist() == [0.25] * 2
     assert final[final["transform"] == "rotation"].agreement_worst.item() == 0
@@ -140,16 +141,6 @@ def test_maps_and_orbits_see_the_images_that_are_measured():
     assert len(seen) == 2
 
 
-@pytest.mark.parametrize(
-    ("elements", "name"), [("[90,270]", "rotation"), ("[15,30]", "rotation-15-30"), ("[22.5]", "rotation-22.5")]
-)
-def test_other_angles_have_a_folder_of_their_own(elements, name):
-    from hydra import compose, initialize_config_dir
-
-    import equivariance.study.config  # noqa: F401, which registers the schema
-    from tests.conftest import REPOSITORY
-
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base=None):
-        cfg = compose("config", [f"measure.transform.elements={elements}", "model=cnn7", "dataset=digits6"])
-        assert cfg.measure.name == name
-        assert compose("config", ["measure=scale", "model=cnn7"]).measure.name == "scale"
+def test_other_angles_have_a_folder_of_their_own():
+    assert options(["measure.transform.elements=[15,30]"]) == "-15-30"
+    assert options(["measure.transform.elements=[22.5]", "model=cnn7"]) == "-22.5" and options(["model=cnn7"]) == ""
