@@ -57,14 +57,13 @@ def measure(cfg: DictConfig, process: Processes) -> None:
                 bar.update(len(images))
                 if first_batch:
                     job.check()
-                    first_batch = metric.images == 0
+                    first_batch = False
                 stopping = bool(stop)
                 if stopping or unfinished.due:
                     unfinished.save(metric.state_dict())
                 if stopping:
                     print(f"\nstopped after {metric.images} images; the same command goes on from there")
                     raise SystemExit(stop.exit_code)
-        metric.finish()
         job.check()
         if process.count > 1:  # whoever waits for the others may be stopped
             unfinished.save(metric.state_dict())

@@ -39,6 +39,7 @@ from omegaconf import DictConfig, OmegaConf
 from equivariance.layers.find import Layers, find_layers, tap
 from equivariance.metric.equivariance import Equivariance
 from equivariance.names import NESTED, OVER, SCORES
+from equivariance.statistics.image_blocks import CHANCE, TRUE
 from equivariance.study.checkout import CONF
 from equivariance.study.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
 from equivariance.study.data.datasets import Images
@@ -49,6 +50,7 @@ from equivariance.transforms.protocol import Transformation
 from equivariance.transforms.sets import rotations
 from train import step as train_step
 
+PAIRS = (TRUE, CHANCE)
 STEPS = 5  # of each kind a round
 PLAIN = "plain eager NCHW float32"
 NETWORKS = {  # and the images (c, h, w) that they take
@@ -179,7 +181,8 @@ def passes(threads: int, batch: int, names: list[str], over: str) -> None:
     print(machine(hardware))
     for name in names:
         model, inputs, orbit, layers = _network(name, batch, hardware, turns)
-        metric = Equivariance(model, inputs[0], turns, layers, over=over, blocks=1)
+        metric = Equivariance(model, turns, layers, over=over, blocks=1)
+        metric.setup(inputs)
         maps: dict[str, torch.Tensor] = {}
         with torch.inference_mode(), tap(layers, maps.__setitem__):
             model(orbit)
@@ -187,7 +190,7 @@ def passes(threads: int, batch: int, names: list[str], over: str) -> None:
         @torch.inference_mode()
         def statistics(metric: Equivariance = metric, maps: dict = maps, layers: Layers = layers) -> None:
             for layer in layers:
-                metric.sums.of_maps(layer, over, maps[layer.name].unflatten(0, (1 + len(turns), -1)))
+                metric.sums.of_maps(layer, over, maps[layer.name].unflatten(0, (1 + len(turns), -1)), PAIRS)
 
         statistics()
         timed = {event.key: event for event in _profiled(statistics).key_averages()}
@@ -247,9 +250,9 @@ def _measured(
     labelled: bool = False,
     **arguments: Any,
 ) -> Callable[[], None]:
-    """What adds a batch to a measurement that has begun; the metric holds its last two images back."""
+    """What adds a batch to a measurement that has begun."""
     size = len(inputs)
-    metric = Equivariance(model, inputs[0], transforms, layers, blocks=1, batch_size=size + 2, **arguments)
+    metric = Equivariance(model, transforms, layers, blocks=1, batch_size=size, **arguments)
     labels = torch.zeros(size, dtype=torch.long) if labelled else None
     metric.update(inputs[-2:], None if labels is None else labels[-2:])
     return partial(metric.update, inputs, labels)

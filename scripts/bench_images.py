@@ -96,7 +96,7 @@ def decoded(source: Stream, batch: int) -> Iterator[int]:
 
 def measured(source: Stream, images: Images, model: nn.Module, batch: int) -> Iterator[int]:
     """Measure images, batch by batch."""
-    metric = Equivariance(model, torch.zeros(images.pixels.shape[1:]), TURNS, blocks=1, batch_size=batch)
+    metric = Equivariance(model, TURNS, blocks=1, batch_size=batch)
     for start in range(0, MANY, batch):
         pixels = source[start : start + batch]
         metric.update(images.normalise(pixels))

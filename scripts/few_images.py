@@ -88,7 +88,7 @@ def of_made(name: str, channels: int) -> Iterator[dict[str, Any]]:
     for images in IMAGES:
         for _ in range(REPETITIONS):
             features = made(MADE[name], channels, images, generator)
-            metric = Equivariance(model, features[0], [Exchange()], ["features"])
+            metric = Equivariance(model, [Exchange()], ["features"])
             metric.update(features)
             for row in equivariances(metric.compute()):
                 yield row | {"network": name, "truth": max(MADE[name])}
@@ -104,16 +104,15 @@ def of_network(file: str, data_dir: str) -> Iterator[dict[str, Any]]:
     order = torch.randperm(len(pixels), generator=generator)
 
     def metric(blocks: int) -> Equivariance:
-        example = torch.zeros(3, 32, 32)
-        return Equivariance(model, example, eq.rotations([90]), LAYERS, over=["image", "dataset"], blocks=blocks)
+        return Equivariance(model, eq.rotations([90]), LAYERS, over=["image", "dataset"], blocks=blocks)
 
     everything = metric(len(pixels) // SMALLEST)
     with progress("all test images", len(pixels)) as bar:
         for batch in order.split(250):
             everything.update(images.normalise(images.pixels[batch]))
             bar.update(len(batch))
-    everything.finish()
     state, some = everything.state_dict(), metric(10)
+    some.setup(images.pixels[:1].float())
     whole = equivariances(chosen(some, state, torch.arange(len(state["blocks"]))))
     truth = {(row["layer"], row["over"]): row["middle"] for row in whole}
     for count in IMAGES:

@@ -45,7 +45,8 @@ class Darker(Same):
 same, darker = eq.measure(model, images, [Same()]), eq.measure(model, iter([images[:1], images[1:]]), [Darker()])
 """
 METRIC = """
-left, right = (eq.Equivariance(model, images[0], eq.rotations(), first_image=first) for first in (0, 4))
+left, right = eq.Equivariance(model, eq.rotations()), eq.Equivariance(model, eq.rotations())
+right.reset(4)
 for batch in images[:4].split(1):
     left.update(batch)
 right.update(torch.cat([images[4:], images]))

@@ -1,9 +1,11 @@
 """The metric: how alike are the feature maps of an image and of its transformed copies?"""
 
-import math
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
+from dataclasses import is_dataclass
+from numbers import Integral
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -17,30 +19,35 @@ from equivariance.layers.record import evaluating, readable
 from equivariance.metric.memory import affordable_blocks, affordable_images, affordable_layers
 from equivariance.metric.partners import partners
 from equivariance.metric.predictions import Predictions
-from equivariance.metric.sums import Sums, key_of
+from equivariance.metric.premises import kept_buffers, logits_of, probe
+from equivariance.metric.sums import Sums
 from equivariance.metric.table import ScoreTable
 from equivariance.names import NESTED, OVER, SCORE_COLUMNS, SCORES, SIMILARITIES
 from equivariance.statistics import linear
 from equivariance.statistics.image_blocks import Blocks
 from equivariance.transforms.protocol import Transformation, preparation, several
 
-SMALL = 1e-10  # maps below it, and above its reciprocal, are scaled: squares in float32 end at 1e-38 and 1e38
-STATE = ("images", "reached", "predictions", "block_size", "blocks")  # of `Equivariance.state_dict`
+ALIKE = 0.01  # relative difference of a layer's magnitudes on two devices
+ONE_AT_A_TIME = RLock()  # hooks and evaluation mode belong to a network, not to the thread that measures it
 
 
 class Equivariance:
     """Scores of all layers under all transformations, from statistics that are filled inside forward hooks.
 
-    The images are cut into blocks, each with statistics of its own, at most `blocks` of them: of 2, 4, 8, ...
-    images, as many as it takes. Merged, they give the scores; leaving out one at a time gives the confidence
-    interval. Images 2i and 2i + 1 give the chance level together. Neither depends on the batches in which the
-    images come: the last two or three are held back until more come or `compute` is called.
+    Every image enters the scores at once. Images 2i and 2i + 1 of the stream give the chance level together; a last
+    one without a neighbour has no part in it, and one image alone no chance level. The images are cut into blocks,
+    each with statistics of its own, at most `blocks` of them: of 2, 4, 8, ... images, as many as it takes. Merged,
+    they give the scores; leaving out one at a time gives the confidence interval. Nothing depends on the batches in
+    which the images come.
 
-    A transformation that interpolates has a `control`, which is measured beside it.
+    The layers are found with the first batch. Then the network runs on a few images, alone and among others, twice:
+    if its maps are not the same each time it is refused: its scores would depend on chance or on the batches.
+
+    A transformation that interpolates has a `control`, which is measured beside it. Several threads may measure one
+    network: they wait for each other.
 
     Args:
         model: on its device; measured in evaluation mode and left as it was.
-        example: an image (c, h, w), or a batch of them, as the network takes them.
         transforms: the set G, one or several, without the identity.
         layers: patterns of module names, or layers that `find_layers` has found; None: stem, blocks, pool, final.
         over: over what a similarity runs, see `statistics`: one of `names.OVER`, or several.
@@ -49,24 +56,21 @@ class Equivariance:
             layers of at most `linear.MOST_CHANNELS` channels; elsewhere it is NaN.
         blocks: at most so many blocks of images; 1 for no interval.
         batch_size: images of a forward pass, each with all its copies; fewer where the memory is too small.
-        first_image: index of the first image that will come, an even number, where several metrics share the images
-            and are merged afterwards.
 
     Attributes:
-        layers: what is measured, by name.
-        logits: the layer `final`, of which predictions are kept even where it is too wide to be measured.
-        left_out: names of what is not measured, and why.
+        layers: what is measured, by name; known from the first batch on, as what follows.
+        left_out: names of layers that are not measured, and why.
         too_wide: names of layers that have too many channels for `linear`; none where it is not asked for.
-        images: how many are in the statistics so far.
+        classes: how many logits the network has, None where its output is none.
 
     Raises:
-        UserError: an argument is not as said, or the network has no such layer.
+        UserError: an argument is not as said; with the first batch, the network has no such layer, or a premise of
+            the measure does not hold for it.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        example: Tensor,
         transforms: Transformation | Sequence[Transformation],
         layers: Sequence[str | nn.Module | Layer] | None = None,
         *,
@@ -75,53 +79,79 @@ class Equivariance:
         scores: Sequence[str] = SCORES,
         blocks: int = 10,
         batch_size: int = 250,
-        first_image: int = 0,
     ):
         readings = (over,) if isinstance(over, str) else tuple(over)
         scores = (scores,) if isinstance(scores, str) else tuple(scores)
-        _check(readings, similarity, scores, blocks, batch_size, first_image)
+        _check(readings, similarity, scores, blocks, batch_size)
         self.model, self.readings, self.similarity = readable(model), readings, similarity
         self.transforms = several(transforms)
         self.scores = tuple(score for score in NESTED if score in scores)
+        self.chosen, self.blocks_at_most, self.batch_size = layers, blocks, batch_size
         self.controls = {g: g.control for g in self.transforms if hasattr(g, "control")}
         self.copies = [*self.transforms, *self.controls.values()]
         self.prepare = preparation(self.transforms)
-        self.device, self.dtype = place(self.model)
-        image = self._images(example if example.ndim == 4 else example[None])[0]
-        for transform in self.transforms:
-            transform.check(*image.shape[-2:])
-        there = find_layers(self.model, image, layers)
-        self.left_out = dict(there.left_out)
-        elements = len(self.copies) * len(readings)
-        found, too_wide = affordable_layers(there, elements)
-        self.left_out |= too_wide
-        self.layers = {layer.name: layer for layer in found}
-        self.logits = next((layer for layer in there if layer.name == "final"), None)
-        fitted = "linear" in self.scores
-        self.too_wide = [each.name for each in found if fitted and each.channels > linear.MOST_CHANNELS]
-        self.blocks_at_most = affordable_blocks(found, elements, blocks, fitted)
-        self.sums = Sums(self.layers, self.copies, readings, similarity, fitted, self.device, self._scales(image))
-        self.batch_size = affordable_images(batch_size, self.device, image, 1 + len(self.copies))
-        self.first_image = first_image
+        self.shape: tuple[int, ...] = ()  # of an image, once the layers are known
+        self.layers: dict[str, Layer] = {}
+        self.left_out: dict[str, str] = {}
+        self.too_wide: list[str] = []
+        self.classes: int | None = None
         self.reset()
 
-    def reset(self) -> None:
-        """Forget all images."""
-        self.images = 0
-        self.predictions = Predictions()
-        self.blocks = Blocks(self.sums.empty_block, self.blocks_at_most)
-        self.reached = dict.fromkeys(self.layers, 0)  # images in the statistics of each layer
-        self._held: tuple[Tensor, Tensor | None] | None = None
+    def reset(self, start: int = 0) -> None:
+        """Forget all images.
+
+        Args:
+            start: the index of the first image that will come, where several metrics share a stream and are merged
+                afterwards: then their blocks are those of the whole, and where it is even their pairs as well.
+        """
+        self.start, self.broken = start, False
+        self.predictions, self.reached = Predictions(), dict.fromkeys(self.layers, 0)
+        self.first: list[str] = []  # digests of the first image, of this metric and of all that were merged
+        if self.shape:
+            self.blocks = Blocks(self.sums.empty, self.blocks_at_most, start)
+
+    @torch.no_grad()
+    def setup(self, example: Tensor | np.ndarray) -> None:
+        """Find the layers on an image (c, h, w), or a batch of them; `update` does it with its first batch.
+
+        Raises:
+            UserError: see the class.
+        """
+        example = torch.as_tensor(example)
+        image = self._images(example if example.ndim == 4 else example[None])[:1]
+        for transform in self.transforms:
+            transform.check(*image.shape[-2:])
+        with ONE_AT_A_TIME, kept_buffers(self.model):
+            there = find_layers(self.model, image[0], self.chosen)
+            elements = len(self.copies) * len(self.readings)
+            found, too_wide = affordable_layers(there, elements)
+            self.probe = probe(self.model, found, image, self.prepare)
+        self.left_out = there.left_out | too_wide
+        self.layers, self.classes = {layer.name: layer for layer in found}, self.probe.classes
+        fitted, device = "linear" in self.scores, image.device
+        self.too_wide = [each.name for each in found if fitted and each.channels > linear.MOST_CHANNELS]
+        self.blocks_at_most = affordable_blocks(found, elements, self.blocks_at_most, fitted)
+        self.batch_size = affordable_images(self.batch_size, device, image[0], 1 + len(self.copies))
+        which = self.readings, self.similarity, fitted
+        self.sums = Sums(self.layers, self.copies, *which, device, self.probe.scales)
+        self.shape = tuple(image.shape[1:])
+        self.reset(self.start)
+
+    @property
+    def images(self) -> int:
+        """How many are in the statistics so far."""
+        return self.blocks.images if self.shape else 0
 
     @property
     def correct(self) -> int | None:
-        """The images so far whose largest logit is that of their label; None without labels."""
-        return self.predictions.correct
+        """The images so far whose class is that of their label; None without labels."""
+        counts = self.predictions.counts
+        return counts["correct", "", ""] if counts["labelled", "", ""] else None
 
     @property
     def accuracy(self) -> float:
-        """The share of images whose largest logit is that of their label; NaN without labels."""
-        return math.nan if self.correct is None else self.correct / self.images
+        """The share of the labelled images whose class is that of their label; NaN without labels."""
+        return self.predictions.share("correct")
 
     @torch.no_grad()
     def update(self, images: Tensor | np.ndarray, labels: Tensor | np.ndarray | None = None) -> None:
@@ -130,71 +160,106 @@ class Equivariance:
         Out of memory, the forward passes are halved and the measurement goes on; no result depends on it.
 
         Raises:
-            UserError: the images are none, or not even two and their copies fit into memory; one, or a
-                map, holds NaN.
+            UserError: the images are none, or of another size than those before; not even two and their copies fit
+                into memory; one, or a map, holds NaN. After a map, only `reset` helps.
         """
+        self._check_whole()
         images, labels = self._images(images), None if labels is None else torch.as_tensor(labels)
+        if labels is not None and labels.shape != images.shape[:1]:
+            raise UserError(
+                f"labels of shape {(*labels.shape,)} for {len(images)} images: give (n,), one class each"
+            )
         finite = images.isfinite().flatten(1).all(1)
         if not finite.all():
-            earlier = self.images + (0 if self._held is None else len(self._held[0]))
-            index = self.first_image + earlier + int(finite.int().argmin())
+            index = self.start + self.images + int(finite.int().argmin())
             raise UserError(f"image {index} (from 0 on) holds NaN or infinity")
-        if self._held is not None:
-            before, their_labels = self._held
-            images = torch.cat([before, images])
-            labels = None if labels is None or their_labels is None else torch.cat([their_labels, labels])
-        ready = max(0, len(images) - 2) // 2 * 2
-        self._add(images[:ready], None if labels is None else labels[:ready])
-        self._held = (images[ready:], None if labels is None else labels[ready:])
+        with ONE_AT_A_TIME:
+            if not self.shape:
+                self.setup(images)
+            if images.shape[1:] != self.shape:
+                raise UserError(
+                    f"images of shape {(*images.shape[1:],)} after others of {self.shape}: give one size"
+                )
+            if not self.first:
+                self.first = [hashlib.sha256(images[0].cpu().float().numpy().tobytes()).hexdigest()]
+            self.broken = True
+            self._add(images, labels)
+            self.broken = False
 
     @torch.no_grad()
     def merge_state(self, other: "Equivariance | dict[str, Any]") -> None:
         """Add what another metric, or the `state_dict()` of one, has measured on other images.
 
+        Scores and intervals are those of the whole stream where the others' `reset` was given their first index;
+        the chance level too, where that is even. Otherwise each metric has blocks and pairs of its own.
+
         Raises:
-            UserError: the state is that of another version.
+            UserError: the state is that of another version, of a metric with other arguments or of another network,
+                or begins with the same image.
         """
-        if isinstance(other, Equivariance):
-            other.finish()
-            other = other.state_dict()
-        if missing := [key for key in STATE if key not in other]:
+        self._check_whole()
+        state = other.state_dict() if isinstance(other, Equivariance) else other
+        keys = ("measured", "magnitudes", "first", "reached", "predictions", "held", "block_size")
+        if missing := [key for key in keys if key not in state]:
             raise UserError(
                 f"these statistics lack {', '.join(missing)}: another version has saved them, measure anew"
             )
-        self.finish()
-        self.blocks.merge(other, self.device)
-        self.images += other["images"]
-        self.predictions.merge(other["predictions"])
-        self.blocks.make_room(self.first_image + self.images)
+        if not self.shape:
+            self.setup(torch.zeros(state["measured"]["images"]))
+        mine, theirs = self._measured(), state["measured"]
+        if differing := [key for key in mine if mine[key] != theirs[key]]:
+            raise UserError(
+                f"metrics of other {differing[0]} cannot be merged: {mine[differing[0]]} and {theirs[differing[0]]}"
+            )
+        for name, magnitude in self.probe.magnitudes.items():
+            if abs(state["magnitudes"][name] - magnitude) > ALIKE * magnitude:
+                raise UserError(f"metrics of two networks cannot be merged: layer {name} has other maps")
+        if set(self.first) & set(state["first"]):
+            raise UserError("both metrics begin with the same image: merge those of different images")
+        self.blocks.merge(state, self.sums.device)
+        self.start, self.first = self.blocks.start, self.first + state["first"]
+        self.predictions.merge(state["predictions"])
+        for name, images in state["reached"].items():
+            self.reached[name] += images
 
     def state_dict(self) -> dict[str, Any]:
-        """The statistics as tensors and plain values, without the images that are held back."""
-        counts = {"images": self.images, "reached": dict(self.reached), "predictions": self.predictions.state()}
-        return counts | self.blocks.state()
+        """The statistics as tensors and plain values, with the one image whose neighbour has not come yet.
+
+        Raises:
+            UserError: the layers are not known yet.
+        """
+        self._check_whole()
+        if not self.shape:
+            raise UserError("nothing has been measured: there are no statistics to save")
+        about = {"measured": self._measured(), "magnitudes": self.probe.magnitudes, "first": self.first}
+        counts = {"reached": dict(self.reached), "predictions": self.predictions.state()}
+        return about | counts | self.blocks.state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from the `state_dict()` of a metric with the same arguments.
 
         Raises:
-            UserError: the state is that of another version.
+            UserError: as of `merge_state`.
         """
         self.reset()
         self.merge_state(state)
-        self.reached = dict(state["reached"])
 
-    @torch.no_grad()
-    def finish(self) -> None:
-        """Add the images that are held back, before the statistics are merged with others or saved.
-
-        Raises:
-            UserError: it is a single one, which has no other image for its chance level.
-        """
-        if self._held is None or not len(self._held[0]):
-            return
-        if len(self._held[0]) == 1:
-            raise UserError("one image alone has no chance level: give at least two")
-        held, self._held = self._held, None
-        self._add(*held)
+    def __reduce__(self) -> tuple:
+        """Pickled as its arguments and its statistics: the layers are found again."""
+        named = {
+            "over": self.readings,
+            "similarity": self.similarity,
+            "scores": self.scores,
+            "blocks": self.blocks_at_most,
+            "batch_size": self.batch_size,
+        }
+        return _again, (
+            type(self),
+            (self.model, self.transforms, self.chosen),
+            named,
+            self.start,
+            self.state_dict() if self.shape else None,
+        )
 
     def dead_layers(self) -> list[str]:
         """The layers no channel of which has varied over the images in the statistics so far."""
@@ -213,29 +278,28 @@ class Equivariance:
         with partners chosen on other images, `low` to `high` the 95 % interval over images (from `cross_fitted`
         less the jackknife's half width to `value` plus it; NaN with one block), `control` the score of the
         transformation's control (NaN for exact ones), `activation` the mean of f(x), `live` the mean share of
-        channels that have variance in an image. Of the layer `final`, `agreement` is the share of images whose
-        predicted class stays and `top1` that of those whose class is right (NaN without labels), `agreement_worst`
-        and `top1_worst` under all elements at once. All but `activation` and `stride` lie in [0, 1]; NaN where a
-        layer has no live channel or no common position.
+        channels that have variance in an image, `images` how many have reached the layer. Of the layer `final`,
+        `agreement` is the share of images whose predicted class stays (of a single logit, its sign) and `top1` that
+        of the labelled ones whose class is right (NaN without labels), `agreement_worst` and `top1_worst` under all
+        elements at once; a `final` that is left out has these alone. All but `activation` and `stride` lie in
+        [0, 1]; NaN where a layer has no live channel or no common position.
+
+        Raises:
+            UserError: there are no images yet, or the last update failed.
         """
-        with self._with_held() as table:
-            rows = [
-                row
-                for layer in self.layers.values()
-                for reading in self.sums.readings_of(layer)
-                for g in self.transforms
-                for row in table.rows(layer, g, reading)
-            ]
-            spatial = {name for name, layer in self.layers.items() if layer.size != (1, 1)}
-            if self.logits and "final" not in self.layers:
-                rows += [
-                    row
-                    for g in self.transforms
-                    for row in table.without_statistics(self.logits, g, self.readings[0])
-                ]
-        pooled = [row for row in rows if row["layer"] not in spatial]
+        table = self._table()
+        rows = [
+            row
+            for layer in self.layers.values()
+            for over in self.sums.readings_of(layer)
+            for g in self.transforms
+            for row in table.rows(layer, g, over)
+        ]
+        pooled = [row for row in rows if self.layers[row["layer"]].size == (1, 1)]
         rows += [row | {"over": over} for over in self.readings[1:] for row in pooled]
         rows = [row for row in rows if row["score"] != "linear" or row["over"] in linear.OVER]
+        if "final" in self.left_out and self.classes:
+            rows += table.predicted(len(self.layers), self.classes, self.transforms)
         return pd.DataFrame(rows, columns=SCORE_COLUMNS)
 
     def similarities(self, layer: str, element: float | str | Transformation, over: str | None = None) -> Tensor:
@@ -243,7 +307,7 @@ class Equivariance:
 
         Args:
             element: of the transformation, or itself where another one has the same element.
-            over: the reading; None: the first one that is measured.
+            over: one of those that are measured; None: the first.
 
         Raises:
             UserError: no transformation, or several ones, have this element.
@@ -253,34 +317,31 @@ class Equivariance:
             raise UserError(
                 f"{len(found)} of the transformations have the element {element}: give the transformation"
             )
-        reading = self._reading(layer, over)
-        return self._table().whole(self.layers[layer], found[0], reading).similarities()
+        return self._table().whole(self.layers[layer], found[0], self._reading(layer, over)).similarities()
 
     @torch.no_grad()
     def in_sample(self, layer: str, transform: Transformation, over: str | None = None) -> dict[str, float]:
         """All three scores of a layer, `linear` fitted and judged on the same images: so they are nested exactly.
 
         Args:
-            over: the reading; None: the first one that is measured.
+            over: one of those that are measured; None: the first.
 
         Raises:
             UserError: `linear` is not measured there.
         """
-        reading = self._reading(layer, over)
-        if not self.images or not self.sums.fits(self.layers[layer], reading):
-            raise UserError(f"there is no linear score of {layer} over {reading}: see the argument scores")
-        with self._with_held() as table:
-            return table.in_sample(self.layers[layer], transform, reading)
+        table, over = self._table(), self._reading(layer, over)
+        if not self.sums.fits(self.layers[layer], over):
+            raise UserError(f"there is no linear score of {layer} over {over}: see the argument scores")
+        return table.in_sample(self.layers[layer], transform, over)
 
     @torch.no_grad()
     def partners(self) -> pd.DataFrame:
-        """Which channel matched which one, see `channel_matching.partners`: for all layers and transformations."""
-        with self._with_held():
-            return pd.concat(
-                partners(name, layer.index, g.name, g.element, self.similarities(name, g))
-                for name, layer in self.layers.items()
-                for g in self.transforms
-            )
+        """Which channel matched which one, see `metric.partners`: for all layers and transformations."""
+        return pd.concat(
+            partners(name, layer.index, g.name, g.element, self.similarities(name, g))
+            for name, layer in self.layers.items()
+            for g in self.transforms
+        )
 
     @torch.no_grad()
     def maps(self, images: Tensor, transforms: Sequence[Transformation] = ()) -> dict[str, Tensor]:
@@ -290,9 +351,11 @@ class Equivariance:
             images: (n, c, h, w).
             transforms: after the images, their copies under each of these.
         """
+        if not self.shape:
+            self.setup(images)
         found: dict[str, Tensor] = {}
-        images = self.prepare(images)
-        with evaluating(self.model), tap(self.layers.values(), found.__setitem__):
+        images = self.prepare(self._images(images))
+        with ONE_AT_A_TIME, self._tapped(found.__setitem__):
             self.model(torch.cat([images, *(g.act(images) for g in transforms)]))
         return found
 
@@ -302,109 +365,120 @@ class Equivariance:
 
     def _table(self) -> ScoreTable:
         """What the statistics say so far."""
-        return ScoreTable(self.sums, self.blocks, self.predictions, self.images, self.scores, self.controls)
+        self._check_whole()
+        if not self.images:
+            raise UserError("no images have been measured yet: call update first")
+        return ScoreTable(self.sums, self.blocks, self.predictions, self.reached, self.scores, self.controls)
 
-    @contextmanager
-    def _with_held(self) -> Iterator[ScoreTable]:
-        """Inside, the images that are held back are in the statistics; afterwards they are held back again."""
-        if self._held is None or not len(self._held[0]):
-            yield self._table()
-            return
-        start, more = self.first_image + self.images, len(self._held[0])
-        self.blocks.make_room(start + more)  # which as many more images would have done as well
-        (index, _), *_ = self.blocks.segments(start, more)
-        kept = self.blocks.copy_of(index)
-        before = self._held, self.images, deepcopy(self.predictions), dict(self.reached)
-        self.finish()
-        try:
-            yield self._table()
-        finally:
-            self._held, self.images, self.predictions, self.reached = before
-            self.blocks.put_back(index, kept)
+    def _check_whole(self) -> None:
+        if self.broken:
+            raise UserError("the last update of this metric failed half way: call reset, and measure anew")
 
     def _images(self, images: Tensor | np.ndarray) -> Tensor:
         images = torch.as_tensor(images)
         if images.ndim != 4 or not len(images):
             raise UserError(f"images of shape {tuple(images.shape)}: give (n, c, h, w) with n from 1 on")
-        return images.to(self.device, self.dtype if images.is_floating_point() else images.dtype)
+        device, dtype = place(self.model)
+        return images.to(device, dtype if images.is_floating_point() else images.dtype)
 
-    @torch.no_grad()
-    def _scales(self, image: Tensor) -> dict[str, float]:
-        """Powers of two for layers whose maps are so small or large that their squares would leave float32.
+    def _measured(self) -> dict[str, Any]:
+        """What metrics that are merged must have in common."""
+        return {
+            "transforms": [str(g) if is_dataclass(g) else f"{g.name} by {g.element}" for g in self.transforms],
+            "layers": {name: (layer.channels, layer.size) for name, layer in self.layers.items()},
+            "over": self.readings,
+            "similarity": self.similarity,
+            "scores": self.scores,
+            "images": self.shape,
+        }
 
-        No score depends on them. They are of the network's maps of one random image, so that metrics of the same
-        network have the same ones and can be merged.
-        """
-        if not image.is_floating_point():
-            return {}
-        scales: dict[str, float] = {}
-
-        def note(name: str, maps: Tensor) -> None:
-            largest = maps.abs().amax().item()
-            if 0 < largest < math.inf and not SMALL < largest < 1 / SMALL:
-                scales[name] = 2.0 ** -round(math.log2(largest))
-
-        random = torch.randn(1, *image.shape, generator=torch.Generator().manual_seed(0)).to(image)
-        with evaluating(self.model), tap(self.layers.values(), note):
-            self.model(self.prepare(random))
-        return scales
+    @contextmanager
+    def _tapped(self, receive: Callable[[str, Tensor], None]) -> Iterator[None]:
+        """Inside, a forward pass of the network hands over the maps of all layers."""
+        with evaluating(self.model), tap(self.layers.values(), receive):
+            yield
 
     def _add(self, images: Tensor, labels: Tensor | None) -> None:
-        """Add an even number of images or three, in forward passes that fit into memory."""
-        size, start = max(2, self.batch_size // 2 * 2), 0
-        while start < len(images):
-            left = len(images) - start
-            end = len(images) if left <= size + 1 else start + size
+        """Add images in forward passes that fit into memory and end between pairs."""
+        at, passed, totals = 0, dict.fromkeys(self.layers, 0), dict[str, list[Tensor]]()
+        while at < len(images):
+            odd = (self.start + self.images) % 2
+            now = slice(at, at + max(2, self.batch_size // 2 * 2) - odd)
             try:
-                self._forward(images[start:end], None if labels is None else labels[start:end])
+                self._forward(images[now], None if labels is None else labels[now], passed, totals)
             except RuntimeError as error:
                 if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                     raise
-                if end - start <= 3:
+                size = len(images[now]) + odd
+                if size <= 2:
                     raise UserError(
-                        f"out of memory with {end - start} images and {len(self.copies)} copies of each: "
+                        f"out of memory with {size} images and {len(self.copies)} copies of each: "
                         "measure fewer transformations at a time"
                     ) from error
-                self.batch_size = size = max(2, (end - start) // 4 * 2)
-                print(f"out of memory: batches of {size} images from here on")
+                self.batch_size = max(2, size // 4 * 2)
+                print(f"out of memory: batches of {self.batch_size} images from here on")
             else:
-                start = end
+                at = now.stop
+                self._check_finite(totals)
 
-    def _forward(self, images: Tensor, labels: Tensor | None) -> None:
-        """One pass of images and their copies; `reached` says which layers had them before it ran out of memory."""
-        n, start = len(images), self.first_image + self.images
-        self.blocks.make_room(start + n)
-        images = self.prepare(images)
-        orbit = torch.cat([images, *(g.act(images) for g in self.copies)])
-        segments = list(self.blocks.segments(start, n))
+    def _forward(
+        self, images: Tensor, labels: Tensor | None, passed: dict[str, int], totals: dict[str, list[Tensor]]
+    ) -> None:
+        """One pass of images and their copies.
+
+        Args:
+            passed: up to where each layer has them already, from a pass that ran out of memory further on.
+            totals: takes sums of all maps of each layer.
+        """
+        end, held = self.start + self.images + len(images), self.blocks.held
+        again = held is not None
+        images = images if held is None else torch.cat([held, images])
+        parts = [*self.blocks.parts(len(images), again)]
+        ready, n = self.prepare(images), len(images)
+        orbit = torch.cat([ready, *(g.act(ready) for g in self.copies)])
 
         def receive(name: str, maps: Tensor) -> None:
-            if self.reached.get(name, 0) >= self.images + n:
+            layer = self.layers[name]
+            if passed[name] >= end:
                 return
+            if len(maps) != len(orbit):
+                raise UserError(f"layer {name} has maps of {len(maps)} of {len(orbit)} images: leave it out")
             by_copy = maps.unflatten(0, (-1, n))
-            for index, part in segments if name in self.layers else ():
-                for reading in self.sums.readings_of(self.layers[name]):
-                    self.blocks.add(index, self.sums.of_maps(self.layers[name], reading, by_copy[:, part]))
-            if name == "final" and by_copy.ndim == 3:
-                self.predictions.add(by_copy.argmax(2), labels, self.transforms)
-            self.reached[name] = self.images + n
+            for index, part, pairs in parts:
+                for over in self.sums.readings_of(layer):
+                    sums = self.sums.of_maps(layer, over, by_copy[:, part], pairs)
+                    totals.setdefault(name, []).extend(each.total.sum() for each in sums.values())
+                    self.blocks.add(index, sums)
+            passed[name] = end
+            self.reached[name] += n - again
 
-        tapped = self.layers | ({"final": self.logits} if self.logits else {})
-        with evaluating(self.model), tap(tapped.values(), receive):
-            self.model(orbit)
-        self.images += n
-        self._check_finite(segments[-1][0])
+        with self._tapped(receive):
+            logits = logits_of(self.model(orbit), len(orbit))
+        if logits is not None:
+            self.predictions.add(logits.unflatten(0, (-1, n))[:, int(again) :], labels, self.transforms)
+        self.blocks.counted(images, again)
 
-    def _check_finite(self, index: int) -> None:
+    def _check_finite(self, totals: dict[str, list[Tensor]]) -> None:
         """Refuse NaN and infinity, naming the first layer that has them."""
-        block, g, reading = self.blocks[index], self.transforms[0], self.readings[0]
-        sums = torch.stack([block[key_of(layer, g, reading)].total.sum() for layer in self.layers.values()])
-        for name, finite in zip(self.layers, sums.isfinite().tolist(), strict=True):
-            if not finite:
+        sums = {name: torch.stack(each).sum() for name, each in totals.items() if each}
+        finite = torch.stack([*sums.values()]).isfinite().tolist() if sums else []
+        for name, is_finite in zip(sums, finite, strict=True):
+            if not is_finite:
                 raise UserError(
                     f"{type(self.model).__name__}: the feature maps of layer {name} hold NaN or infinity, or "
                     "numbers too large to square; look at the weights and at how the images are normalised"
                 )
+
+
+def _again(
+    kind: type, given: tuple, named: dict[str, Any], start: int, state: dict[str, Any] | None
+) -> Equivariance:
+    """A metric that was pickled."""
+    metric = kind(*given, **named)
+    metric.reset(start)
+    if state is not None:
+        metric.merge_state(state)
+    return metric
 
 
 def _check(
@@ -413,7 +487,6 @@ def _check(
     scores: Sequence[str],
     blocks: int,
     batch_size: int,
-    first_image: int,
 ) -> None:
     """Raises: UserError, where an argument of `Equivariance` is not as said."""
     words: list[tuple[str, str, tuple[str, ...]]] = [("similarity", similarity, SIMILARITIES)]
@@ -424,15 +497,9 @@ def _check(
             raise UserError(f"{key}={word}: choose {', '.join(known)}")
     if "linear" in scores and not set(readings) & set(linear.OVER):
         raise UserError(f"linear needs over={' or '.join(linear.OVER)}, this is {', '.join(readings)}")
-    for key, value, least in (
-        ("blocks", blocks, 1),
-        ("batch_size", batch_size, 1),
-        ("first_image", first_image, 0),
-    ):
-        if not isinstance(value, int) or value < least:
-            raise UserError(f"{key}={value}: needs a whole number from {least} on")
-    if first_image % 2:
-        raise UserError(f"first_image={first_image}: needs an even number, as images 2i and 2i + 1 belong together")
+    for key, value in (("blocks", blocks), ("batch_size", batch_size)):
+        if not isinstance(value, Integral) or value < 1:
+            raise UserError(f"{key}={value}: needs a whole number from 1 on")
 
 
 def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:

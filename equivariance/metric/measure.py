@@ -58,7 +58,6 @@ def measure(
         raise UserError("there are no images to measure")
     metric = Equivariance(
         model,
-        first[0][0],
         transforms,
         layers,
         over=over,
@@ -67,6 +66,7 @@ def measure(
         blocks=blocks,
         batch_size=batch_size,
     )
+    metric.setup(first[0])
     if metric.left_out:
         names = ", ".join(metric.left_out)
         print(f"{len(metric.layers)} layers; left out: {names} (find_layers says why)", file=sys.stderr)

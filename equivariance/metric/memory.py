@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from torch import Tensor
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer
 from equivariance.statistics.linear import MOST_CHANNELS
-from equivariance.statistics.pairs import chance_channels
+from equivariance.statistics.moments import chance_channels
 
 CPU_PIXELS = 2**23  # of a batch with all its copies
 MEMORY = 4 * 2**30  # bytes of the statistics of all blocks
@@ -60,12 +59,12 @@ def chunks(images: int, channels: int, size: int, most: int = CPU_VALUES) -> Ite
     """Cut a batch so that what is compared at a time suits the processor: on a CPU, fits into its cache.
 
     Not finer than 16 positions a channel, for the sums have to be read and written as well. Chunks are of even
-    size, so that the pairs of the chance level stay together; three images stay together too.
+    size, so that the pairs of the chance level stay together.
 
     Args:
         size: values of one image's map.
         most: values of a side.
     """
     step = max(most // size, 16 * channels**2 // size, 1)
-    cuts = [*range(0, images - 1, 2 * math.ceil(step / 2)), images]
-    return (slice(*cut) for cut in pairwise(cuts))
+    step = 2 * math.ceil(step / 2)
+    return (slice(first, min(first + step, images)) for first in range(0, images, step))

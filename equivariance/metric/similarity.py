@@ -10,8 +10,8 @@ With a_c and b_c' the channels of a layer of each network on the same images, as
 other two say how much of a is in b. Maps of different sizes are compared at the smaller one, the larger one
 averaged over cells (`adaptive_avg_pool2d`); behind global pooling that is the mean of the map.
 
-The chance level of each is the same statistic for a and b of different images: what wide layers, few positions and
-patterns that all images share give by themselves.
+The chance level of each is the same statistic for a and b of different images, 2i and 2i + 1: what wide layers, few
+positions and patterns that all images share give by themselves.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,34 +29,15 @@ from equivariance.layers.find import Layer, find_layers, tap
 from equivariance.layers.record import evaluating
 from equivariance.metric.equivariance import place
 from equivariance.metric.measure import batches
+from equivariance.statistics.image_blocks import CHANCE, TRUE, Blocks
 from equivariance.statistics.linear import MOST_CHANNELS, UNKNOWN, Products, linear
-from equivariance.statistics.pairs import DEAD, chance_channels
+from equivariance.statistics.moments import Moments, Side
+from equivariance.statistics.over_dataset import less_origin
 
-BLOCKS = 5  # of images, for `linear`
+BLOCKS = 5  # of images at most, for `linear`
 KINDS = ("matching", "linear", "cka")
-CHANCE = tuple(f"{kind}_chance" for kind in KINDS)
 Size = tuple[int, int]
-
-
-class _Moments:
-    """Sums of products of two sets of channels over positions, as a stream: less origins, merged as they come."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.sums: list[Tensor] = []
-        self.products = torch.zeros(())
-
-    def add(self, a: Tensor, b: Tensor) -> None:
-        """Add values (positions, c) and (positions, c'), less their origins."""
-        self.count += len(a)
-        more = [a.sum(0).double(), b.sum(0).double()]
-        self.sums = [x + y for x, y in zip(self.sums, more, strict=True)] if self.sums else more
-        self.products = self.products.to(a.device) + (a.mT @ b).double()
-
-    def about(self, means: Sequence[Tensor]) -> Tensor:
-        """The sums of products of the differences from these means, which are less the origins too."""
-        mixed = torch.outer(self.sums[0], means[1]) + torch.outer(means[0], self.sums[1])
-        return self.products - mixed + self.count * torch.outer(*means)
+Place = tuple[int, str]  # a network, 0 or 1, and the name of a layer
 
 
 @torch.no_grad()
@@ -75,33 +56,31 @@ def similarity(
         model_a, model_b: on one device; measured in evaluation mode and left as they were.
         images: (n, c, h, w), normalised as both expect; or batches of them, also as (images, labels).
         layers_a, layers_b: patterns of module names; None: stem, blocks, pool and final.
-        batch_size: images of a forward pass.
+        batch_size: images of a forward pass; no influence on the result.
 
     Returns:
         One row per pair of layers: layer_a, layer_b, their places index_a and index_b, `matching`, `linear` (NaN
-        with a single batch, or more than `linear.MOST_CHANNELS` channels), `cka`, and their chance levels
-        `matching_chance`, `linear_chance`, `cka_chance`, all in [0, 1], and `positions`, over how many they were
-        taken. Channels without variance are left out.
+        with one or two images, or more than `linear.MOST_CHANNELS` channels), `cka`, and their chance levels
+        `matching_chance`, `linear_chance`, `cka_chance` (NaN with one image), all in [0, 1], and `positions`, over
+        how many they were taken. Channels without variance are left out.
 
     Raises:
-        UserError: there are no images, one alone in the first batch, or a network has no such layer.
+        UserError: there are no images, a network has no such layer, or a map holds NaN.
     """
     device, dtype = place(model_a)
-    first, pairs = None, _Pairs()
-    for index, (batch, _) in enumerate(batches(images, batch_size)):
+    pairs: _Pairs | None = None
+    for batch, _ in batches(images, batch_size):
         batch = batch.to(device, dtype)
-        if first is None:
-            if len(batch) < 2:
-                raise UserError("the first batch holds one image, which has no chance level: give at least two")
-            first = batch
+        if pairs is None:
             sides = [
                 find_layers(model, batch[0], patterns)
                 for model, patterns in ((model_a, layers_a), (model_b, layers_b))
             ]
-        pairs.add(_maps(model_a, batch, sides[0]), _maps(model_b, batch, sides[1]), index)
-    if first is None:
+            pairs = _Pairs((model_a, model_b), sides)
+        pairs.add(batch)
+    if pairs is None:
         raise UserError("there are no images to compare the networks on")
-    return pd.DataFrame(pairs.rows(*sides))
+    return pd.DataFrame(pairs.rows())
 
 
 def _maps(model: nn.Module, images: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:
@@ -116,87 +95,92 @@ def _maps(model: nn.Module, images: Tensor, layers: Sequence[Layer]) -> dict[str
 
 
 class _Pairs:
-    """The sums of all pairs of layers, in `BLOCKS` blocks of batches."""
+    """The sums of all pairs of layers of two networks."""
 
-    def __init__(self) -> None:
-        self.moments: dict[tuple, list[_Moments]] = {}
-        self.origins: dict[tuple, Tensor] = {}
-        self.sizes: dict[tuple[int, str], Size] = {}
-        self.before: dict[str, Tensor] = {}  # maps of the last image of b
+    def __init__(self, models: Sequence[nn.Module], layers: Sequence[Sequence[Layer]]):
+        self.models, self.layers = models, layers
+        self.channels = {(side, each.name): each.channels for side in (0, 1) for each in layers[side]}
+        self.size = {(side, each.name): each.size for side in (0, 1) for each in layers[side]}
+        self.device = place(models[0])[0]
+        self.blocks = Blocks(self.empty, BLOCKS)
 
-    def add(self, maps_a: dict[str, Tensor], maps_b: dict[str, Tensor], batch: int) -> None:
-        """Add the maps of a batch, to the block `batch` modulo `BLOCKS`.
+    def empty(self, key: tuple[Place, Place, Size, str]) -> Moments:
+        """Sums of products of the channels of two layers at one size."""
+        return Moments(self.channels[key[0]], self.channels[key[1]], self.device)
 
-        For the chance level each image of a meets the one before it of b, the very first one the last of its batch.
-        """
-        values: dict[tuple, Tensor] = {}
-        others = {name: torch.cat([self.before.get(name, x[-1:]), x[:-1]]) for name, x in maps_b.items()}
-        self.before = {name: x[-1:].clone() for name, x in maps_b.items()}
-        maps = {(side, name): x for side, of in enumerate((maps_a, maps_b, others)) for name, x in of.items()}
-        self.sizes = {key: (x.shape[2], x.shape[3]) for key, x in maps.items()}
+    def add(self, images: Tensor) -> None:
+        """Add the next images."""
+        held = self.blocks.held
+        images = images if held is None else torch.cat([held, images])
+        maps = {
+            (side, name): x
+            for side, (model, layers) in enumerate(zip(self.models, self.layers, strict=True))
+            for name, x in _maps(model, images, layers).items()
+        }
+        for (side, name), x in maps.items():
+            if not x.isfinite().all():
+                raise UserError(
+                    f"{type(self.models[side]).__name__}: the maps of layer {name} hold NaN or infinity"
+                )
+        for block, part, kinds in self.blocks.parts(len(images), held is not None):
+            self.blocks.add(block, self.sums({place: x[part] for place, x in maps.items()}, kinds))
+        self.blocks.counted(images, held is not None)
 
-        def at(key: tuple[int, str], size: Size) -> Tensor:
-            if (*key, size) not in values:
-                flat = F.adaptive_avg_pool2d(maps[key], size).movedim(1, -1).flatten(0, 2)
-                values[*key, size] = flat - self.origins.setdefault((min(key[0], 1), key[1], size), flat.mean(0))
-            return values[*key, size]
-
-        done = set()
-        for a, b in product(maps_a, maps_b):
-            size = self.common(a, b)
-            for left, right in (((0, a), (1, b)), ((0, a), (0, a)), ((1, b), (1, b)), ((0, a), (2, b))):
-                if (key := (left, right, size)) not in done:
-                    done.add(key)
-                    blocks = self.moments.setdefault(key, [_Moments() for _ in range(BLOCKS)])
-                    blocks[batch % BLOCKS].add(at(left, size), at(right, size))
-
-    def common(self, a: str, b: str) -> Size:
-        """The size at which two layers are compared."""
-        (h, w), (k, v) = self.sizes[0, a], self.sizes[1, b]
-        return min(h, k), min(w, v)
-
-    def rows(self, layers_a: Sequence[Layer], layers_b: Sequence[Layer]) -> list[dict[str, Any]]:
-        """What the sums say."""
-        found = []
-        for a, b in product(layers_a, layers_b):
-            size = self.common(a.name, b.name)
-            left, right = (0, a.name), (1, b.name)
-            keys = [(left, right), (left, left), (right, right), (left, (2, b.name))]
-            sums = [self.moments[*key, size] for key in keys]
-            count = sum(each.count for each in sums[0])
-            means = [
-                torch.stack([each.sums[side] for each in sums[0] if each.count]).sum(0) / count for side in (0, 1)
-            ]
-            origins = [self.origins[*key, size].double() for key in (left, right)]
-            parts = [
-                [each.about(pair) for each in of if each.count]
-                for of, pair in zip(sums, (means, means[:1] * 2, means[1:] * 2, means), strict=True)
-            ]
-            dead_a, dead_b = (count * (DEAD * (m + o)) ** 2 for m, o in zip(means, origins, strict=True))
-            scores = _scores(parts, dead_a, dead_b)
-            names = {"layer_a": a.name, "layer_b": b.name, "index_a": a.index, "index_b": b.index}
-            found.append(names | scores | {"positions": count})
+    def sums(self, maps: dict[Place, Tensor], kinds: Sequence[str]) -> dict[tuple, Moments]:
+        """The sums of some images, whose maps are (n, c, h, w)."""
+        ready: dict[tuple[Place, Size], Side] = {}
+        found: dict[tuple, Moments] = {}
+        for a, b in product(*self.layers):
+            left, right, size = (0, a.name), (1, b.name), self.common(a, b)
+            for place_ in (left, right):
+                if (place_, size) not in ready:
+                    ready[place_, size] = less_origin(F.adaptive_avg_pool2d(maps[place_], size))
+            pairs = [(left, right, kind) for kind in kinds] + [(left, left, TRUE), (right, right, TRUE)] * (
+                TRUE in kinds
+            )
+            for key in ((x, y, size, kind) for x, y, kind in pairs):
+                if key not in found:
+                    x, y = ready[key[0], size], ready[key[1], size]
+                    sums = found[key] = Moments(x.total.numel(), y.total.numel(), self.device, x.values.dtype)
+                    sums.add(x, y.mismatched if key[3] == CHANCE else y)
         return found
 
+    @staticmethod
+    def common(a: Layer, b: Layer) -> Size:
+        """The size at which two layers are compared."""
+        return min(a.size[0], b.size[0]), min(a.size[1], b.size[1])
 
-def _scores(parts: Sequence[list[Tensor]], dead_a: Tensor, dead_b: Tensor) -> dict[str, float]:
-    """All scores and chance levels, from sums of products by block and the sums of squares of dead channels."""
-    cross, own_a, own_b, others = parts
-    s_ab, s_aa, s_bb = (torch.stack(each).sum(0) for each in (cross, own_a, own_b))
-    live_a, live_b = s_aa.diagonal() > dead_a, s_bb.diagonal() > dead_b
-    if not (live_a.any() and live_b.any()):
-        return dict.fromkeys((*KINDS, *CHANCE), float("nan"))
-    rows = chance_channels(len(s_aa), s_aa.device)
-    products = [
-        Products(ab, other[rows], bb, aa.diagonal())
-        for ab, aa, bb, other in zip(cross, own_a, own_b, others, strict=True)
-    ]
-    fitted = linear(products, live_a) if len(s_bb) <= MOST_CHANNELS else UNKNOWN
-    found = {"linear": fitted.value, "linear_chance": fitted.chance}
-    deviations = torch.outer(s_aa.diagonal(), s_bb.diagonal()).sqrt()
-    norms = torch.linalg.matrix_norm(s_aa) * torch.linalg.matrix_norm(s_bb)
-    for ending, products_ab in (("", s_ab), ("_chance", torch.stack(others).sum(0))):
-        r = (products_ab / deviations)[live_a][:, live_b]
-        found[f"matching{ending}"] = r.relu().amax(1).clamp(max=1).mean().item()
-        found[f"cka{ending}"] = min((products_ab.square().sum() / norms).item(), 1.0)
-    return {key: found[key] for key in (*KINDS, *CHANCE)}
+    def rows(self) -> list[dict[str, Any]]:
+        """What the sums say."""
+        found = []
+        for a, b in product(*self.layers):
+            left, right, size = (0, a.name), (1, b.name), self.common(a, b)
+            keys = [(left, right, size, TRUE), (left, right, size, CHANCE)]
+            keys += [(side, side, size, TRUE) for side in (left, right)]
+            names = {"layer_a": a.name, "layer_b": b.name, "index_a": a.index, "index_b": b.index}
+            wholes = [self.blocks.whole(key) for key in keys]
+            found.append(names | self.scores(keys, wholes) | {"positions": wholes[0].count})
+        return found
+
+    def scores(self, keys: Sequence[tuple], wholes: Sequence[Moments]) -> dict[str, float]:
+        """All scores and chance levels, from the sums of true pairs, of others, and of each layer with itself."""
+        columns = [f"{kind}{ending}" for ending in ("", "_chance") for kind in KINDS]
+        true = wholes[0]
+        constant_a, constant_b = true.sides(true.constant())
+        if constant_a.all() or constant_b.all():
+            return dict.fromkeys(columns, float("nan"))
+        blocks = [block for block in self.blocks.in_order() if keys[0] in block]
+        products = [
+            Products.of(block[keys[0]], block.get(keys[1]), block[keys[3]], true.centre()) for block in blocks
+        ]
+        fit = true.products.shape[1] <= MOST_CHANNELS
+        fitted = linear(products, ~constant_a, constant_b) if fit else UNKNOWN
+        found = {"linear": fitted.value, "linear_chance": fitted.chance}
+        norms = [torch.linalg.matrix_norm(own.about(own.centre())) / own.count for own in wholes[2:]]
+        for ending, whole in (("", true), ("_chance", wholes[1])):
+            covariances, (a, b) = whole.about(whole.centre()), whole.sides(whole.squares_about(whole.centre()))
+            r = (covariances / torch.outer(a, b).sqrt())[~constant_a][:, ~constant_b]
+            found[f"matching{ending}"] = r.relu().amax(1).clamp(max=1).mean().item()
+            cka = (covariances / max(whole.count, 1)).square().sum() / (norms[0] * norms[1])
+            found[f"cka{ending}"] = min(cka.item(), 1.0) if whole.count else float("nan")
+        return {key: found[key] for key in columns}

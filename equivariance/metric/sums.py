@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,29 +10,37 @@ from torch import Tensor
 from equivariance.layers.find import Layer
 from equivariance.metric.memory import CPU_VALUES, GPU_VALUES, chunks
 from equivariance.statistics import linear
+from equivariance.statistics.image_blocks import CHANCE, TRUE
+from equivariance.statistics.moments import Moments, Side
 from equivariance.statistics.over_dataset import DatasetStatistics
 from equivariance.statistics.over_images import ImageStatistics, MaximumImageStatistics, ReluImageStatistics
-from equivariance.statistics.pairs import PairStatistics, Side
 from equivariance.transforms.protocol import Transformation
 
-READINGS: dict[str, type[PairStatistics]] = {  # by names.OVER
+READINGS: dict[str, type[Moments]] = {  # by names.OVER
     "image": ImageStatistics,
     "image_relu": ReluImageStatistics,
     "image_max": MaximumImageStatistics,
     "dataset": DatasetStatistics,
 }
-OWN = " with itself"  # ends the reading of sums of products of T_g f(x) with itself
+OWN = " with itself"  # of T_g f(x) with itself, for `linear`
 
 
-Key = tuple[str, str, float | str, str]  # layer, name and element of the transformation, reading
+class Key(NamedTuple):
+    """Names sums: of a layer under a transformation, over what a similarity runs, and of which pairs.
+
+    Those of f(x) with itself, which exact transformations leave where it is, have no transformation.
+    """
+
+    layer: str
+    transform: str
+    element: float | str
+    over: str
+    pairs: str
 
 
-def key_of(layer: Layer, g: Transformation | None, reading: str, own: bool = False) -> Key:
-    """Names the statistics of f(T_g x) and T_g f(x); `own`: of T_g f(x) with itself, of f(x) where g is None."""
-    return layer.name, g.name if g else "", g.element if g else "", reading + OWN * own
-
-
-Sum = PairStatistics | linear.Gram
+def key_of(layer: Layer, g: Transformation | None, over: str, pairs: str = TRUE) -> Key:
+    """The key of sums of pairs `TRUE`, `CHANCE` or `OWN`."""
+    return Key(layer.name, g.name if g else "", g.element if g else "", over, pairs)
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Sums:
         transforms: the set G, and the controls of those that have one.
         readings: of `READINGS`.
         fitted: with what `linear` needs.
-        scales: factors for layers whose maps are too small or too large to be squared in float32.
+        scales: factors (c,) for layers some of whose channels are too small or too large to be squared in float32.
     """
 
     layers: Mapping[str, Layer]
@@ -51,69 +60,64 @@ class Sums:
     similarity: str
     fitted: bool
     device: torch.device
-    scales: Mapping[str, float]
+    scales: Mapping[str, Tensor]
 
     def readings_of(self, layer: Layer) -> tuple[str, ...]:
         """Behind global pooling, where a map has one position, there is one: a similarity over the images."""
         return self.readings[:1] if layer.size == (1, 1) else self.readings
 
-    def fits(self, layer: Layer, reading: str) -> bool:
+    def fits(self, layer: Layer, over: str) -> bool:
         """Whether a layer has the third score."""
         narrow = layer.channels <= linear.MOST_CHANNELS
-        return self.fitted and narrow and (layer.size == (1, 1) or reading in linear.OVER)
+        return self.fitted and narrow and (layer.size == (1, 1) or over in linear.OVER)
 
-    def empty(self, layer: Layer, reading: str) -> PairStatistics:
-        """The statistics of a layer before anything is added."""
-        return self._kind(layer, reading)(layer.channels, self.device, similarity=self.similarity)
+    def empty(self, key: Key) -> Moments:
+        """The sums under a key before anything is added."""
+        layer = self.layers[key.layer]
+        kind = Moments if key.pairs == OWN else self._kind(layer, key.over)
+        return kind(layer.channels, device=self.device, similarity=self.similarity, chance=key.pairs == CHANCE)
 
-    def empty_block(self) -> dict[Key, Sum]:
-        """The statistics of all layers before anything is added."""
-        block: dict[Key, Sum] = {}
-        for layer in self.layers.values():
-            for reading in self.readings_of(layer):
-                block |= {key_of(layer, g, reading): self.empty(layer, reading) for g in self.transforms}
-                if self.fits(layer, reading):
-                    block |= {key_of(layer, g, reading, own=True): linear.Gram() for g in (None, *self.transforms)}
-        return block
-
-    def of_maps(self, layer: Layer, reading: str, maps: Tensor) -> dict[Key, Sum]:
-        """The statistics of n images and their copies, for each transformation.
+    def of_maps(self, layer: Layer, over: str, maps: Tensor, pairs: Sequence[str]) -> dict[Key, Moments]:
+        """The sums of n images and their copies, for each transformation.
 
         Args:
-            maps: (1 + g, n, c, h, w), or (1 + g, n, c) behind global pooling; n even, or three.
+            maps: (1 + g, n, c, h, w), or (1 + g, n, c) behind global pooling; n even where there is `CHANCE`.
+            pairs: which of `TRUE` and `CHANCE`.
         """
         if layer.name in self.scales:
-            maps = maps * self.scales[layer.name]
+            maps = maps * self.scales[layer.name].view(-1, *[1] * (maps.ndim - 3))
         most = CPU_VALUES if self.device.type == "cpu" else GPU_VALUES
-        found: list[PairStatistics] = []
-        grams: dict[Key, linear.Gram] = {}
+        kind, found = self._kind(layer, over), dict[Key, Moments]()
+
+        def sums(kind: type[Moments], key: Key) -> Moments:
+            if key not in found:
+                found[key] = kind.like(maps[0], self.similarity, key.pairs == CHANCE)
+            return found[key]
+
         for chunk in chunks(maps.shape[1], layer.channels, maps[0, 0].numel(), most):
             original, *copies = maps[:, chunk]
-            if not found:
-                first = self._kind(layer, reading).start(original, self.similarity)
-                found = [first, *(first.copy() for _ in copies[1:])]
             shared: Side | None = None  # of f(x) itself, which exact transformations leave where it is
-            for statistics, g, copy in zip(found, self.transforms, copies, strict=True):
+            for g, copy in zip(self.transforms, copies, strict=True):
                 # behind global pooling there is no position left to transform
                 aligned = g.align(copy, original, layer.stride) if copy.ndim == 4 else (copy, original)
                 if aligned is None:
                     continue
-                a = statistics.side(aligned[0], original=False, owned=_is_apart(aligned[0], maps))
+                wanted = {each: sums(kind, key_of(layer, g, over, each)) for each in pairs}
+                first = wanted[pairs[0]]
+                a = first.side(aligned[0], original=False, owned=_is_apart(aligned[0], maps))
                 untouched = aligned[1] is original
-                if untouched and shared is not None:
-                    b = shared
-                else:
-                    b = statistics.side(aligned[1], original=True, owned=_is_apart(aligned[1], maps))
-                    if self.fits(layer, reading):
-                        key = key_of(layer, None if untouched else g, reading, own=True)
-                        grams.setdefault(key, linear.Gram()).add(b)
+                b = shared if untouched and shared is not None else None
+                if b is None:
+                    b = first.side(aligned[1], original=True, owned=_is_apart(aligned[1], maps))
+                    if self.fits(layer, over) and TRUE in pairs:
+                        sums(Moments, key_of(layer, None if untouched else g, over, OWN)).add(b, b)
                 shared = b if untouched else shared
-                statistics.add(a, b)
-        keys = (key_of(layer, g, reading) for g in self.transforms)
-        return {**dict(zip(keys, found, strict=True)), **grams}
+                for each, to in wanted.items():
+                    to.add(a, b.mismatched if each == CHANCE else b)
+        return found
 
-    def _kind(self, layer: Layer, reading: str) -> type[PairStatistics]:
-        return DatasetStatistics if layer.size == (1, 1) else READINGS[reading]
+    def _kind(self, layer: Layer, over: str) -> type[Moments]:
+        return DatasetStatistics if layer.size == (1, 1) else READINGS[over]
 
 
 def _is_apart(one: Tensor, other: Tensor) -> bool:

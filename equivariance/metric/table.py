@@ -1,67 +1,47 @@
 """From the statistics of all blocks of images to the rows of a table: scores, chance levels, intervals."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from itertools import product
 from typing import Any
 
 from torch import Tensor
 
 from equivariance.layers.find import Layer
 from equivariance.metric.predictions import Predictions
-from equivariance.metric.sums import Sums, key_of
+from equivariance.metric.sums import OWN, Sums, key_of
 from equivariance.statistics import linear
-from equivariance.statistics.image_blocks import Blocks
-from equivariance.statistics.intervals import half_width
-from equivariance.statistics.pairs import PairStatistics, Score, cross_fitted
+from equivariance.statistics.image_blocks import CHANCE, TRUE, Blocks
+from equivariance.statistics.intervals import Score, cross_fitted, half_width
+from equivariance.statistics.moments import Moments
 from equivariance.transforms.protocol import Transformation
 
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What the statistics of a stream of images say; `controls` are those of the transformations that have one."""
+    """What the statistics of a stream of images say.
+
+    Args:
+        reached: how many images have reached each layer, by its name.
+        controls: of the transformations that have one.
+    """
 
     sums: Sums
     blocks: Blocks
     predictions: Predictions
-    images: int
+    reached: Mapping[str, int]
     scores: tuple[str, ...]
     controls: Mapping[Transformation, Transformation]
 
-    def whole(self, layer: Layer, g: Transformation, reading: str) -> PairStatistics:
+    def whole(self, layer: Layer, g: Transformation, over: str, pairs: str = TRUE) -> Moments:
         """The statistics of all images."""
-        whole = self.sums.empty(layer, reading)
-        for part in self.blocks.parts(key_of(layer, g, reading)):
-            whole.merge(part)
-        return whole
+        return self.blocks.whole(key_of(layer, g, over, pairs))
 
-    def rows(self, layer: Layer, g: Transformation, reading: str) -> Iterator[dict[str, Any]]:
+    def rows(self, layer: Layer, g: Transformation, over: str) -> Iterator[dict[str, Any]]:
         """One row per score, with the columns `names.SCORE_COLUMNS`."""
-        whole = self.whole(layer, g, reading)
-        parts = [part for part in self.blocks.parts(key_of(layer, g, reading)) if part.images]
-        common = self._common(layer, g, reading) | {
-            "activation": whole.activation() / self.sums.scales.get(layer.name, 1.0) if whole.images else math.nan,
-            "dead_channels": int(whole.dead().sum()),
-            "live": whole.live_share(),
-        }
-        sizes = [part.images for part in parts]
-        control = self._control(layer, g, reading)
-        for name, score in self._scores(layer, g, reading, whole, parts).items():
-            half = half_width(score.value, score.without, sizes) if len(score.without) > 1 else math.nan
-            lower_end = min(score.value, score.cross_fitted)
-            ends = {"low": max(lower_end - half, 0.0), "high": min(score.value + half, 1.0)}  # NaN stays NaN
-            found = {"value": score.value, "cross_fitted": score.cross_fitted, "chance": score.chance}
-            yield common | {"score": name, "control": control.get(name, math.nan)} | found | ends
-
-    def without_statistics(self, layer: Layer, g: Transformation, reading: str) -> Iterator[dict[str, Any]]:
-        """The same rows of a layer that has too many channels for statistics: predictions, and no scores."""
-        for name in self.scores:
-            yield self._common(layer, g, reading) | {"score": name, "dead_channels": 0}
-
-    def _common(self, layer: Layer, g: Transformation, reading: str) -> dict[str, Any]:
-        """What the rows of all scores share, apart from statistics."""
-        found = {
+        whole = self.whole(layer, g, over)
+        common = {
             "layer": layer.name,
             "index": layer.index,
             "part": layer.part,
@@ -69,27 +49,48 @@ class ScoreTable:
             "transform": g.name,
             "element": g.element,
             "similarity": self.sums.similarity,
-            "over": reading,
-            "images": self.images,
+            "over": over,
+            "activation": self._activation(whole, layer.name),
+            "images": self.reached[layer.name],
             "channels": layer.channels,
+            "dead_channels": int(whole.dead().sum()),
+            "live": whole.live_share(),
         }
-        return found | (self.predictions.shares(g, self.images) if layer.name == "final" else {})
+        if layer.name == "final":
+            common |= self.predictions.shares(g)
+        parts = self.blocks.sums(key_of(layer, g, over))
+        sizes = [part.images for part in parts]
+        control = self._control(layer, g, over)
+        for name, score in self._scores(layer, g, over, whole, parts).items():
+            half = half_width(score.value, score.without, sizes) if len(score.without) > 1 else math.nan
+            lower_end = min(score.value, score.cross_fitted)
+            ends = {"low": max(lower_end - half, 0.0), "high": min(score.value + half, 1.0)}  # NaN stays NaN
+            found = {"value": score.value, "cross_fitted": score.cross_fitted, "chance": score.chance}
+            yield common | {"score": name, "control": control.get(name, math.nan)} | found | ends
 
-    def fitted(self, layer: Layer, g: Transformation, reading: str) -> Score:
-        """The third score; NaN where it is not there."""
-        if not self.sums.fits(layer, reading):
-            return linear.UNKNOWN
-        whole, parts = self._products(layer, g, reading)
-        return linear.linear(parts, ~whole.dead())
+    def predicted(self, index: int, classes: int, transforms: Sequence[Transformation]) -> Iterator[dict[str, Any]]:
+        """Rows of a `final` that is not measured: how often the predicted class stays, and stays right."""
+        images = {"images": self.predictions.counts["images", "", ""], "channels": classes}
+        place = {"layer": "final", "index": index, "part": "final", "similarity": self.sums.similarity}
+        for over, g, score in product(self.sums.readings, transforms, self.scores):
+            what = {"transform": g.name, "element": g.element, "over": over, "score": score}
+            yield place | images | what | self.predictions.shares(g)
 
-    def in_sample(self, layer: Layer, g: Transformation, reading: str) -> dict[str, float]:
+    def in_sample(self, layer: Layer, g: Transformation, over: str) -> dict[str, float]:
         """All three scores, `linear` fitted and judged on the same images."""
-        whole, parts = self._products(layer, g, reading)
-        together = reduce(linear.Products.plus, parts)
-        return whole.values(whole.similarities()) | {"linear": linear.in_sample(together, ~whole.dead())}
+        whole = self.whole(layer, g, over)
+        fitted = linear.in_sample(self._products(layer, g, over, whole), *self._live(whole))
+        return whole.values() | {"linear": fitted}
+
+    def _activation(self, whole: Moments, layer: str) -> float:
+        """Mean of f(x) over images, positions and channels."""
+        if not whole.images:
+            return math.nan
+        mean = whole.sides(whole.total)[1] / whole.images
+        return (mean / self.sums.scales[layer] if layer in self.sums.scales else mean).mean().item()
 
     def _scores(
-        self, layer: Layer, g: Transformation, reading: str, whole: PairStatistics, parts: list[PairStatistics]
+        self, layer: Layer, g: Transformation, over: str, whole: Moments, parts: list[Moments]
     ) -> dict[str, Score]:
         """Those that are asked for, by name."""
         without: list[dict[str, float]] = []
@@ -98,35 +99,42 @@ class ScoreTable:
             others = whole.without(part)
             r = others.similarities()
             without.append(others.values(r))
-            held_out.append(part.held_out(r.nan_to_num(-2).argmax(1), whole))
-        fitted = cross_fitted(whole, held_out)
+            equal = r.round(decimals=10)  # of channels that differ by rounding errors, the first one
+            held_out.append(part.held_out(equal.nan_to_num(-2).argmax(1), whole))
+        fitted, chance = cross_fitted(whole, held_out), self.whole(layer, g, over, CHANCE).values()
         found = {
-            name: Score(value, chance, fitted[name], [each[name] for each in without])
-            for name, (value, chance) in whole.scores().items()
+            name: Score(value, chance[name], fitted[name], [each[name] for each in without])
+            for name, value in whole.values().items()
         }
         if "linear" in self.scores:
-            found["linear"] = self.fitted(layer, g, reading)
+            found["linear"] = self._fitted(layer, g, over, whole)
         return {name: found[name] for name in self.scores}
 
-    def _control(self, layer: Layer, g: Transformation, reading: str) -> dict[str, float]:
+    def _control(self, layer: Layer, g: Transformation, over: str) -> dict[str, float]:
         """The scores of the control of a transformation; empty where it has none."""
         if g not in self.controls:
             return {}
-        control = self.controls[g]
-        scores = self.whole(layer, control, reading).scores()
-        fitted = {"linear": self.fitted(layer, control, reading).value} if "linear" in self.scores else {}
-        return {name: value for name, (value, _) in scores.items()} | fitted
+        whole = self.whole(layer, self.controls[g], over)
+        fitted = self._fitted(layer, self.controls[g], over, whole).value if "linear" in self.scores else math.nan
+        return whole.values() | {"linear": fitted}
 
-    def _products(
-        self, layer: Layer, g: Transformation, reading: str
-    ) -> tuple[PairStatistics, list[linear.Products]]:
-        """The statistics of all images, and for each block the sums of products that linear predictions need."""
-        whole, products = self.whole(layer, g, reading), []
-        own = self.blocks.parts(key_of(layer, g, reading, own=True))
-        shared = self.blocks.parts(key_of(layer, None, reading, own=True))
-        for part, gram, common in zip(self.blocks.parts(key_of(layer, g, reading)), own, shared, strict=True):
-            if part.images:
-                cross, chance, squares, mean = part.centred(whole)
-                gram = common if gram.products is None else gram
-                products.append(linear.Products(cross, chance, gram.about(mean), squares))
-        return whole, products
+    def _fitted(self, layer: Layer, g: Transformation, over: str, whole: Moments) -> Score:
+        """The third score; NaN where it is not there."""
+        if not self.sums.fits(layer, over):
+            return linear.UNKNOWN
+        return linear.linear(self._products(layer, g, over, whole), *self._live(whole))
+
+    def _products(self, layer: Layer, g: Transformation, over: str, whole: Moments) -> list[linear.Products]:
+        """For each block, the sums of products that linear predictions need."""
+        true, chance, own = (key_of(layer, g, over, pairs) for pairs in (TRUE, CHANCE, OWN))
+        shared, centre = key_of(layer, None, over, OWN), whole.centre()  # by exact transformations
+        return [
+            linear.Products.of(block[true], block.get(chance), block[own if own in block else shared], centre)
+            for block in self.blocks.in_order()
+            if true in block
+        ]
+
+    @staticmethod
+    def _live(whole: Moments) -> tuple[Tensor, Tensor]:
+        """The channels that are judged, and those of T_g f(x) that are constant."""
+        return ~whole.dead(), whole.sides(whole.constant())[1]

@@ -1,9 +1,46 @@
-"""Confidence intervals of scores over images, by leaving out one block of images at a time."""
+"""What blocks of images say of a score: its confidence interval, and its value with partners chosen on others."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import torch
 from scipy.stats import t as student
+from torch import Tensor
+
+from equivariance.statistics.moments import Moments
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score, its chance level, its cross-fitted value, and what it is without each block of images."""
+
+    value: float
+    chance: float
+    cross_fitted: float
+    without: list[float]
+
+
+def cross_fitted(whole: Moments, held_out: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """Scores whose partners are chosen on other images than those that judge them; NaN with fewer than two parts.
+
+    The partner of channel c is the argmax over c' of r[c, c'] on all parts of the stream but one, and that part
+    says how similar the two are. The plug-in maximum errs upwards with few images, this one downwards: no relu is
+    taken of what a part says, which would count the luck of one side alone. The invariance has no choice to make:
+    its value is the plug-in one.
+
+    Args:
+        whole: the statistics of all images.
+        held_out: what each part has said, see `Moments.held_out`.
+    """
+    found = whole.values()
+    if len(held_out) < 2:
+        return found | {"equivariance": math.nan}
+    if not whole.cross_fits:
+        return found
+    sums, counts = (torch.stack(each).sum(0) for each in zip(*held_out, strict=True))
+    mean = (sums / counts)[~whole.dead()]
+    return found | {"equivariance": mean.clamp(-1, 1).nanmean().relu().item()}
 
 
 def half_width(whole: float, without: Sequence[float], sizes: Sequence[int], level: float = 0.95) -> float:

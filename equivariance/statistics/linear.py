@@ -26,64 +26,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from equivariance.statistics.over_dataset import DatasetSide
-from equivariance.statistics.pairs import Score, Side, StreamSums, chance_channels
+from equivariance.statistics.intervals import Score
+from equivariance.statistics.moments import Moments, chance_channels
 
 OVER = ("image", "dataset")  # the readings that are products of sums
 MOST_CHANNELS = 512  # of a layer that is fitted: solving for the maps takes the third power
 RIDGES = (1e-6, 1e-3, 1e-2, 1e-1, 1.0)  # added to the diagonal, times its mean; chosen on the blocks left out
-
-
-class Gram(StreamSums):
-    """Sums of products of the channels of T_g f(x) with each other, less an origin.
-
-    Exact transformations share those of f(x), as a joint reordering of positions does not matter.
-
-    Attributes:
-        count: positions of all images.
-        origin, sums: (c,), what was subtracted, and the sums of what is left.
-        products: (c, c); None before anything is added.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.origin: Tensor | None = None
-        self.sums: Tensor | None = None
-        self.products: Tensor | None = None
-
-    def add(self, b: Side) -> None:
-        """Add the maps of n images, as `PairStatistics.side` has made them ready."""
-        values = b.values.flatten(0, 1)
-        found = Gram()
-        found.count = len(values)
-        zeros = torch.zeros_like(values[0])
-        found.origin, found.sums = (b.origin, b.sums) if isinstance(b, DatasetSide) else (zeros, zeros)
-        found.products = values.mT @ values
-        self.merge(found, dtype=values.dtype)
-
-    def merge(self, other: Self, sign: int = 1, dtype: torch.dtype = torch.float64) -> None:
-        """Add the sums of another part of the stream; with sign -1, take them away."""
-        if other.products is None:
-            return
-        assert other.origin is not None and other.sums is not None
-        if self.products is None:
-            self.origin = other.origin.to(dtype)
-            self.sums, self.products = (torch.zeros_like(x, dtype=dtype) for x in (other.sums, other.products))
-        assert self.origin is not None and self.sums is not None
-        gap, sums, n = other.origin - self.origin, other.sums.to(dtype), other.count
-        mixed = torch.outer(gap, sums + n / 2 * gap)
-        self.products.add_(other.products.to(dtype) + mixed + mixed.mT, alpha=sign)
-        self.sums.add_(sums + n * gap, alpha=sign)
-        self.count += sign * n
-
-    def about(self, mean: Tensor | None) -> Tensor:
-        """The sums of products (c, c) of the differences from `mean` (c,); None: as the values are."""
-        assert self.products is not None and self.origin is not None and self.sums is not None
-        if mean is None:
-            return self.products
-        gap = mean - self.origin
-        mixed = torch.outer(gap, self.sums - self.count / 2 * gap)
-        return self.products - mixed - mixed.mT
+NEGLIGIBLE = 1e-10  # share of the variance of standardised channels along a direction that none of them has
 
 
 @dataclass(frozen=True)
@@ -91,38 +40,57 @@ class Products:
     """Sums of products of a part of the stream, all less the same means.
 
     Attributes:
-        cross: (c, c'), of f(T_g x), rows, and T_g f(x), columns.
-        chance: (k, c'), the same for pairs of different images, rows `chance_channels`; or no rows.
+        targets: (c', c + k), of T_g f(x) with f(T_g x), and of pairs of different images, `chance_channels` alone.
+        squares: (c + k,), of these.
         own: (c', c'), of T_g f(x) with itself.
-        squares: (c,), of f(T_g x).
     """
 
-    cross: Tensor
-    chance: Tensor
-    own: Tensor
+    targets: Tensor
     squares: Tensor
+    own: Tensor
+
+    @classmethod
+    def of(cls, true: Moments, chance: Moments | None, own: Moments, centre: Tensor | None) -> Self:
+        """Those of sums of true pairs, of pairs of different images (None: there are none), and of T_g f(x).
+
+        Args:
+            centre: means of both sides, None where the values are as they are.
+        """
+        channels = true.left
+        rows = chance_channels(channels, true.products.device)
+        cross, squares = true.about(centre), true.squares_about(centre)[:channels]
+        if chance is None:
+            level, level_squares = torch.zeros_like(cross[rows]), torch.zeros_like(squares[rows])
+        else:
+            level, level_squares = chance.about(centre), chance.squares_about(centre)[:channels][rows]
+            level = level if len(level) == len(rows) else level[rows]
+        of_own = None if centre is None else centre[channels:].repeat(2)
+        return cls(torch.cat([cross, level]).mT, torch.cat([squares, level_squares]), own.about(of_own))
 
     def plus(self, other: Self, sign: int = 1) -> Self:
         """Of both parts together; with sign -1, of this one without the other."""
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return type(self)(*(x.add(y, alpha=sign) for x, y in pairs))
 
-    @property
-    def targets(self) -> Tensor:
-        """(c', c + k), what the maps are solved for."""
-        return torch.cat([self.cross, self.chance]).mT
+    def divided(self, deviations: Tensor) -> Self:
+        """With the channels of T_g f(x) divided by these (c',)."""
+        return type(self)(
+            self.targets / deviations[:, None], self.squares, self.own / deviations[:, None] / deviations
+        )
 
-    @property
-    def target_squares(self) -> Tensor:
-        """(c + k,), their squares."""
-        rows = chance_channels(len(self.squares), self.squares.device)[: len(self.chance)]
-        return torch.cat([self.squares, self.squares[rows]])
+
+def standardised(parts: Sequence[Products], constant: Tensor) -> tuple[list[Products], Products]:
+    """The parts and their sum, T_g f(x) divided by its deviations, on which no score depends, or by infinity."""
+    variances = reduce(Products.plus, parts).own.diagonal()
+    deviations = variances.sqrt().masked_fill(constant | (variances <= 0), torch.inf)
+    found = [part.divided(deviations) for part in parts]
+    return found, reduce(Products.plus, found)
 
 
 UNKNOWN = Score(torch.nan, torch.nan, torch.nan, [])
 
 
-def linear(parts: Sequence[Products], live: Tensor) -> Score:
+def linear(parts: Sequence[Products], live: Tensor, constant: Tensor) -> Score:
     """The score of predictions that are fitted on all parts of the stream but one and judged on that one.
 
     Without the judgement of a block, the fits stay.
@@ -132,45 +100,44 @@ def linear(parts: Sequence[Products], live: Tensor) -> Score:
     Args:
         parts: of the stream, about the means of the whole.
         live: bool (c,), the channels that enter the mean.
+        constant: bool (c',), the channels of T_g f(x) that predict nothing.
 
     Returns:
         NaN with fewer than two parts, or where no channel is alive.
     """
     if len(parts) < 2 or not live.any():
         return UNKNOWN
-    whole = reduce(Products.plus, parts)
+    parts, whole = standardised(parts, constant)
     errors = torch.stack([_errors(whole.plus(part, -1), part) for part in parts], 1)  # (ridges, parts, c + k)
-    squares = torch.stack([part.target_squares for part in parts])
-    channels, chance = len(live), len(whole.chance)
-    rows = chance_channels(channels, live.device)[:chance]
+    squares = torch.stack([part.squares for part in parts])
+    channels, rows = len(live), chance_channels(len(live), live.device)
     true = _chosen(errors[..., :channels][..., live], squares[:, :channels][:, live])
-    level = (
-        _chosen(errors[..., channels:][..., live[rows]], squares[:, channels:][:, live[rows]]) if chance else None
-    )
-    return Score(true[0], level[0] if level else torch.nan, true[0], true[1])
+    level = _chosen(errors[..., channels:][..., live[rows]], squares[:, channels:][:, live[rows]])
+    return Score(true[0], level[0], true[0], true[1])
 
 
-def in_sample(products: Products, live: Tensor) -> float:
+def in_sample(parts: Sequence[Products], live: Tensor, constant: Tensor) -> float:
     """The score of predictions that are fitted and judged on the same images, without a ridge: never below
     equivariance, and too high with few images."""
-    maps = torch.linalg.pinv(products.own, rtol=1e-10, hermitian=True) @ products.cross.mT
-    explained = (maps * products.cross.mT).sum(0) / products.squares
+    whole, channels = standardised(parts, constant)[1], len(live)
+    targets = whole.targets[:, :channels]
+    maps = torch.linalg.pinv(whole.own, rtol=NEGLIGIBLE, hermitian=True) @ targets
+    explained = (maps * targets).sum(0) / whole.squares[:channels]
     return explained[live].clamp(0, 1).sqrt().mean().item()
 
 
 def _errors(fitted: Products, judged: Products) -> Tensor:
     """For each ridge the sums of squared errors (ridges, c + k) on one part of maps that are fitted on another."""
-    targets, squares = fitted.targets, judged.target_squares
     diagonal = fitted.own.diagonal()
     errors = []
     for ridge in RIDGES:
         regular = fitted.own + torch.diag((ridge * diagonal.mean()).expand_as(diagonal))
         factor, failed = torch.linalg.cholesky_ex(regular)
         if failed:  # rounding errors of channels that depend on each other, or nothing to predict from
-            errors.append(squares)
+            errors.append(judged.squares)
             continue
-        maps = torch.cholesky_solve(targets, factor)
-        errors.append(squares + (maps * (judged.own @ maps - 2 * judged.targets)).sum(0))
+        maps = torch.cholesky_solve(fitted.targets, factor)
+        errors.append(judged.squares + (maps * (judged.own @ maps - 2 * judged.targets)).sum(0))
     return torch.stack(errors)
 
 

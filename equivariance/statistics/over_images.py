@@ -6,80 +6,74 @@ import torch
 from torch import Tensor
 
 from equivariance.statistics.formulas import FORMULAS
-from equivariance.statistics.pairs import (
+from equivariance.statistics.moments import (
     DEAD,
-    PairStatistics,
+    Moments,
     Side,
+    chance_channels,
     chosen_columns,
     positions_by_channels,
     subtracted,
 )
 
+FAR = 256  # deviations: a mean beyond them is rounded so much that maps are centred a second time
 
-class ImageStatistics(PairStatistics):
+
+class ImageStatistics(Moments):
     """Similarity over the positions of each image, averaged over the images.
 
     The maps of each image are standardised, so that one matrix product over all positions is the sum of all images'
-    correlations. A channel that is constant within an image has none there: its pairs leave that image out.
+    correlations. A channel that is constant within an image has none there: its pairs leave that image out. The
+    squares of a channel are so the number of images within which it has variance.
 
     Attributes:
-        missing, chance_missing: (c, c) and (k, c), how many images each pair has left out; None: no pair any.
-        live_images: (c,), images within which f(T_g x)_c has variance.
+        missing: (k, c), how many images each pair has left out; None: no pair any.
     """
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
         self.missing: Tensor | None = None
-        self.chance_missing: Tensor | None = None
-        self.live_images = torch.zeros_like(self.total[0])
 
     def side(self, maps: Tensor, original: bool, owned: bool = False) -> Side:
         x = positions_by_channels(maps)
-        positions, mean = x.shape[1], x.mean(1)
-        values = subtracted(x, mean[:, None] if self.similarity == "pearson" else None, maps, owned)
+        positions, mean, centred = x.shape[1], x.mean(1), self.similarity == "pearson"
+        values = subtracted(x, mean[:, None] if centred else None, maps, owned)
         norm = (values * values).sum(1).sqrt_()  # vector_norm is ten times slower along this axis
-        smallest = mean.abs().mul_(DEAD * positions**0.5) if self.similarity == "pearson" else 0.0
-        live = norm > smallest
+        size, on_cpu = mean.abs().mul_(positions**0.5), norm.device.type == "cpu"  # asking a GPU would wait for it
+        if centred and not (on_cpu and bool((size <= FAR * norm).all())):
+            rest = values.mean(1)
+            values.sub_(rest[:, None])
+            norm = (norm.square_() - positions * rest * rest).clamp_(min=0).sqrt_()
         total = mean.sum(0) + 0 * norm.sum(0)  # NaN where squares are too large for float32
-        # asking a GPU whether all are live would wait for it
-        all_live = live.device.type == "cpu" and bool(live.all())
+        live = norm > (DEAD * size if centred else 0)
+        all_live = on_cpu and bool(live.all())
         scale = norm.reciprocal_() if all_live else norm.reciprocal_().mul_(live).nan_to_num_(0.0, 0.0)
-        return Side(values.mul_(scale[:, None]), total, live=None if all_live else live.to(torch.float32))
+        squares = live.sum(0, dtype=total.dtype)
+        values.mul_(scale[:, None])
+        return Side(values, total, 0 * squares, squares, live=None if all_live else live.to(torch.float32))
 
     def add(self, a: Side, b: Side) -> None:
         super().add(a, b)
-        n = len(a.values)
-        self.live_images += n if a.live is None else a.live.sum(0)
         if a.live is None and b.live is None:
             return
-        ones = torch.ones(n, a.values.shape[2], device=a.values.device)
+        n = len(a.values)
+        ones = torch.ones(a.values[:, 0].shape, dtype=torch.float32, device=a.values.device)
         live_a, live_b = (ones if side.live is None else side.live for side in (a, b))
-        self.missing = _plus(self.missing, n - live_a.mT @ live_b)
-        rows = self._chance_rows(live_a)
-        for _, live, weight in b.mismatched:
-            both = rows.mT @ (ones if live is None else live)
-            self.chance_missing = _plus(self.chance_missing, weight * (n - both))
+        self._miss(n - self._rows(live_a).mT @ live_b)
 
     def merge(self, other: Self, sign: int = 1) -> None:
-        self.similarity = other.similarity
-        self.images += sign * other.images
-        for name in ("cross", "chance", "total", "live_images"):
-            getattr(self, name).add_(getattr(other, name), alpha=sign)
-        for name in ("missing", "chance_missing"):
-            if getattr(other, name) is not None:
-                setattr(self, name, _plus(getattr(self, name), sign * getattr(other, name)))
+        super().merge(other, sign)
+        if other.missing is not None:
+            self._miss(sign * other.missing)
 
-    def similarities(self, chance: bool = False) -> Tensor:
-        counts = self._counts(chance)
-        r = ((self.chance if chance else self.cross) / counts).clamp_(-1, 1)
+    def similarities(self) -> Tensor:
+        counts = self._counts()
+        r = (self.products / counts).clamp_(-1, 1)
         return r if isinstance(counts, float) else r.masked_fill_(counts == 0, torch.nan)
 
-    def held_out(self, partners: Tensor, whole: Self) -> tuple[Tensor, Tensor]:
-        counts = torch.as_tensor(self._counts(), device=partners.device).to(self.cross)
-        return chosen_columns(self.cross, partners), chosen_columns(counts.expand_as(self.cross), partners)
-
-    def centred(self, whole: Self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        return self.cross, self.chance, self.live_images, None
+    def held_out(self, partners: Tensor, whole: Moments) -> tuple[Tensor, Tensor]:
+        counts = torch.as_tensor(self._counts(), device=partners.device).to(self.products)
+        return chosen_columns(self.products, partners), chosen_columns(counts.expand_as(self.products), partners)
 
     def dead(self) -> Tensor:
         return self.similarities().diagonal().isnan()
@@ -89,21 +83,23 @@ class ImageStatistics(PairStatistics):
             return 1.0 if self.images else 0.0
         return 1 - (self.missing.diagonal() / self.images).mean().item()
 
-    def _counts(self, chance: bool = False) -> Tensor | float:
+    def _counts(self) -> Tensor | float:
         """Images of each pair of channels."""
-        missing = self.chance_missing if chance else self.missing
-        if missing is None:
+        if self.missing is None:
             return float(self.images) if self.images else torch.nan
-        return (self.images - missing).to(self.cross)
+        return (self.images - self.missing).to(self.products)
+
+    def _miss(self, more: Tensor) -> None:
+        self.missing = more.to(torch.float32) if self.missing is None else self.missing.add_(more)
 
 
 class ReluImageStatistics(ImageStatistics):
     """As `ImageStatistics`, with relu of every image's correlation before the average, not after it."""
 
-    def _add_products(self, sums: Tensor, a: Tensor, b: Tensor, weight: float = 1.0) -> None:
-        images = max(1, 2**24 // a.shape[2] ** 2)  # of which (c, c) matrices stay within some 64 MiB
+    def _add_products(self, a: Tensor, b: Tensor) -> None:
+        images = max(1, 2**24 // b.shape[2] ** 2)  # of which (c, c) matrices stay within some 64 MiB
         for x, y in zip(a.split(images), b.split(images), strict=True):
-            sums.add_((x.mT @ y).relu_().sum(0), alpha=weight)
+            self.products += (x.mT @ y).relu_().sum(0)
 
 
 class MaximumImageStatistics(ImageStatistics):
@@ -113,47 +109,37 @@ class MaximumImageStatistics(ImageStatistics):
     maximum is mostly chance (64 channels of 8x8 positions). Offered to compare.
 
     Attributes:
-        sums, counts: (2, 2), over images and live channels of relu(r_i[c, c]) and of max over c' of
-            relu(r_i[c, c']); rows: true pairs, pairs of different images.
+        maxima: (2, 2), sums over images and live channels of relu(r_i[c, c]) and of max over c' of
+            relu(r_i[c, c']), and how many there are.
     """
 
     cross_fits = False
 
-    def __init__(self, channels: int, device: torch.device | str = "cpu", *arguments: Any, **named: Any):
-        super().__init__(channels, device, *arguments, **named)
-        self.sums, self.counts = torch.zeros(2, 2, 2, dtype=torch.float64, device=device)
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.maxima = torch.zeros(2, 2, dtype=torch.float64, device=self.sums.device)
 
     def add(self, a: Side, b: Side) -> None:
         super().add(a, b)
-        self._add_each(0, a.values, a.live, b.values, b.live, 1.0)
-        for values, live, weight in b.mismatched:
-            self._add_each(1, a.values, a.live, values, live, weight)
-
-    def _add_each(
-        self, kind: int, a: Tensor, live_a: Tensor | None, b: Tensor, live_b: Tensor | None, weight: float
-    ) -> None:
-        for i in range(len(a)):  # one at a time: (c, c) an image
-            r = (a[i].mT @ b[i]).clamp_(-1, 1)
-            for live, axis in ((live_a, 1), (live_b, 0)):
-                if live is not None:
-                    r.masked_fill_(live[i].unsqueeze(axis) == 0, torch.nan)
-            own, best = r.diagonal().relu(), r.relu().nan_to_num(-torch.inf).amax(1)
-            for place, values in enumerate((own[~own.isnan()], best[best >= 0])):
-                self.sums[kind, place] += weight * values.sum()
-                self.counts[kind, place] += weight * len(values)
+        rows = chance_channels(b.values.shape[2], b.values.device) if self._is_chance else None
+        for i in range(len(a.values)):  # one at a time: (c, c) an image
+            r = (self._rows(a.values[i]).mT @ b.values[i]).clamp_(-1, 1)
+            if a.live is not None:
+                r.masked_fill_(self._rows(a.live[i])[:, None] == 0, torch.nan)
+            if b.live is not None:
+                r.masked_fill_(b.live[i] == 0, torch.nan)
+            own = r.diagonal() if rows is None else r.gather(1, rows[:, None])[:, 0]
+            best = r.relu().nan_to_num(-torch.inf).amax(1)
+            kept = own[~own.isnan()].relu(), best[best >= 0]
+            self.maxima += torch.stack([torch.stack([x.sum(), x.new_tensor(len(x))]) for x in kept]).mT
 
     def merge(self, other: Self, sign: int = 1) -> None:
         super().merge(other, sign)
-        self.sums += sign * other.sums
-        self.counts += sign * other.counts
+        self.maxima += sign * other.maxima
 
-    def scores(self) -> dict[str, tuple[float, float]]:
-        mean = (self.sums / self.counts).tolist()
-        return {name: (mean[0][place], mean[1][place]) for place, name in enumerate(FORMULAS)}
+    def values(self, r: Tensor | None = None) -> dict[str, float]:
+        return dict(zip(FORMULAS, (self.maxima[0] / self.maxima[1]).tolist(), strict=True))
 
-    def values(self, r: Tensor) -> dict[str, float]:
-        return {name: value for name, (value, _) in self.scores().items()}
-
-
-def _plus(sums: Tensor | None, more: Tensor) -> Tensor:
-    return more.to(torch.float32) if sums is None else sums.add_(more)
+    @property
+    def _is_chance(self) -> bool:
+        return len(self.products) < self.products.shape[1]

@@ -153,13 +153,13 @@ def prepare(cfg: DictConfig, process: Processes) -> Measurement:
     share = process.share(len(chosen))
     metric = Equivariance(
         model,
-        images.normalise(images.pixels[:1].to(hardware.device)),
         transforms,
         _patterns(measure["layers"]),
         **{key: measure[key] for key in ("over", "similarity", "blocks", "batch_size")},
         **({"scores": measure["scores"]} if measure["scores"] else {}),
-        first_image=share[0],
     )
+    metric.setup(images.normalise(images.pixels[:1].to(hardware.device)))
+    metric.reset(share[0])
     identity = {
         "normalisation": {key: list(cfg.dataset[key]) for key in ("mean", "std")},
         "images": images.digest(chosen),
@@ -229,8 +229,7 @@ def _classifies(
     network: DictConfig, metric: Equivariance, images: Images, trained_for: list[str] | None, say: Any
 ) -> bool:
     """Whether the network has an accuracy on the images."""
-    logits = metric.logits
-    if logits is None or not models.predicts_dataset_classes(network, images.classes, logits.channels):
+    if metric.classes is None or not models.predicts_dataset_classes(network, images.classes, metric.classes):
         return False
     if trained_for is not None and list(images.classes) != trained_for:
         if say:

@@ -36,7 +36,7 @@ class Transformation(Protocol):
 
         Correlation does not care about a joint reordering of positions, so T_g may be undone on the copy
         instead of applied to the original. Either way linearly, and each map for itself: what comes are sums and
-        differences of the maps of two images, see `statistics.paired`.
+        differences of the maps of two images, see `statistics.moments`.
 
         Args:
             copy: f(T_g x), (n, c, h, w), a map with more than one position.

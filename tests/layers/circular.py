@@ -28,7 +28,7 @@ def scores(
     model: nn.Module, layers: Sequence[Layer], transforms: Sequence[Transformation], pixels: Tensor
 ) -> dict[tuple[str, str], float]:
     """{(layer, measure): mean over the transformations}."""
-    metric = Equivariance(model, pixels, transforms, layers, over="dataset", blocks=1, batch_size=2)
+    metric = Equivariance(model, transforms, layers, over="dataset", blocks=1, batch_size=2)
     metric.update(pixels)
     return metric.compute().groupby(["layer", "score"]).value.mean().to_dict()
 

@@ -123,7 +123,7 @@ def test_all_convolutions_are_measured(kind):
     convolutions = [name for name in values.index if name.startswith("convs.")]
     assert len(convolutions) == 3 and values.value[convolutions].between(0, 1).all()
     assert values.agreement["final"] >= 0
-    maps = eq.Equivariance(model, images[0], TURNS).maps(images)
+    maps = eq.Equivariance(model, TURNS).maps(images)
     assert all(maps[name].shape == (4, 8, 8, 8) and maps[name].min() >= 0 for name in convolutions)
     model.train()
     model(images).sum().backward()  # nothing that the pass has left is in the way of a training
@@ -263,7 +263,7 @@ def test_more_classes_than_can_be_compared_keep_their_predictions(capsys):
 def test_layers_behind_a_shared_relu_are_all_measured_behind_it(inplace):
     torch.manual_seed(0)
     images = torch.randn(4, 3, 8, 8)
-    maps = eq.Equivariance(Shared(inplace), images[0], TURNS).maps(images)
+    maps = eq.Equivariance(Shared(inplace), TURNS).maps(images)
     assert len(maps) == 5 and all(each.min() == 0 for each in maps.values() if each.ndim == 4)
 
 
@@ -273,7 +273,7 @@ def test_a_mirrored_map_is_turned_back():
     mirrored = Plain(between=lambda x: x.flip(-1)).eval()
     mirrored.load_state_dict(plain.state_dict())
     mirrored.convs[2].weight.data = plain.convs[2].weight.flip(-1)  # the same network, but mirrored from there on
-    found = [eq.Equivariance(model, images[0], TURNS).maps(images)["convs.2"] for model in (plain, mirrored)]
+    found = [eq.Equivariance(model, TURNS).maps(images)["convs.2"] for model in (plain, mirrored)]
     torch.testing.assert_close(*found)
 
 
@@ -319,7 +319,7 @@ def test_layers_are_pickled_with_their_network():
     torch.manual_seed(0)
     model, image = Shared().eval(), torch.randn(1, 3, 8, 8)
     copy, layers = pickle.loads(pickle.dumps((model, find_layers(model, image))))
-    found, expected = {}, eq.Equivariance(model, image, TURNS).maps(image)
+    found, expected = {}, eq.Equivariance(model, TURNS).maps(image)
     with tap(layers, found.__setitem__), torch.no_grad():
         copy(image)
     assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -1,6 +1,7 @@
 """Layers of two networks: against NumPy's CKA and correlations, and networks that are known to be alike."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -44,22 +45,32 @@ def test_scores_are_numpys(images):
         assert (one.matching, one.cka) == pytest.approx(expected, abs=1e-9)
 
 
-def test_chance_levels_are_the_scores_of_other_images(images):
-    """Each image of the first network with the one before it of the second one, whichever way they are cut."""
+def test_chance_levels_are_the_scores_of_neighbours(images):
+    """Images 2i and 2i + 1."""
     a, b = network(0), network(1, width=6)
-    maps_a, maps_b = (centred(net[:4](images)) for net in (a, b))
-    positions = len(maps_a) // 30
-    expected = numpy_scores(maps_a, np.roll(maps_b, positions, axis=0))
-    one = similarity(a, b, images, ["3"], ["3"], batch_size=30).iloc[0]
-    assert (one.matching_chance, one.cka_chance) == pytest.approx(expected, abs=1e-9)
+    maps_a, maps_b = (centred(net[:4](x)) for net, x in ((a, images), (b, images[torch.arange(30) ^ 1])))
+    one = similarity(a, b, images, ["3"], ["3"], batch_size=7).iloc[0]
+    assert (one.matching_chance, one.cka_chance) == pytest.approx(numpy_scores(maps_a, maps_b), abs=1e-9)
     assert one.cka_chance < one.cka and one.matching_chance < one.matching
-    assert similarity(a, b, images, ["3"], ["3"], batch_size=6).linear_chance.item() < one.matching
-    cut = similarity(a, b, [images[:29], images[29:]], ["3"], ["3"]).iloc[0]
-    first = np.concatenate([np.arange(28 * positions, 29 * positions), np.arange(29 * positions)])
-    r = np.corrcoef(maps_a.T, maps_b[first].T)[:7, 7:] * maps_b[first].std(0) / maps_b.std(0)
-    assert cut.matching_chance == pytest.approx(np.maximum(r, 0).max(1).mean(), abs=1e-9)
-    with pytest.raises(UserError, match="the first batch holds one image"):
-        similarity(a, b, images, batch_size=1)
+    assert one.linear_chance < one.matching
+
+
+@pytest.mark.parametrize("count", [1, 2, 29, 30])
+def test_no_cut_into_batches_changes_the_similarity(images, count):
+    a, b = network(0), network(1, width=6)
+    whole = similarity(a, b, images[:count], ["1", "3"], ["1", "3"], batch_size=count)
+    assert whole.positions.iloc[-1] == count * 36 and whole.matching.notna().all()
+    assert whole.matching_chance.notna().all() == (count > 1) and whole.linear.notna().all() == (count > 2)
+    for size in (1, 7, 8):
+        cut = similarity(a, b, images[:count], ["1", "3"], ["1", "3"], batch_size=size)
+        pd.testing.assert_frame_equal(cut, whole, rtol=0, atol=1e-10)
+
+
+def test_nan_in_a_map_is_refused(images):
+    a, b = network(0), network(1)
+    b[2].weight.data[0] = torch.nan
+    with pytest.raises(UserError, match="the maps of layer 3 hold NaN or infinity"):
+        similarity(a, b, images)
 
 
 def test_the_chance_level_sees_what_all_images_share(images):

@@ -42,7 +42,7 @@ def pictures():
 
 
 def measured(images, labels, transforms, sizes=7, model=None):
-    metric = Equivariance(model or Corner(), images[:1], transforms)
+    metric = Equivariance(model or Corner(), transforms)
     for part in range(0, len(images), sizes):
         cut = slice(part, part + sizes)
         metric.update(images[cut], None if labels is None else labels[cut])
@@ -81,8 +81,8 @@ def test_batches_merging_and_labels(monkeypatch):
     whole = measured(images, labels, TURNS, 100).compute()[columns]
     halves = measured(images[:10], labels[:10], TURNS, 3)
     halves.compute()
-    halves.finish()
-    second = Equivariance(Corner(), images[:1], TURNS, first_image=10)
+    second = Equivariance(Corner(), TURNS)
+    second.reset(10)
     second.update(images[10:], labels[10:])
     halves.merge_state(second)
     assert whole.equals(halves.compute()[columns])
@@ -113,7 +113,7 @@ def test_the_control_of_interpolated_transformations():
     assert blocks[blocks.element == 90].control.min() == pytest.approx(1, abs=1e-9)
     slanted = blocks[blocks.element == 30].set_index(["layer", "score"]).control
     assert slanted.max() < 0.9999
-    alone = Equivariance(model, images[:1], [transforms[0].control])
+    alone = Equivariance(model, [transforms[0].control])
     alone.update(images)
     expected = alone.compute().set_index(["layer", "score"]).value
     for key, value in slanted.items():
@@ -130,7 +130,6 @@ def test_maps_and_orbits_see_the_images_that_are_measured():
     torch.manual_seed(0)
     model, images = CNN7(1, 6, padding=1).double(), torch.rand(4, 1, 28, 28).double()
     metric = measured(images, None, [rotation(90)], model=model)
-    metric.finish()
     seen = []
     handle = model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     metric.maps(images[:1], metric.transforms)

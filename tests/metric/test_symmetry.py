@@ -19,7 +19,7 @@ from equivariance.transforms.sets import rotations
 
 def scores(model, transforms, images, layers=None, kind="value", over="dataset"):
     """{(layer, element, measure): value}, or another column of the table."""
-    metric = Equivariance(model, images, list(transforms), layers, over=over, batch_size=25)
+    metric = Equivariance(model, list(transforms), layers, over=over, batch_size=25)
     metric.update(images)
     return metric.compute().set_index(["layer", "element", "score"])[kind].to_dict()
 

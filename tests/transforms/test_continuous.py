@@ -283,10 +283,10 @@ def test_the_measurement_prepares_originals_and_copies(images):
     network, angles = Eye().double().eval(), rotations([30, 90])
     layers = find_layers(network, images[0], ["stem"])
     for transforms in (angles, [g.control for g in angles]):
+        metric = Equivariance(network, transforms, layers, over="dataset", blocks=1)
+        metric.setup(images)
         seen.clear()
-        metric = Equivariance(network, images, transforms, layers, over="dataset", blocks=1)
         metric.update(images)
-        metric.finish()
         originals = torch.cat([copies[: len(copies) // (1 + len(metric.copies))] for copies in seen])
         torch.testing.assert_close(originals, disc(images))
         table = metric.compute()
@@ -295,7 +295,7 @@ def test_the_measurement_prepares_originals_and_copies(images):
             expected = correlation(*sides(network.stem, g, images)).relu().mean().item()
             assert found[g.element] == pytest.approx(expected, abs=1e-9)
     with pytest.raises(UserError, match="measure them apart"):
-        Equivariance(network, images, [*angles, QuarterTurn(1)], layers)
+        Equivariance(network, [*angles, QuarterTurn(1)], layers)
 
 
 @pytest.mark.parametrize(

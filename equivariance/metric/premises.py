@@ -1,0 +1,119 @@
+"""What the measure takes for granted of a network, checked once on a few images before the first batch."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from equivariance.errors import UserError
+from equivariance.layers.find import Layer, tap
+from equivariance.layers.record import evaluating, tensors
+
+SMALL = 1e-10  # channels below it, and above its reciprocal, are scaled: squares in float32 end at 1e-38 and 1e38
+RANDOM = (
+    "{} gives other maps of the same images each time, from layer {} on: is a dropout always on? "
+    "Make it heed self.training"
+)
+OTHERS = (
+    "{}: the maps of an image depend on the other images of its batch, from layer {} on: is a batch norm without "
+    "running statistics, or kept in training mode?"
+)
+
+
+class Probe(NamedTuple):
+    """What is known of a network from a few images.
+
+    Attributes:
+        scales: factors (c,), powers of two, for layers some of whose channels are so small or large that their
+            squares would leave float32; no score depends on them.
+        magnitudes: by layer, the mean absolute value of its maps of one random image, the same for all networks.
+        classes: how many logits there are, None where the output is none.
+    """
+
+    scales: dict[str, Tensor]
+    magnitudes: dict[str, float]
+    classes: int | None
+
+
+def probe(model: nn.Module, layers: Iterable[Layer], images: Tensor, prepare: Any) -> Probe:
+    """Run a network on an image alone and among others, and twice.
+
+    Args:
+        images: (1, c, h, w).
+        prepare: what the images go through before the network, see `transforms.preparation`.
+
+    Raises:
+        UserError: the maps are not the same each time.
+    """
+    if images.is_floating_point():
+        random = torch.randn(2, *images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images)
+    else:
+        random = torch.cat([images.flip(3), images.flip(2)])
+    few, many = (prepare(torch.cat([images, random[:1], *others])) for others in ((), (3 * random[1:],)))
+    tolerance = (
+        0.01 if torch.finfo(random.dtype if random.is_floating_point() else torch.float32).bits >= 32 else 0.1
+    )
+    first: dict[str, Tensor] = {}
+    differing: list[str] = []
+
+    def keep(name: str, maps: Tensor) -> None:
+        first[name] = maps.clone()  # what follows may overwrite them
+
+    def compare(name: str, maps: Tensor) -> None:
+        if name in first and len(maps) >= 2:
+            before = first[name]
+            if (maps[:2] - before).abs().max() > tolerance * before.abs().max():
+                differing.append(name)
+
+    for batch, receive, fault in ((few, keep, ""), (few, compare, RANDOM), (many, compare, OTHERS)):
+        with evaluating(model), tap(layers, receive):
+            output = logits_of(model(batch), len(batch))
+        if output is not None:
+            receive("final", output)
+        if differing:
+            raise UserError(fault.format(type(model).__name__, differing[0]))
+    scales, magnitudes = {}, {}
+    for name, maps in first.items():
+        largest = maps[-1].detach().abs().flatten(1).amax(1) if maps.ndim > 2 else maps[-1].abs()
+        magnitudes[name] = largest.double().mean().item()
+        far = (largest > 0) & largest.isfinite() & ((largest < SMALL) | (largest > 1 / SMALL))
+        if far.any():
+            power = largest.double().log2().round().clamp(-126, 126)
+            scales[name] = torch.where(far, 2.0**-power, 1).to(torch.promote_types(maps.dtype, torch.float32))
+    return Probe(scales, magnitudes, None if output is None else output.shape[1])
+
+
+@contextmanager
+def kept_buffers(model: nn.Module) -> Iterator[None]:
+    """Inside, the network may run; afterwards its buffers are as before.
+
+    Raises:
+        UserError: they had changed.
+    """
+    before = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    changed = []
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                old = before.get(name, buffer)
+                if old.shape == buffer.shape and not torch.allclose(old, buffer, 0, 0, equal_nan=True):
+                    buffer.copy_(old)
+                    changed.append(name)
+    if changed:
+        raise UserError(
+            f"{type(model).__name__}: a forward pass in evaluation mode changes its buffer {changed[0]}, so "
+            "measuring would change the network: is a batch norm kept in training mode?"
+        )
+
+
+def logits_of(output: Any, images: int) -> Tensor | None:
+    """The logits (n, classes) in an output: of the tensors of two axes that called logits or out, or the first."""
+    found = [
+        (place, x) for place, x in tensors(output) if x.ndim == 2 and len(x) == images and x.is_floating_point()
+    ]
+    named = [x for place, x in found if place and place[-1] in ("logits", "out")]
+    return (named + [x for _, x in found] + [None])[0]
