@@ -34,7 +34,9 @@ def once(tmp_path_factory):
     """A tiny network, trained and measured."""
     runs = tmp_path_factory.mktemp("once") / "runs"
     assert command(runs, "train.py", *TINY).code == 0
-    result = command(runs, "measure.py", *TINY, "measure.images=50", "measure.batch_size=20")
+    result = command(
+        runs, "measure.py", *TINY, "measure.images=50", "measure.name=rotation", "measure.batch_size=20"
+    )
     assert result.code == 0, result.error
     return runs, result.out
 
@@ -63,9 +65,9 @@ def test_measure_writes_rows_a_figure_and_the_images(measured):
 def test_measuring_again_skips_and_another_setting_is_refused(run, measured):
     folder, _ = measured
     before = (folder / "results.csv").read_bytes()
-    again = run("measure.py", *TINY, "measure.images=50", "measure.batch_size=33")
+    again = run("measure.py", *TINY, "measure.images=50", "measure.name=rotation", "measure.batch_size=33")
     assert again.code == 0 and "is complete" in again.out and "block1  early" in again.out
-    other = run("measure.py", *TINY, "measure.images=60")
+    other = run("measure.py", *TINY, "measure.images=60", "measure.name=rotation")
     assert other.code == 1 and "measure.images=50, this one has measure.images=60" in other.error
     assert (folder / "results.csv").read_bytes() == before
 
@@ -80,7 +82,9 @@ def test_batch_size_does_not_change_the_rows(run, measured, tmp_path):
 def test_untrained_is_the_network_at_the_start_of_training(run, tmp_path):
     torch.manual_seed(3)
     model = CNN7(1, 6)
-    result = run("measure.py", *TINY, "measure.images=20", "measure.trained=false", "seed=3")
+    result = run(
+        "measure.py", *TINY, "measure.images=20", "measure.name=rotation", "measure.trained=false", "seed=3"
+    )
     assert result.code == 0, result.error
     folder = tmp_path / "runs/digits6/cnn7/none/seed3/measure/rotation-untrained"
     assert f"weights: {digest(model)}" in (folder / "config.yaml").read_text().replace("'", "")
@@ -108,7 +112,7 @@ def test_collect_wants_every_job_at_full_size(run, monkeypatch, tmp_path):
         if seed:
             with pytest.raises(Exception, match="1 of 2 measurements are missing"):
                 collect("pair", overrides)
-        assert run("measure.py", *common, "measure.images=20").code == 0
+        assert run("measure.py", *common, "measure.images=20", "measure.name=rotation").code == 0
     collect("pair", overrides)
     table = rows.read(tmp_path / "experiments/pair/results.csv")
     assert set(table.seed) == {0, 1} and set(table.experiment) == {"pair"}
@@ -127,7 +131,7 @@ def test_what_is_kept_is_what_is_measured(run, tmp_path):
     keep("quickstart", *given, folder=tmp_path / "kept")
     (file,) = (tmp_path / "kept").glob("*.safetensors")
     assert pd.read_csv(tmp_path / "kept/weights.csv").file.tolist() == [file.name]
-    assert run("measure.py", *given, "model=cnn7", "measure.images=20").code == 0
+    assert run("measure.py", *given, "model=cnn7", "measure.images=20", "measure.name=rotation").code == 0
     (config,) = (tmp_path / "runs/digits6/cnn7/none/seed0/measure").glob("*/config.yaml")
     assert f"weights: {file.stem}" in config.read_text().replace("'", "")
     model = CNN7(1, 6)
@@ -203,7 +207,15 @@ def test_several_processes_give_the_same_rows(measured, tmp_path):
 
 def test_sweeps_run_in_processes_of_joblib(tmp_path):
     """The entrypoints travel to other processes, whose jobs write what they would here. Trainings: test_signals."""
-    given = ["dataset=digits6", "model=cnn7", "measure.trained=false", "measure.images=20", "seed=0,1", "-m"]
+    given = [
+        "dataset=digits6",
+        "model=cnn7",
+        "measure.trained=false",
+        "measure.images=20",
+        "measure.name=rotation",
+        "seed=0,1",
+        "-m",
+    ]
     given += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hardware.threads=1", "wandb.mode=disabled"]
     command = [sys.executable, "measure.py", *given, f"runs_dir={tmp_path}"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
