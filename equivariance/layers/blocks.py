@@ -11,6 +11,7 @@ In the end the calls are gone through once more: what puts out a map, and is no 
 the reason.
 """
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -100,7 +101,7 @@ class _Tree:
             elif self.record.holds_product(call, call.children):
                 units.append([call])
                 open_layer = True
-            elif open_layer and _positions(self.value(call)) == _positions(self.value(units[-1][-1])):
+            elif open_layer and _extent(self.value(call)) == _extent(self.value(units[-1][-1])):
                 if not isinstance(call.module, nn.Identity | nn.Dropout):
                     units[-1].append(call)
             else:
@@ -149,10 +150,15 @@ class _Tree:
                     yield from self._opened(child)
 
     def _goes_beside(self, call: Call) -> bool:
-        """Whether it puts out a map, and parts of it with parameters put out data beside the trunk."""
-        return self.has_map(call) and any(
-            child.outputs and self.value(child) is None and any(True for _ in child.module.parameters())
-            for child in call.children
+        """Whether it puts out one map, and parts of it with parameters put out data beside the trunk."""
+        ends = {value.node for value in call.outputs if value.node >= call.start} & self.record.trunk
+        return (
+            len(ends) == 1
+            and self.has_map(call)
+            and any(
+                child.outputs and self.value(child) is None and any(True for _ in child.module.parameters())
+                for child in call.children
+            )
         )
 
 
@@ -169,7 +175,9 @@ def _place(call: Call) -> str:
     return re.sub(r"\d+", "#", call.name)
 
 
-def _positions(value: Value | None) -> list:
+def _extent(value: Value | None) -> list:
+    """The positions of a map, and how many entries it has."""
     if value is None:
         return []
-    return [axis.atoms for axis in value.axes if axis.positions] if value.axes else [value.shape]
+    places: list = [axis.atoms for axis in value.axes if axis.positions] if value.axes else [value.shape]
+    return [*places, math.prod(value.shape)]

@@ -272,44 +272,37 @@ def _restride(first, args, axes, out):
 
 def _flip(first, args, axes, out):
     """Rows or columns in the other direction have a negative step."""
-    if first is None:
+    if first is None or any("n" in first[dim].names for dim in args[1]):
         return None
     result = list(first)
     for dim in args[1]:
-        axis = first[dim]
-        if "n" in axis.names:
-            return None
-        if axis.positions:
-            atoms = tuple(atom._replace(step=-atom.step) for atom in axis.atoms)
-            result[dim] = Axis(atoms, before=axis.after, after=axis.before)
+        atoms = tuple(atom._replace(step=-atom.step) for atom in first[dim].atoms)
+        result[dim] = Axis(atoms, before=first[dim].after, after=first[dim].before)
     return tuple(result)
 
 
+def _index(first, args, axes, out):
+    dims = [dim for dim, index in enumerate(args[1]) if index is not None]
+    return None if len(dims) != 1 or args[1][dims[0]].ndim != 1 else _other(first, dims, out)
+
+
 def _chosen(first, args, axes, out):
-    """Entries of one axis chosen or sorted: channels become other channels, the places of positions are lost."""
-    if first is None:
-        return None
-    if isinstance(args[1], list | tuple):  # an index for each of the first axes
-        dims = [dim for dim, index in enumerate(args[1]) if index is not None]
-        whole = len(dims) != 1 or args[1][dims[0]].ndim != 1
-    else:
-        numbers = [arg for arg in args[1:] if isinstance(arg, int) and not isinstance(arg, bool)]
-        dims, whole = [numbers[0] % len(first)], not numbers
-    if whole or first[dims[0]].positions or "n" in first[dims[0]].names:
-        return None
-    return (*first[: dims[0]], channels(out.shape[dims[0]]), *first[dims[0] + 1 :])
+    """Chosen or sorted along the axis that the first whole number names."""
+    dims = [arg for arg in args[1:] if isinstance(arg, int) and not isinstance(arg, bool)]
+    return _other(first, dims[:1], out)
 
 
 def _repeat(first, args, axes, out):
-    """Channels again and again; where positions or images are repeated, the axes are unknown."""
-    if first is None:
+    dims = [dim for dim, times in enumerate(args[1]) if times != 1]
+    return _other(first, dims, out) if out.ndim == args[0].ndim else None
+
+
+def _other(first, dims, out):
+    """Along some axes other entries: channels become other channels, the places of positions are lost."""
+    if first is None or any(first[dim].names & {"n", "h", "w"} for dim in dims):
         return None
-    found = [channels(size) for size in out.shape[: out.ndim - len(first)]]
-    for axis, times, size in zip(first, args[1][-len(first) :], out.shape[-len(first) :], strict=True):
-        if times != 1 and (axis.positions or "n" in axis.names):
-            return None
-        found.append(axis if times == 1 else channels(size))
-    return tuple(found)
+    gone = {dim % len(first) for dim in dims}
+    return tuple(channels(out.shape[i]) if i in gone else axis for i, axis in enumerate(first))
 
 
 def _unknown(first, args, axes, out):
@@ -340,7 +333,8 @@ OPERATIONS: dict[Rule, str] = {  # ATen's names of the operations that a rule ho
     _patches: "im2col",
     _restride: "as_strided",
     _flip: "flip",
-    _chosen: "index index_select gather sort",
+    _index: "index",
+    _chosen: "index_select gather sort",
     _repeat: "repeat",
     _unknown: "topk unfold",
 }

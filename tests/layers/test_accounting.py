@@ -241,9 +241,11 @@ def test_what_is_left_out_says_why():
     image = torch.randn(3, 64, 64)
     assert "torch.vmap" in find_layers(Mapped(), image).left_out["inner"]
     pyramid = find_layers(Pyramid(), image)
-    assert [layer.name for layer in pyramid][:3] == ["stages.0", "stages.1", "stages.2"]
-    assert {f"lateral.{i}" for i in range(3)} <= {layer.name for layer in pyramid} | set(pyramid.left_out)
+    assert [layer.name for layer in pyramid] == [*(f"stages.{i}" for i in range(3)), "lateral.2"]
+    assert {pyramid.left_out[f"lateral.{i}"] for i in (0, 1)} == {"not all data pass through its output"}
     assert "none is called logits" in pyramid.left_out["final"]
+    fpn = find_layers(WALKED["fpn"](), image)
+    assert {f"fpn.layer_blocks.{i}" for i in range(4)} <= {layer.name for layer in fpn}
     assert find_layers(resnet(), image).left_out["maxpool"].startswith("no block, convolution or linear map")
 
 
