@@ -85,6 +85,8 @@ class Layers(list[Layer]):
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         return "\n".join(lines + [f"left out: {name}: {reason}" for name, reason in self.left_out.items()])
 
+    __repr__ = __str__
+
 
 def find_layers(
     model: nn.Module, example: Tensor, patterns: Sequence[str | nn.Module | Layer] | None = None
