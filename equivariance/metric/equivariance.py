@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
-from numbers import Integral
 from threading import RLock
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, find_layers, tap
 from equivariance.layers.record import evaluating, readable
+from equivariance.metric import inputs
 from equivariance.metric.memory import affordable_blocks, affordable_images, affordable_layers
 from equivariance.metric.partners import partners
 from equivariance.metric.predictions import Predictions
@@ -82,11 +82,12 @@ class Equivariance:
     ):
         readings = (over,) if isinstance(over, str) else tuple(over)
         scores = (scores,) if isinstance(scores, str) else tuple(scores)
-        _check(readings, similarity, scores, blocks, batch_size)
+        _check(readings, similarity, scores)
         self.model, self.readings, self.similarity = readable(model), readings, similarity
         self.transforms = several(transforms)
         self.scores = tuple(score for score in NESTED if score in scores)
-        self.chosen, self.blocks_at_most, self.batch_size = layers, blocks, batch_size
+        self.chosen, self.blocks_at_most = layers, inputs.whole("blocks", blocks)
+        self.batch_size = inputs.whole("batch_size", batch_size)
         self.controls = {g: g.control for g in self.transforms if hasattr(g, "control")}
         self.copies = [*self.transforms, *self.controls.values()]
         self.prepare = preparation(self.transforms)
@@ -117,15 +118,14 @@ class Equivariance:
         Raises:
             UserError: see the class.
         """
-        example = torch.as_tensor(example)
         image = self._images(example if example.ndim == 4 else example[None])[:1]
-        for transform in self.transforms:
-            transform.check(*image.shape[-2:])
-        with ONE_AT_A_TIME, kept_buffers(self.model):
+        with ONE_AT_A_TIME, kept_buffers(self.model), inputs.explained(self.model, image):
             there = find_layers(self.model, image[0], self.chosen)
             elements = len(self.copies) * len(self.readings)
             found, too_wide = affordable_layers(there, elements)
             self.probe = probe(self.model, found, image, self.prepare)
+        for transform in self.transforms:
+            transform.check(*image.shape[-2:])
         self.left_out = there.left_out | too_wide
         self.layers, self.classes = {layer.name: layer for layer in found}, self.probe.classes
         fitted, device = "linear" in self.scores, image.device
@@ -164,11 +164,8 @@ class Equivariance:
                 into memory; one, or a map, holds NaN. After a map, only `reset` helps.
         """
         self._check_whole()
-        images, labels = self._images(images), None if labels is None else torch.as_tensor(labels)
-        if labels is not None and labels.shape != images.shape[:1]:
-            raise UserError(
-                f"labels of shape {(*labels.shape,)} for {len(images)} images: give (n,), one class each"
-            )
+        images = self._images(images)
+        labels = None if labels is None else inputs.labels(labels, len(images))
         finite = images.isfinite().flatten(1).all(1)
         if not finite.all():
             index = self.start + self.images + int(finite.int().argmin())
@@ -180,11 +177,46 @@ class Equivariance:
                 raise UserError(
                     f"images of shape {(*images.shape[1:],)} after others of {self.shape}: give one size"
                 )
+            if labels is not None and self.classes and labels.max() >= max(self.classes, 2):
+                raise UserError(
+                    f"labels: {labels.max()}, and the network has {self.classes} classes; give images alone"
+                )
             if not self.first:
                 self.first = [hashlib.sha256(images[0].cpu().float().numpy().tobytes()).hexdigest()]
             self.broken = True
             self._add(images, labels)
             self.broken = False
+
+    def __call__(self, images: Tensor | np.ndarray, labels: Tensor | np.ndarray | None = None) -> pd.DataFrame:
+        """`update`, and the scores of these images alone, for which the network runs on them a second time."""
+        self.update(images, labels)
+        kind, given, named, *_ = self.__reduce__()[1]
+        alone = kind(*given, **named)
+        alone.update(images, labels)
+        return alone.compute()
+
+    def to(self, device: torch.device | str) -> "Equivariance":
+        """Move the network and the statistics to a device; returns the metric itself."""
+        state = self.state_dict() if self.shape else None
+        self.model.to(device)
+        self.shape = ()  # the layers are found again there
+        self.reset(self.start)
+        if state is not None:
+            self.merge_state(state)
+        return self
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the scores so far by depth, see `plot_depth`; returns the axes."""
+        from equivariance.figures.depth import plot_depth  # here, as nothing else of a metric needs Matplotlib
+
+        return plot_depth(self.compute(), axes)
+
+    def __repr__(self) -> str:
+        layers = f"{len(self.layers)} layers" if self.shape else "layers not known yet"
+        return (
+            f"Equivariance({type(self.model).__name__}, {len(self.transforms)} transformations, {layers}, "
+            f"{self.images} images)"
+        )
 
     @torch.no_grad()
     def merge_state(self, other: "Equivariance | dict[str, Any]") -> None:
@@ -375,9 +407,7 @@ class Equivariance:
             raise UserError("the last update of this metric failed half way: call reset, and measure anew")
 
     def _images(self, images: Tensor | np.ndarray) -> Tensor:
-        images = torch.as_tensor(images)
-        if images.ndim != 4 or not len(images):
-            raise UserError(f"images of shape {tuple(images.shape)}: give (n, c, h, w) with n from 1 on")
+        images = inputs.images(images)
         device, dtype = place(self.model)
         return images.to(device, dtype if images.is_floating_point() else images.dtype)
 
@@ -485,8 +515,6 @@ def _check(
     readings: Sequence[str],
     similarity: str,
     scores: Sequence[str],
-    blocks: int,
-    batch_size: int,
 ) -> None:
     """Raises: UserError, where an argument of `Equivariance` is not as said."""
     words: list[tuple[str, str, tuple[str, ...]]] = [("similarity", similarity, SIMILARITIES)]
@@ -497,9 +525,6 @@ def _check(
             raise UserError(f"{key}={word}: choose {', '.join(known)}")
     if "linear" in scores and not set(readings) & set(linear.OVER):
         raise UserError(f"linear needs over={' or '.join(linear.OVER)}, this is {', '.join(readings)}")
-    for key, value in (("blocks", blocks), ("batch_size", batch_size)):
-        if not isinstance(value, Integral) or value < 1:
-            raise UserError(f"{key}={value}: needs a whole number from 1 on")
 
 
 def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:

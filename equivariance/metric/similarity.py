@@ -26,9 +26,9 @@ from torch import Tensor, nn
 
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, find_layers, tap
-from equivariance.layers.record import evaluating
+from equivariance.layers.record import evaluating, readable
 from equivariance.metric.equivariance import place
-from equivariance.metric.measure import batches
+from equivariance.metric.inputs import batches, explained
 from equivariance.statistics.image_blocks import CHANCE, TRUE, Blocks
 from equivariance.statistics.linear import MOST_CHANNELS, UNKNOWN, Products, linear
 from equivariance.statistics.moments import Moments, Side
@@ -67,19 +67,19 @@ def similarity(
     Raises:
         UserError: there are no images, a network has no such layer, or a map holds NaN.
     """
+    model_a, model_b = readable(model_a), readable(model_b)
     device, dtype = place(model_a)
     pairs: _Pairs | None = None
     for batch, _ in batches(images, batch_size):
         batch = batch.to(device, dtype)
         if pairs is None:
-            sides = [
-                find_layers(model, batch[0], patterns)
-                for model, patterns in ((model_a, layers_a), (model_b, layers_b))
-            ]
+            sides = []
+            for model, patterns in ((model_a, layers_a), (model_b, layers_b)):
+                with explained(model, batch[:1]):
+                    sides.append(find_layers(model, batch[0], patterns))
             pairs = _Pairs((model_a, model_b), sides)
         pairs.add(batch)
-    if pairs is None:
-        raise UserError("there are no images to compare the networks on")
+    assert pairs is not None  # without images `batches` has raised
     return pd.DataFrame(pairs.rows())
 
 
