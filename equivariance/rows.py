@@ -26,6 +26,8 @@ SHARES = [  # in [0, 1], or not known
 ]
 LATER = ["stride", "control", *FELT, "trained_on"]  # columns that older files do not have
 WORDS = {"part": PARTS, "score": NESTED, "similarity": SIMILARITIES, "over": OVER}
+FEW = 50  # images: with fewer no score is quoted
+BRACKET = 0.02  # a wider gap between the ends of an equivariance: the plug-in value errs by some 0.01
 WHOLE = ["seed", "index", "images", "channels", "dead_channels"]  # numbers from 0 on
 
 
@@ -213,3 +215,20 @@ def by_part(rows: pd.DataFrame) -> pd.DataFrame:
     how = {"value": "mean", "chance": "mean", "accuracy": "first"}  # a mean of equal ones need not equal them
     layers = rows.groupby([*keys, "index"], sort=False, dropna=False).agg(how)
     return layers.groupby(keys, sort=False, dropna=False).agg(how).reset_index()
+
+
+def few_images(table: pd.DataFrame) -> str:
+    """A sentence where the images are too few to quote scores; empty where they are enough."""
+    layers = by_layer(completed(table)[table.score == "equivariance"])
+    wide = layers[layers.value - layers.cross_fitted > BRACKET]
+    images = int(table.images.max())
+    if images < FEW:
+        return f"{images} images are too few to quote the score of any layer: give some hundreds"
+    if wide.empty:
+        return ""
+    which = "any layer" if len(wide) == len(layers) else ", ".join(wide.layer)
+    gap = (wide.value - wide.cross_fitted).max()
+    return (
+        f"{images} images are too few to quote the equivariance of {which}: it lies between the lower end of its "
+        f"interval and the score (partners chosen on other images give up to {gap:.1%} less)"
+    )

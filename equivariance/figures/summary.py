@@ -7,10 +7,8 @@ import numpy as np
 import pandas as pd
 
 from equivariance.names import ELEMENTS, NESTED
-from equivariance.rows import by_layer, completed, of_first_over
+from equivariance.rows import by_layer, completed, few_images, of_first_over
 
-FEW = 50  # images: with fewer no score is quoted
-BRACKET = 0.02  # a wider gap between the ends of an equivariance: the plug-in value errs by some 0.01
 INTERPOLATED = 0.9  # a control below it: interpolation takes part in the score
 FELT = {"agreement": "predicted class stays", "top1": "top-1"}
 MEANING = {  # of a score, in words
@@ -41,23 +39,6 @@ def summary(table: pd.DataFrame) -> Summary:
     """
     table = of_first_over(completed(table))
     return Summary("\n".join("\n".join(_lines(of)) for _, of in table.groupby("transform", sort=False)))
-
-
-def few_images(table: pd.DataFrame) -> str:
-    """A sentence where the images are too few to quote scores; empty where they are enough."""
-    layers = by_layer(completed(table)[table.score == "equivariance"])
-    wide = layers[layers.value - layers.cross_fitted > BRACKET]
-    images = int(table.images.max())
-    if images < FEW:
-        return f"{images} images are too few to quote the score of any layer: give some hundreds"
-    if wide.empty:
-        return ""
-    which = "any layer" if len(wide) == len(layers) else ", ".join(wide.layer)
-    gap = (wide.value - wide.cross_fitted).max()
-    return (
-        f"{images} images are too few to quote the equivariance of {which}: it lies between the lower end of its "
-        f"interval and the score (partners chosen on other images give up to {gap:.1%} less)"
-    )
 
 
 def _lines(rows: pd.DataFrame) -> Iterator[str]:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from equivariance.figures.summary import few_images
 from equivariance.metric import inputs
 from equivariance.metric.equivariance import Equivariance
 from equivariance.names import COLUMNS, SCORES
 from equivariance.progress import progress as progress_bar
+from equivariance.rows import few_images
 from equivariance.transforms.protocol import Transformation
 
 

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from equivariance.errors import UserError
-from equivariance.figures.summary import few_images, summary
+from equivariance.figures.summary import summary
+from equivariance.rows import few_images
 
 ROW = {
     "index": 0,
