@@ -69,7 +69,8 @@ def several(given: Any) -> list[Transformation]:
     found = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     for g in found:
         if not all(hasattr(g, name) for name in ("name", "element", "check", "act", "align")):
-            raise UserError(f"transforms: {g!r} is no transformation; give equivariance.rotations() or their like")
+            what = str(g) if isinstance(g, int | float | str) else f"a {type(g).__name__}"
+            raise UserError(f"transforms: {what} is no transformation; give equivariance.rotations() or their like")
     if not found:
         raise UserError("transforms is empty: give at least one, such as equivariance.rotations()")
     names = [f"{g.name} by {g.element}" for g in found]

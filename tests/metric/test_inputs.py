@@ -124,6 +124,7 @@ def test_what_is_no_batch_of_images_is_refused_in_one_line(kind):
         ({"batch_size": -1}, "^batch_size=-1: needs a whole number"),
         ({"batch_size": 2.5}, "^batch_size=2.5: needs a whole number"),
         ({"transforms": 90}, r"^transforms: 90 is no transformation; give equivariance.rotations\(\)"),
+        ({"transforms": X}, "^transforms: a Tensor is no transformation; give [^\n]*$"),
         ({"transforms": []}, "^transforms is empty"),
         ({"transforms": [*TURNS, TURNS[0]]}, "^transforms: rotation by 90 is there twice"),
     ],
