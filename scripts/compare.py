@@ -1,7 +1,7 @@
 """Draw any measurements in one figure, and print their values as a table.
 
     python scripts/compare.py RUN [RUN ...] [--by depth|part|element|epoch|width] [--score invariance|equivariance]
-        [--over image|dataset|...] [--minus aug=none] [--out compare.png] [--latex]
+        [--over image|dataset|...] [--minus aug=none] [--out runs/compare.png] [--latex]
 
 RUN is a folder, all of whose measurements are taken, or a file of rows (results.csv). Curves are named by whatever
 differs between them, seeds are a band. --by element and epoch draw a panel for each part of the network. --over
@@ -24,6 +24,7 @@ from equivariance.figures import compare, style
 from equivariance.figures.tables import compared, compared_latex
 from equivariance.files import write_atomic
 from equivariance.names import OVER
+from equivariance.study.checkout import REPOSITORY
 from equivariance.study.cli import command_line
 
 FORMATS = ("png", "svg", "pdf")
@@ -37,7 +38,7 @@ def main(*words: str) -> None:
     parser.add_argument("--score", default=None)
     parser.add_argument("--over", default=None)
     parser.add_argument("--minus", default=None)
-    parser.add_argument("--out", type=Path, default=Path("compare.png"))
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "runs/compare.png")
     parser.add_argument("--latex", action="store_true")
     given = parser.parse_args(words)
     if given.out.suffix.removeprefix(".") not in FORMATS:
@@ -64,9 +65,7 @@ def tables_of(runs: list[Path]) -> dict[str, pd.DataFrame]:
     for run in runs:
         found = sorted(run.rglob("results.csv")) if run.is_dir() else [run]
         if not found:
-            raise UserError(
-                f"{run} has no measurement: python measure.py with the arguments of its training makes one"
-            )
+            raise UserError(f"{run} has no measurement: python measure.py run={run} makes one of a training")
         files |= {str(file.parent if file.name == "results.csv" else file): file for file in found}
     return {name: rows.read(file) for name, file in files.items()}
 
@@ -94,7 +93,10 @@ def baseline(text: str | None) -> dict[str, object] | None:
         raise UserError(f"--minus {text}: give one of {', '.join(compare.VARIES[1:])}, such as aug=none")
     if column == "trained":
         return {column: value.lower() == "true"}
-    return {column: float(value) if column in ("width", "epoch") else value}
+    try:
+        return {column: float(value) if column in ("width", "epoch") else value}
+    except ValueError:
+        raise UserError(f"--minus {text}: needs a number") from None
 
 
 if __name__ == "__main__":

@@ -107,7 +107,8 @@ def values(
     Returns:
         Rows of label, kind ("score", "untrained" or "chance"), score, part, x (the layer's place, the part,
         element, epoch or width), name (of the layer), mean, low and high (mean plus-minus a standard deviation over
-        seeds; of one seed the 95 % interval over images), deviation (over seeds) and seeds.
+        seeds; of one seed the 95 % interval over images), deviation (over seeds), seeds, and chance (NaN of a
+        difference).
     """
     if by not in BY:
         raise UserError(f"--by {by}: choose {', '.join(BY)}")
@@ -202,9 +203,14 @@ def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:
         several.remove("model")  # whose name says its width
     kept: list[str] = []
     for column in several:
-        if not kept or shown[[*kept, column]].drop_duplicates().shape[0] > shown[kept].drop_duplicates().shape[0]:
+        named = column == "model" and "dataset" in kept  # a data set's name alone says little
+        if (
+            not kept
+            or named
+            or shown[[*kept, column]].drop_duplicates().shape[0] > shown[kept].drop_duplicates().shape[0]
+        ):
             kept.append(column)
-    for column in list(kept):  # a model's name may say all of its width
+    for column in [each for each in kept if each != "dataset"]:  # a model's name may say all of its width
         others = [other for other in kept if other != column]
         if others and shown[others].drop_duplicates().shape[0] == shown[kept].drop_duplicates().shape[0]:
             kept = others
@@ -261,6 +267,7 @@ def _over_seeds(
         value=(column, "mean"),
         low=(bounds["low"], "mean"),
         high=(bounds["high"], "mean"),
+        chance=("chance", "mean"),
         name=("name", "first"),
         part=("part", "first"),
     )
@@ -274,6 +281,7 @@ def _over_seeds(
         seeds=("value", "size"),
         low=("low", "mean"),
         high=("high", "mean"),
+        chance=("chance", "mean"),
         name=("name", "first"),
         of_part=("of_part", "first"),
     ).reset_index()
@@ -285,7 +293,9 @@ def _over_seeds(
         kind=kind,
         name=found.name if by == "depth" else "",
     )
-    return found[["label", "kind", "score", "part", "x", "name", "mean", "low", "high", "deviation", "seeds"]]
+    return found[
+        ["label", "kind", "score", "part", "x", "name", "mean", "low", "high", "deviation", "seeds", "chance"]
+    ]
 
 
 def _minus(each: pd.DataFrame, minus: Mapping[str, object], place: list[str]) -> pd.DataFrame:
@@ -300,7 +310,7 @@ def _minus(each: pd.DataFrame, minus: Mapping[str, object], place: list[str]) ->
         raise UserError(f"--minus {_label_of(minus)}: no other network has its seeds, layers and transformation")
     half = np.hypot((both.high - both.low) / 2, (both.high_base - both.low_base) / 2)
     difference = both.value - both.value_base
-    return both.assign(value=difference, low=difference - half, high=difference + half)
+    return both.assign(value=difference, chance=np.nan, low=difference - half, high=difference + half)
 
 
 def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[str, str], dodge: bool) -> None:

@@ -88,7 +88,7 @@ class Crop:
     numbers = 2
 
     def __init__(self, padding: int = 4):
-        if not isinstance(padding, int) or padding < 1:
+        if type(padding) is not int or not 0 < padding < 2**15:
             raise UserError(f"aug.crop.padding={padding}: needs a whole number of pixels from 1 on")
         self.padding = padding
 
@@ -169,9 +169,9 @@ class RandAugment:
     """
 
     def __init__(self, operations: int = 2, magnitude: int = 9):
-        if not isinstance(operations, int) or operations < 1:
+        if type(operations) is not int or not 0 < operations <= 100:
             raise UserError(f"aug.randaugment.operations={operations}: needs a whole number from 1 on")
-        if not isinstance(magnitude, int) or not 0 <= magnitude < MAGNITUDES:
+        if type(magnitude) is not int or not 0 <= magnitude < MAGNITUDES:
             raise UserError(
                 f"aug.randaugment.magnitude={magnitude}: needs a whole number from 0 to {MAGNITUDES - 1}"
             )
@@ -222,6 +222,6 @@ def _operated(images: Tensor, name: str, strength: float) -> Tensor:
 
 
 def _checked_probability(key: str, probability: float) -> float:
-    if not isinstance(probability, int | float) or not 0 <= probability <= 1:
+    if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
         raise UserError(f"aug.{key}.probability={probability}: needs a number from 0 to 1")
     return probability

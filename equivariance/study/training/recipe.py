@@ -15,7 +15,9 @@ def check_recipe(recipe: Recipe, images: int) -> None:
             raise UserError(f"recipe.{key}={shown(getattr(recipe, key))}: {why}")
 
     require("batch_size", recipe.batch_size <= images, f"larger than the training set of {images} images")
-    if recipe.optimiser == "sgd":
+    if recipe.optimiser != "sgd":
+        require("momentum", not recipe.momentum, f"recipe.optimiser={recipe.optimiser} has none; give null")
+    else:
         require("momentum", recipe.momentum is not None, "needs a number from 0 to below 1")
     if recipe.schedule == "one_cycle":
         inside = recipe.warm_up is not None and recipe.warm_up < recipe.epochs
