@@ -158,7 +158,7 @@ def test_tables_of_markdown_and_latex():
     numbers = found[(found.label == "crop") & (found.part == "late")].iloc[0]
     assert f"{numbers['mean']:.3f} ± {numbers.deviation:.3f}" in lines[2] and "invariance late" in lines[2]
     text = compared_latex(found.assign(label=found.label + "_&"))
-    assert text.startswith(r"\begin{tabular}{lrrrrrr}") and text.count(r"\\") == 6 and r"crop\_\&" in text
+    assert text.startswith(r"\begin{tabular}{lrrrrr}") and text.count(r"\\") == 6 and r"crop\_\&" in text
     assert r"$\pm$" in text and text.endswith(r"\end{tabular}")
 
 
