@@ -1,0 +1,166 @@
+"""What the measure takes for granted of a network: refused in one line where it does not hold."""
+
+import pickle
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import equivariance as eq
+from equivariance.metric.equivariance import Equivariance
+
+TURNS = eq.rotations([90, 180])
+
+
+class Net(nn.Module):
+    """Two convolutions, global pooling and a linear map, with something in between."""
+
+    def __init__(self, between=None, classes=3):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(1, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.between, self.head = between or nn.Identity(), nn.Linear(6, classes)
+
+    def forward(self, x):
+        return self.head(self.second(self.between(self.first(x)).relu()).mean((2, 3)))
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Kept(nn.BatchNorm2d):
+    """Always in training mode."""
+
+    def train(self, mode=True):
+        return super().train(True)
+
+
+def images(count, seed=0):
+    return torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+RANDOM = {
+    **{f"dropout {p}": Function(lambda x, p=p: F.dropout(x, p)) for p in (0.05, 0.1, 0.5, 0.9)},
+    "channels": Function(lambda x: F.dropout2d(x, 0.5)),
+    "noise": Function(lambda x: x + 0.1 * torch.randn_like(x)),
+}
+OTHERS = {
+    "batch norm without statistics": nn.BatchNorm2d(6, track_running_stats=False),
+    "functional batch norm": Function(lambda x: F.batch_norm(x, None, None, training=True)),
+    "the batch's mean": Function(lambda x: x - x.mean(0, keepdim=True)),
+    "the batch's largest value": Function(lambda x: x / x.abs().max()),
+    "batch norm kept in training mode": Kept(6),
+}
+
+
+@pytest.mark.parametrize("count", [1, 2, 20])
+@pytest.mark.parametrize(
+    ("between", "message"),
+    [(RANDOM[name], "gives other maps of the same images each time") for name in RANDOM]
+    + [(OTHERS[name], "depend on the other images of its batch") for name in OTHERS],
+    ids=[*RANDOM, *OTHERS],
+)
+def test_a_network_whose_maps_are_not_its_images_is_refused(between, message, count):
+    network = Net(between)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(eq.UserError, match=message):
+        eq.measure(network, images(count), TURNS)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("between", [nn.BatchNorm2d(6), nn.GroupNorm(2, 6), nn.Dropout(0.5), nn.InstanceNorm2d(6)])
+def test_any_other_network_is_measured(between):
+    assert eq.measure(Net(between), images(6), TURNS).value.notna().all()
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("batch_size", [4, 250])
+def test_a_bad_map_of_any_image_is_refused(value, batch_size):
+    """Wherever it lies in the stream, and if it is that of a copy alone."""
+    for place in range(0, 24, 3):
+        for turned in (False, True):
+            bad = images(24)
+            bad[place, 0, 0, -1 if turned else 0] = 50  # 90 degrees counter-clockwise: top right to top left
+
+            def between(x):
+                return x + torch.where(x[:, :, :1, :1].abs().amax(1, keepdim=True) > 8, value, 0.0)
+
+            with pytest.raises(eq.UserError, match="feature maps of layer .* hold NaN or infinity"):
+                eq.measure(Net(Function(between)), bad, TURNS, batch_size=batch_size)
+
+
+def test_a_failed_update_leaves_no_number():
+    metric = Equivariance(Net(), TURNS)
+    metric.update(images(4))
+    metric.model.second.weight.data[0] = torch.nan
+    for action in (lambda: metric.update(images(4)), metric.compute, metric.state_dict):
+        with pytest.raises(eq.UserError, match="hold NaN|failed half way"):
+            action()
+
+
+def test_labels_of_some_batches_and_a_single_logit():
+    network, x = Net(), images(9)
+    right = network(x).argmax(1)
+    wrong = (right + (torch.arange(9) == 8)) % 3
+    assert eq.measure(network, [(x, wrong)], TURNS).accuracy.iloc[0] == pytest.approx(8 / 9)
+    assert eq.measure(network, [(x[:4], right[:4]), x[4:]], TURNS).accuracy.iloc[0] == 1
+    table = eq.measure(Net(classes=1), x, TURNS)
+    logits = [Net(classes=1)(each)[:, 0] > 0 for each in (x, x.rot90(1, (2, 3)))]
+    expected = (logits[0] == logits[1]).float().mean().item()
+    assert table[(table.layer == "final") & (table.element == 90)].agreement.iloc[0] == pytest.approx(expected)
+
+
+def test_metrics_of_something_else_are_not_merged():
+    def metric(transforms=TURNS, model=None, seed=0, **named):
+        found = Equivariance(model or Net(), transforms, **named)
+        found.update(images(6, seed))
+        return found
+
+    other = Net()
+    other.first.weight.data *= 1.5
+    for wrong in (
+        metric(eq.rotations([180]), seed=1),
+        metric(similarity="cosine", seed=1),
+        metric(layers=["first"], seed=1),
+        metric(model=other, seed=1),
+        metric(over="dataset", seed=1),
+        metric(),
+    ):
+        with pytest.raises(eq.UserError, match="merge"):
+            metric().merge_state(wrong)
+    merged = metric()
+    merged.merge_state(metric(seed=1))
+    assert merged.images == 12
+
+
+def test_two_threads_measure_one_network():
+    network, found = Net(), []
+    expected = eq.measure(network, images(12), TURNS, batch_size=4).value
+    threads = [
+        threading.Thread(target=lambda: found.append(eq.measure(network, images(12), TURNS, batch_size=4).value))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4 and all((each - expected).abs().max() < 1e-6 for each in found)
+
+
+def test_a_metric_is_pickled_with_its_statistics():
+    metric = Equivariance(Net(), TURNS, over=["image", "dataset"])
+    again = pickle.loads(pickle.dumps(metric))
+    for each in (metric, again):
+        each.update(images(5))
+    later = pickle.loads(pickle.dumps(again))
+    for each in (metric, later):
+        each.update(images(4, 1))
+    assert (metric.compute().value - later.compute().value).abs().max() < 1e-6
