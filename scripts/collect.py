@@ -8,14 +8,19 @@ beside runs_dir, which choose networks of one's own, the rows go to NAME/results
 no committed experiment is overwritten.
 """
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
+from omegaconf import DictConfig, OmegaConf
 
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.study import models
 from equivariance.study.cli import command_line
 from equivariance.study.cli import jobs as experiments
-from equivariance.study.identity import measurement_folder
+from equivariance.study.identity import measurement_folder, scoring, training_config
+from equivariance.study.runs.folder import comparable, first_difference
 
 
 def main(name: str, *arguments: str) -> None:
@@ -27,13 +32,8 @@ def main(name: str, *arguments: str) -> None:
         if not results.exists():
             missing.append(results)
             continue
-        table = rows.read(results)
-        trained_here = cfg.measure.trained and not models.brings_weights(cfg.model)
-        if trained_here and set(table.epochs) != {cfg.recipe.epochs}:
-            raise UserError(
-                f"{results} is of {table.epochs[0]} epochs, experiment {name} needs {cfg.recipe.epochs}"
-            )
-        found.append(table.assign(experiment=name))
+        refuse_others(name, cfg, results.parent)
+        found.append(rows.read(results).assign(experiment=name))
     for results in missing:
         print(f"not measured: {results}")
     if missing and not (partial and found):
@@ -47,6 +47,31 @@ def main(name: str, *arguments: str) -> None:
         table = pd.concat([_others(rows.read(target), table), table])
     rows.write(target, table)
     print(f"{len(found)} measurements in {target}")
+
+
+def refuse_others(name: str, cfg: DictConfig, folder: Path) -> None:
+    """Refuse a measurement of other images, elements or scores than the preset asks for, or of another training."""
+    asked = [(folder, {"measure": scoring(cfg)})]
+    if cfg.measure.trained and not models.brings_weights(cfg.model):
+        groups = training_config(cfg)
+        asked.append((Path(cfg.run_dir), {key: groups[key] for key in ("model", "aug", "recipe", "seed")}))
+    for place, wanted in asked:
+        made = _configuration(place / "config.yaml")
+        wanted = comparable(wanted)
+        if difference := first_difference(comparable({key: made.get(key) for key in wanted}), wanted):
+            key, there, here = difference
+            raise UserError(
+                f"{place} has {key}={there}, experiment {name} needs {here}; measure it as the preset says, or "
+                "give collect.py the overrides that measure.py was given"
+            )
+
+
+def _configuration(path: Path) -> dict[Any, Any]:
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception as error:  # garbage makes the reader raise anything
+        raise UserError(f"{path} is damaged or not there; delete the folder and measure again") from error
+    return found if isinstance(found, dict) else {}
 
 
 def _others(before: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:

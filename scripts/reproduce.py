@@ -32,6 +32,7 @@ from equivariance.study.cli.jobs import jobs
 from equivariance.study.config import recipe_of
 from equivariance.study.data import datasets
 from equivariance.study.identity import measurement_folder
+from equivariance.study.runs.folder import Run
 from equivariance.study.training.hardware import Hardware
 from equivariance.study.training.trainer import Training
 from train import step
@@ -123,9 +124,9 @@ def plan(name: str, overrides: tuple[str, ...], timings: "Timings") -> Plan:
 
 
 def trained_epochs(folder: Path) -> int:
-    """How many epochs a run has completed."""
-    metrics = folder / "metrics.csv"
-    return len(pd.read_csv(metrics)) if metrics.exists() else 0
+    """How many epochs a run has completed: its checkpoint counts, as metrics.csv is written before it."""
+    saved = Run(folder).checkpoint_state()
+    return saved["epoch"] if saved else 0
 
 
 def lacks(cfg: DictConfig) -> str | None:

@@ -6,6 +6,7 @@ import torch
 from equivariance.study.checkout import CONF
 from equivariance.study.cli.jobs import jobs
 from equivariance.study.identity import measurement_folder
+from equivariance.study.runs.folder import CHECKPOINT, Run
 from scripts import reproduce
 
 pytestmark = pytest.mark.slow
@@ -29,11 +30,13 @@ def test_the_plan_follows_what_is_there(tmp_path, quick):
     (job,) = jobs("quickstart", "measure", given)
     folder = measurement_folder(job)
     folder.mkdir(parents=True)
-    metrics = folder.parent.parent / "metrics.csv"
-    metrics.write_text("epoch\n" + "1\n" * 12)
+    run = Run(folder.parent.parent)
+    run.write_metrics([{"epoch": 1}] * 15)  # of a training that was killed before its checkpoint: it does not count
+    state = dict.fromkeys(CHECKPOINT) | {"config": {}, "step": 0}
+    run.save(state | {"epoch": 12, "history": [{}] * 12})
     half = reproduce.plan("quickstart", given, quick)
     assert half.trained == 0.8 and half.hours == pytest.approx(0.3)
-    metrics.write_text("epoch\n" + "1\n" * 15)
+    run.save(state | {"epoch": 15, "history": [{}] * 15})
     (folder / "results.csv").write_text("")
     after = reproduce.plan("quickstart", given, quick)
     assert after.complete and after.hours == 0

@@ -19,7 +19,7 @@ from equivariance.study.checkout import CONF
 from equivariance.study.cli import FAILED
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.data.classes import imagenet_classes
-from equivariance.study.identity import measurement_folder
+from equivariance.study.identity import measurement_folder, scoring
 from equivariance.study.models import library
 from experiments.tags import figure as tags
 from tests.conftest import REPOSITORY
@@ -99,6 +99,7 @@ def test_networks_with_weights_of_the_library_are_collected_whatever_their_train
     table = rows.read(experiments.FOLDER / "zoo/results.csv")
     table = table[table.model == "test_vit"].assign(model="test_vit.r160_in1k", trained=True, epochs=None)
     rows.write(measurement_folder(job) / "results.csv", table)
+    (measurement_folder(job) / "config.yaml").write_text(OmegaConf.to_yaml({"measure": scoring(job)}))
     monkeypatch.setattr(experiments, "FOLDER", tmp_path / "experiments")
     runpy.run_path(str(REPOSITORY / "scripts/collect.py"))["main"]("zoo", *given)
     assert not (tmp_path / "experiments").exists()  # with overrides, the committed rows are not touched
