@@ -18,7 +18,7 @@ setup: $(if $(filter .venv/bin/python,$(PYTHON)),.venv/ready) ## create .venv an
 
 quickstart: setup  ## train on embedded handwritten digits, measure rotation equivariance, draw it
 	$(PYTHON) train.py experiment=quickstart
-	$(PYTHON) measure.py experiment=quickstart
+	$(PYTHON) measure.py -m experiment=quickstart measure.trained=false,true
 
 test: setup        ## check formatting, lint and types, run all tests
 	$(PYTHON) -m ruff format --check .

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from equivariance.errors import UserError
-from equivariance.figures.style import COLOURS, COLUMN, GREY, MARKERS, SPREAD, Axes, Figure, depth_axis, plt, styled
-from equivariance.names import NESTED
+from equivariance.figures.style import COLUMN, GREY, Axes, Figure, curve, depth_axis, looks, plt, styled
+from equivariance.names import ELEMENTS, NESTED
 from equivariance.rows import by_layer, completed, is_trained, of_first_over
 
 
@@ -36,25 +36,33 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
             several = ", ".join(map(str, values[:4]))
             raise UserError(f"rows of several values of {column} ({several}): choose one, or draw a comparison")
     if axes is None:
-        _, axes = plt.subplots(figsize=(COLUMN, 2.6), layout="constrained")
+        _, axes = plt.subplots(figsize=(COLUMN, 2.8), layout="constrained")
     scores, reference = by_layer(shown), by_layer(table[~trained]) if trained.any() else None
-    for score, colour, marker in zip(NESTED, COLOURS, MARKERS, strict=False):
+    for score, look in looks(NESTED).items():
         one = scores[scores.score == score]
         if one.empty:
             continue
-        axes.fill_between(one["index"], one.low, one.high, color=colour, alpha=SPREAD, lw=0)
-        axes.plot(one["index"], one.value, color=colour, marker=marker, label=score)
-        axes.plot(one["index"], one.chance, color=colour, ls=":", lw=1)
+        curve(axes, one["index"], one.value, one.low, one.high, label=score, **look)
+        axes.plot(one["index"], one.chance, color=look["color"], ls=":", lw=1)
         if reference is not None and len(reference):
             twin = reference[reference.score == score]
-            axes.plot(twin["index"], twin.value, color=colour, ls="--", lw=1)
+            axes.plot(twin["index"], twin.value, color=look["color"], ls="--", lw=1)
     axes.plot([], [], color=GREY, ls=":", lw=1, label="chance")
     if reference is not None and len(reference):
         axes.plot([], [], color=GREY, ls="--", lw=1, label="untrained")
     depth_axis(axes, list(scores.layer.drop_duplicates()))
+    axes.set_xlabel(_caption(shown), fontsize=6.5)
     axes.set_ylabel(f"mean {'cosine' if shown.similarity.iloc[0] == 'cosine' else 'correlation'}")
     axes.legend(ncols=2)
     return axes
+
+
+def _caption(shown: pd.DataFrame) -> str:
+    """What marks and bands are."""
+    transform, elements = shown["transform"].iloc[0], list(dict.fromkeys(shown.element))
+    over = ", ".join(map(str, elements)) if len(elements) < 7 else f"{elements[0]} to {elements[-1]}"
+    what = ELEMENTS.get(transform, "element")
+    return f"marks: mean over {transform}, {what} {over}\nbands: 95 % intervals over {shown.images.max()} images"
 
 
 @styled

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @styled
 def orbits(found: Sequence["Orbit"], elements: Sequence, title: str, images: np.ndarray | None = None) -> Figure:
-    """Draw orbits of channels: the images, then two rows an orbit, wrapped after six elements; one grey scale each.
+    """Draw orbits of channels: the images, then two rows an orbit, wrapped after six elements.
+
+    The upper row of an orbit has the channel's map of every transformed image, transformed back; the lower one the
+    partners' maps of the image itself. One scale of colours for each orbit, from its lowest value to its highest.
 
     Args:
         found: from `scores.channel_matching.orbits`.
@@ -43,8 +46,8 @@ def orbits(found: Sequence["Orbit"], elements: Sequence, title: str, images: np.
             scale = np.concatenate([np.ravel(each) for each in (*orbit.copies, *orbit.aligned)])
             limits = {"vmin": np.nanmin(scale), "vmax": np.nanmax(scale)}
             for column, place in enumerate(places):
-                upper[column].imshow(orbit.copies[place], cmap="Greys", **limits)
-                lower[column].imshow(orbit.aligned[place], cmap="Greys", **limits)
+                upper[column].imshow(orbit.copies[place], cmap="viridis", **limits)
+                lower[column].imshow(orbit.aligned[place], cmap="viridis", **limits)
                 itself = elements[place] == "x"
                 label = "" if itself else f"channel {orbit.partners[place]}\nr = {orbit.r[place]:.2f}"
                 lower[column].set_title(label, fontsize=5, pad=1.5)
@@ -53,7 +56,7 @@ def orbits(found: Sequence["Orbit"], elements: Sequence, title: str, images: np.
             lower[0].text(
                 -0.12, 0.5, "partner on x", ha="right", va="center", transform=lower[0].transAxes, fontsize=5.5
             )
-    figure.suptitle(title)
+    figure.suptitle(f"{title}: each orbit from its lowest value (dark) to its highest", fontsize=7)
     return figure
 
 

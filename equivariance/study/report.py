@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ def report(job: Measurement, cost: dict[str, Any]) -> None:
         trained = epochs if about["trained"] else "untrained"
         transform = metric.transforms[0].name
         name = f"{about['model']}, {about['dataset']}, seed {about['seed']}, {trained}: {transform}"
-        style.save(depth.depth(first, name), folder / "depth.png")
+        style.save(depth.depth(_beside_twin(job, first), name), folder / "depth.png")
         results.keep_partners(metric.partners(), folder)
         report_partners(job)
         results.write(folder, scores, job.config, job.chosen.tolist(), cost)
@@ -88,6 +89,12 @@ def report_partners(job: Measurement) -> None:
         style.save(drawn.orbits(orbits, elements, name, _shown(copies)), folder / "orbits")
     names = ", ".join(file for file in ("partners.csv", "channels.png", "orbits.png") if (folder / file).exists())
     print(f"partner channels: {names} in {folder}")
+
+
+def _beside_twin(job: Measurement, scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows, and those of the same network untrained where it was measured before."""
+    twin = job.folder.with_name(f"{job.folder.name}-untrained") / "results.csv"
+    return pd.concat([scores, rows.read(twin)]) if job.about["trained"] and twin.exists() else scores
 
 
 def _accuracies(job: Measurement) -> dict[str, float | None]:

@@ -185,6 +185,7 @@ def test_plot_depth_draws_scores_interval_chance_and_the_untrained_network():
     table = rows.read(REPOSITORY / "experiments/symmetry/results.csv")
     one = rows.of_first_over(table[(table.dataset == "mnist6") & (table.seed == 0)])
     axes = depth.plot_depth(one)
+    assert "marks: mean over rotation, angle (degrees) 90, 180, 270\n" in axes.get_xlabel()
     assert axes.get_legend_handles_labels()[1] == ["invariance", "equivariance", "chance", "untrained"]
     scores = rows.by_layer(one[one.trained & (one.score == "invariance")])
     np.testing.assert_allclose(axes.lines[0].get_ydata(), scores.value)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from equivariance.study.checkout import CONF
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.models import CNN7
 from equivariance.study.models.weights import digest, load
+from equivariance.study.report import _beside_twin
 from tests.conftest import REPOSITORY, SEVEN_LAYERS, command
 
 pytestmark = pytest.mark.slow
@@ -223,3 +225,16 @@ def test_sweeps_run_in_processes_of_joblib(tmp_path):
     written = "digits6/cnn7/none/seed*/measure/rotation-untrained"
     assert len(list(tmp_path.glob(f"{written}/results.csv"))) == 2
     assert done.stdout.splitlines()[-1] == f"to compare them: python scripts/compare.py {tmp_path}/{written}"
+
+
+def test_depth_has_the_untrained_twin_where_it_was_measured(tmp_path):
+    table = rows.of_first_over(rows.read(REPOSITORY / "experiments/controlled/results.csv"))
+    one = table[table.model == table.model.iloc[0]].assign(trained=False, epoch=0)
+    (tmp_path / "rotation-untrained").mkdir()
+    rows.write(tmp_path / "rotation-untrained/results.csv", one)
+    for folder, trained, expected in (("rotation", True, True), ("rotation", False, False), ("other", True, False)):
+        job = SimpleNamespace(folder=tmp_path / folder, about={"trained": trained})
+        found = _beside_twin(job, one.assign(trained=trained, epoch=1, epochs=1))
+        axes = depth.plot_depth(found)
+        assert ("untrained" in axes.get_legend_handles_labels()[1]) == expected
+        style.plt.close(axes.figure)
