@@ -32,7 +32,7 @@ def options(words: Iterable[str], swept: Iterable[str] = ()) -> str:
     for word in words:
         key, _, value = word.lstrip("+~").partition("=")
         group, _, name = key.partition(".")
-        if group != "measure" or not name or key in swept or name in NOT_NAMED:
+        if group != "measure" or not name or key in swept or name.partition(".")[0] in NOT_NAMED:
             continue
         if name == "name":  # whoever gives one wants that one
             return ""
