@@ -28,7 +28,7 @@ python measure.py model=timm model.name=resnet50 model.pretrained=true dataset=i
 
 def prepared(words: list[str]) -> list[str]:
     """The words as Hydra takes them, its options first; a UserError for those that it would not understand."""
-    options = [word for word in words if word in FLAGS or word.startswith("--")]
+    options = [word for word in words if word in FLAGS or (word.startswith("--") and "=" in word)]
     words = [word for word in words if word not in options]
     for word in words:
         if "=" in word and not word.startswith("-"):
