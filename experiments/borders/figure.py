@@ -89,7 +89,12 @@ def page(folder: Path) -> str:
     )
     order = [(pair, part, word) for pair in PAIRS for part in BEFORE_POOLING for word in ALIGNED.values()]
     lines = [[*key, *wide.loc[key]] for key in order if key in wide.index]
-    mean = found.groupby(["part", "border", "aligned"]).agg(value=("value", "mean"), n=("model", "nunique"))
+    everywhere = found.groupby("model").border.transform("nunique") == len(BORDERS)
+    mean = (
+        found[everywhere]
+        .groupby(["part", "border", "aligned"])
+        .agg(value=("value", "mean"), n=("model", "nunique"))
+    )
     of_all = [
         [part, word, *(_mean(mean, part, border, aligned) for border in BORDERS.values())]
         for part in BEFORE_POOLING
@@ -99,7 +104,7 @@ def page(folder: Path) -> str:
         f"Differences of equivariance with half of their 95 % interval over {results.images.max()} images. Of each "
         f"pair there is one training, so that no interval says anything of others:\n\n"
         f"{markdown([*keys, *BORDERS.values()], lines)}\n"
-        f"Means over networks (how many):\n\n{markdown(['part', 'shifts', *BORDERS.values()], of_all)}"
+        f"Means over networks that were measured under all of them (how many):\n\n{markdown(['part', 'shifts', *BORDERS.values()], of_all)}"
     )
 
 
