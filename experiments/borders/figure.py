@@ -104,7 +104,8 @@ def page(folder: Path) -> str:
         f"Differences of equivariance with half of their 95 % interval over {results.images.max()} images. Of each "
         f"pair there is one training, so that no interval says anything of others:\n\n"
         f"{markdown([*keys, *BORDERS.values()], lines)}\n"
-        f"Means over networks that were measured under all of them (how many):\n\n{markdown(['part', 'shifts', *BORDERS.values()], of_all)}"
+        f"Means over networks that were measured under all of them (how many):\n\n"
+        f"{markdown(['part', 'shifts', *BORDERS.values()], of_all)}"
     )
 
 
