@@ -188,7 +188,7 @@ def test_checkpoints_of_other_programs_load(small, tmp_path):
 def test_a_checkpoint_that_does_not_fit_names_its_keys(small, tmp_path):
     file = tmp_path / "net.pth"
     torch.save({"a": small.state_dict(), "b": small.state_dict()}, file)
-    with pytest.raises(UserError, match=r"holds the network several times; choose .* one of a, a.1, b, b.1$"):
+    with pytest.raises(UserError, match=r"holds the network several times; choose .* one of a, b$"):
         loaded(small, file)
     with pytest.raises(UserError, match=r"holds no c; choose .* one of a, a.1, b, b.1$"):
         loaded(small, file, "c")
