@@ -118,7 +118,8 @@ def legend(figure: Figure, *references: str, **options) -> None:
     handles: dict[str, Any] = {str(label): handle for handle, label in entries}
     for name in references:
         handles[name] = plt.Line2D([], [], **REFERENCES[name] | {"color": GREY, "marker": ""})
-    figure.legend(list(handles.values()), list(handles), **{"loc": "outside lower center", "ncols": 2} | options)
+    look: dict[str, Any] = {"loc": "outside lower center", "ncols": 2} | options
+    figure.legend(list(handles.values()), list(handles), **look)
 
 
 def named_layers(layers: Sequence[str]) -> tuple[list[int], list[str]]:

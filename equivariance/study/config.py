@@ -142,11 +142,11 @@ class Recipe:
         MISSING
     )
     schedule: Annotated[str, _one_of("milestones", "one_cycle")] = "milestones"
-    milestones: Annotated[list[int] | None, _or_null(RISING)] = None
+    milestones: Annotated[Any, _or_null(RISING)] = None
     warm_up: Annotated[float | None, _or_null(_above(0, "needs a number of epochs above 0"))] = None
     factor: Annotated[float | None, _or_null(_above(0, "needs a number above 0, to 1e6", 1e6))] = None
     momentum: Annotated[float | None, _or_null(MOMENTUM)] = None
-    keep: Annotated[list[int], (_epochs(0), "needs a list of epochs from 0 on, such as [0,10]")] = field(
+    keep: Annotated[Any, (_epochs(0), "needs a list of epochs from 0 on, such as [0,10]")] = field(
         default_factory=list
     )
 

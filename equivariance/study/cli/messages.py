@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -60,7 +60,7 @@ def check(cfg: DictConfig) -> None:
         for key in cfg[name]:
             if key not in {each.name for each in fields(schema)}:
                 raise UserError(_unknown(f"{name}.{key}"))
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    missing = sorted(_missing(OmegaConf.to_container(cfg)))
     if missing:
         values = " ".join(f"{key}=VALUE" for key in missing)
         raise UserError(f"no value for {', '.join(missing)}: give {values}")
@@ -70,6 +70,13 @@ def check(cfg: DictConfig) -> None:
         if "name" not in cfg[group]:
             raise UserError(f"{group}.name: there must be one, for the run's folder")
     check_ranges(cfg)
+
+
+def _missing(node: Any, key: str = "") -> list[str]:
+    """The keys without a value; not those that refer to one of them, as run_dir does."""
+    if isinstance(node, dict):
+        return [found for name in node for found in _missing(node[name], f"{key}.{name}".removeprefix("."))]
+    return [key] if node == MISSING else []
 
 
 def choices(group: str) -> str:

@@ -16,7 +16,7 @@ from equivariance.study.checkout import CONF
 from equivariance.study.cli.messages import choices
 
 FLAGS = ("-m", "--multirun")  # options of Hydra without a value, which may stand anywhere
-BESIDE_RUN = ("measure", "hardware", "wandb", "hydra", "data_dir", "dataset.root", "dataset.download")
+BESIDE_RUN = ("measure", "hardware", "wandb", "hydra", "data_dir", "runs_dir", "dataset.root", "dataset.download")
 GROUPS = ("dataset", "model", "aug", "recipe", "measure", "experiment")
 EXAMPLES = """\
 python train.py dataset=mnist6 model=cnn7 seed=1              train; the same command goes on where it stopped
@@ -66,7 +66,7 @@ def _with_runs(words: list[str], options: list[str]) -> list[str]:
     if wrong:
         raise UserError(
             f"{' '.join(wrong)} beside run=: the run's checkpoint says how it was trained; "
-            "what can be given is measure.*, hardware.*, wandb.*, data_dir and dataset.root"
+            "what can be given is measure.*, hardware.*, wandb.*, data_dir, runs_dir and dataset.root"
         )
     runs: list[Path] = []
     for pattern in given.removeprefix("run=").strip("[]").split(","):

@@ -1,11 +1,14 @@
 """Wide ResNets (Zagoruyko & Komodakis, "Wide residual networks", 2016)."""
 
 from itertools import pairwise
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
+
+Padding = Literal["zeros", "circular"]
 
 
 class PreActivationBlock(nn.Module):
@@ -14,14 +17,13 @@ class PreActivationBlock(nn.Module):
     Where the channels change, the shortcut is a 1x1 convolution of relu(bn(x)), as in the authors' code.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int, padding: str = "zeros"):
+    def __init__(self, in_channels: int, channels: int, stride: int, padding: Padding = "zeros"):
         super().__init__()
         self.bn1 = nn.BatchNorm2d(in_channels)
-        around = {"padding": 1, "padding_mode": padding}
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, bias=False, **around)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False, padding_mode=padding)
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
-        self.conv2 = nn.Conv2d(channels, channels, 3, bias=False, **around)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False, padding_mode=padding)
         self.projection = None
         if in_channels != channels:
             self.projection = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
@@ -45,7 +47,9 @@ class WideResNet(nn.Module):
         padding: what stands around every map: zeros, or circular, what leaves it at the other side.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, depth: int = 40, width: int = 1, padding: str = "zeros"):
+    def __init__(
+        self, in_channels: int, num_classes: int, depth: int = 40, width: int = 1, padding: Padding = "zeros"
+    ):
         super().__init__()
         blocks, rest = divmod(depth - 4, 6)
         if rest or blocks < 1:

@@ -145,7 +145,7 @@ def test_an_own_network_with_weights(run, own, tmp_path):
             ("model.weights=other.pt",),
             r"other.pt: is of another network than Net: 0.weight, .* and 2 more: missing; weight: not",
         ),
-        ((), r"no trained network in .*: run python train.py .*, model.weights=.*, or measure.trained=false"),
+        ((), r"no trained network in .* train.py .* model.weights=.*, run=FOLDER .*, or measure.trained=false"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(run, own, tmp_path, arguments, line):
@@ -161,7 +161,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(run, own, tmp_path, argu
 def test_a_network_without_maps_is_refused():
     from equivariance.layers.find import find_layers
 
-    with pytest.raises(UserError, match="does not depend on the image"):
+    with pytest.raises(UserError, match="cannot be traced back to the image"):
         find_layers(Constant(), torch.rand(3, 8, 8))
 
 
@@ -277,11 +277,11 @@ def test_what_the_user_gives_for_the_images_wins(group):
         ("dataset.size=big", r"dataset.size=big: needs pixels"),
         ("dataset.size=-5", r"dataset.size=-5: needs pixels"),
         ("dataset.size=[28]", r"dataset.size=\[28\]: needs pixels"),
-        ("dataset.std=[-1,1,1]", r"dataset.std=\[-1,1,1\]: needs numbers above 0"),
-        ("dataset.std=[0,1,1]", r"dataset.std=\[0,1,1\]: needs numbers above 0"),
+        ("dataset.std=[-1,1,1]", r"dataset.std=\[-1,1,1\]: needs a list of numbers above 0"),
+        ("dataset.std=[0,1,1]", r"dataset.std=\[0,1,1\]: needs a list of numbers above 0"),
         ("dataset.std=[1]", r"dataset.std=\[1\]: needs 3 numbers"),
-        ("dataset.mean=[a,1,1]", r"dataset.mean=\[a,1,1\]: needs numbers"),
-        ("dataset.mean=[nan,1,1]", r"dataset.mean=.*: needs numbers"),
+        ("dataset.mean=[a,1,1]", r"dataset.mean=\[a,1,1\]: needs a list of numbers"),
+        ("dataset.mean=[nan,1,1]", r"dataset.mean=.*: needs a list of numbers"),
         ("model.weights=[a]", r"model.weights=\[a\]: needs the name of a file"),
         ("model.weights=5", r"model.weights=5: needs the name of a file"),
     ],
