@@ -175,6 +175,8 @@ def image_folder(
 ) -> Split:
     """Class folders ROOT/train/CLASS/* and ROOT/val/CLASS/* (or test/), as RGB of `size` pixels.
 
+    As with torchvision's ImageFolder, transparency and the turn that EXIF asks for are ignored.
+
     Args:
         transform: an RGB image to uint8 (3, h, w); None: `image_files.Cover`.
     """

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from equivariance.errors import UserError
 from equivariance.progress import progress
 from equivariance.study.data.file_hashes import check_regular, file_hashes
 
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # of IMG_EXTENSIONS, by what a file begins with
 START = "fork" if sys.platform == "linux" else "spawn"  # of processes; joblib's own would set another
 SIGNALS_NAME_SENDERS = hasattr(signal, "sigwaitinfo")  # not on macOS, where SIGTERM ends workers, whoever sends it
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM) if SIGNALS_NAME_SENDERS else (signal.SIGINT,)
@@ -67,7 +69,7 @@ class Photographs:
         """
         check_regular(file)
         try:
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 rgb = eight_bit(image).convert("RGB")
         except Exception as error:  # damaged files make decoders raise anything
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -163,15 +165,40 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def list_files(folder: Path, classes: Sequence[str]) -> tuple[list[Path], Tensor]:
-    """All images below FOLDER/CLASS/ of each class in turn, and the place of their class among `classes`."""
-    files, labels = [], []
+    """All images below FOLDER/CLASS/ of each class in turn, and the place of their class among `classes`.
+
+    As torchvision's ImageFolder, links to folders are followed. Hidden files and folders, such as .thumbnails, are
+    left out, and files without one of its endings; a line on stderr says how many.
+    """
+    files: list[Path] = []
+    labels: list[int] = []
+    left_out: Counter[str] = Counter(hidden=sum(path.is_dir() for path in folder.glob(".*")))
     for label, name in enumerate(classes):
-        found = sorted(file for file in (folder / name).rglob("*") if file.suffix.lower() in IMG_EXTENSIONS)
+        found = sorted(_images(folder / name, left_out))
         if not found:
             raise UserError(f"class folder {folder / name} holds no images ({', '.join(IMG_EXTENSIONS)})")
         files += found
         labels += [label] * len(found)
+    if left_out.total():
+        named = ", ".join(f"{count} {kind}" for kind, count in (+left_out).most_common(5))
+        print(f"{folder}: left out are files and folders: {named}", file=sys.stderr)
     return files, torch.tensor(labels)
+
+
+def _images(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
+    """The images below a folder; all else is counted, but for hidden files that are no images."""
+    for entry in os.scandir(folder):  # which asks the file system once a folder, not once a file
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if entry.name[0] == ".":
+            left_out["hidden"] += suffix in IMG_EXTENSIONS or entry.is_dir()
+        elif entry.is_dir():
+            if folder.resolve().is_relative_to(Path(entry).resolve()):
+                raise UserError(f"{entry.path} is a link to a folder that it lies in; remove the link")
+            yield from _images(Path(entry), left_out)
+        elif suffix in IMG_EXTENSIONS:
+            yield Path(entry)
+        else:
+            left_out[suffix if suffix[1:].isalnum() else "without an ending"] += 1
 
 
 class Stream:

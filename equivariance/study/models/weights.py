@@ -191,5 +191,4 @@ def _some(names: Iterable[Any]) -> str:
 
 
 def _refused(file: str | Path, why: str) -> UserError:
-    line = f"model.weights={file}: {why}"
-    return UserError("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line))
+    return UserError(f"model.weights={file}: {why}")
