@@ -31,7 +31,7 @@ EXTRAS = {  # what is added to a class folder, and how it is named where it is l
     "webp": (lambda of: saved(of / "a.webp"), None),
     "sub-folder": (lambda of: saved(of / "a/b/c.png"), None),
     "folder with an ending": (lambda of: saved(of / "a.png/b.png"), None),
-    "linked folder": (lambda of: linked(of / "a", of.parent.parent / "elsewhere"), None),
+    "linked folder": (lambda of: linked(of / "linked", of.parent.parent / "elsewhere"), None),
     "linked file": (lambda of: os.symlink(of / "0.png", of / "1.png"), None),
     "gif": (lambda of: saved(of / "a.gif"), "1 .gif"),
     "avif": (lambda of: (of / "a.avif").touch(), "1 .avif"),
