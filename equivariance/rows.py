@@ -181,9 +181,8 @@ def completed(table: pd.DataFrame) -> pd.DataFrame:
     """
     needed = ("layer", "index", "part", "transform", "element", "score", "value")
     if missing := [column for column in needed if column not in table]:
-        raise UserError(
-            f"the table has no column {', '.join(missing)}: give rows of equivariance.measure, or of results.csv"
-        )
+        given = ", ".join(missing)
+        raise UserError(f"the table has no column {given}: give rows of equivariance.measure, or of results.csv")
     return table.reindex(columns=[*table.columns, *(column for column in COLUMNS if column not in table)])
 
 

@@ -20,6 +20,7 @@ BY_PANEL = ("element", "epoch")  # with a panel for each part of the network
 VARIES = ("source", "dataset", "model", "aug", "width", "trained", "transform", "similarity", "over", "epoch")
 WORDS = {"width": "width {:g}", "epoch": "epoch {:g}", "over": "over {}", "similarity": "{}", "trained": "{}"}
 READ = ("transform", "similarity", "over")  # how a network is read: references of one reading are none of another
+COLUMNS = ["label", "kind", "score", "part", "x", "name", "mean", "low", "high", "deviation", "seeds", "chance"]
 NAMED = 9  # layers whose names have room below a figure
 WIDEST = 26  # letters of a name in a legend of two columns
 GAP = 0.6  # of a name's room, between the last one before pooling and those behind it
@@ -201,18 +202,18 @@ def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:
     several = [c for c in VARIES if shown[c].nunique(dropna=False) > 1 and c != by]
     if by == "width" and "model" in several:
         several.remove("model")  # whose name says its width
+
+    def networks(columns: list[str]) -> int:
+        return len(shown[columns].drop_duplicates())
+
     kept: list[str] = []
     for column in several:
         named = column == "model" and "dataset" in kept  # a data set's name alone says little
-        if (
-            not kept
-            or named
-            or shown[[*kept, column]].drop_duplicates().shape[0] > shown[kept].drop_duplicates().shape[0]
-        ):
+        if not kept or named or networks([*kept, column]) > networks(kept):
             kept.append(column)
     for column in [each for each in kept if each != "dataset"]:  # a model's name may say all of its width
         others = [other for other in kept if other != column]
-        if others and shown[others].drop_duplicates().shape[0] == shown[kept].drop_duplicates().shape[0]:
+        if others and networks(others) == networks(kept):
             kept = others
     return kept
 
@@ -293,9 +294,7 @@ def _over_seeds(
         kind=kind,
         name=found.name if by == "depth" else "",
     )
-    return found[
-        ["label", "kind", "score", "part", "x", "name", "mean", "low", "high", "deviation", "seeds", "chance"]
-    ]
+    return found[COLUMNS]
 
 
 def _minus(each: pd.DataFrame, minus: Mapping[str, object], place: list[str]) -> pd.DataFrame:
@@ -382,9 +381,7 @@ def _x_axis(axes, table: pd.DataFrame, by: str, elements: str) -> None:
         layers = body.drop_duplicates("x")
         step = max(1, -(-len(layers) // NAMED))
         layers = layers.iloc[::step]
-        axes.set_xticks(
-            [*layers.x, *ends.x], [*layers.name, *ends.name], rotation=45, ha="right", rotation_mode="anchor"
-        )
+        axes.set_xticks([*layers.x, *ends.x], [*layers.name, *ends.name], **style.SLANTED)
         return
     if by == "element" and all(each is place for each, place in places.items()):
         ordered = list(places)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from equivariance.figures.style import COLUMN, SLANTED, Figure, named_layers, plt, styled
+from equivariance.figures.style import SLANTED, Figure, named_layers, panels, styled
 
 if TYPE_CHECKING:
     from equivariance.metric.partners import Orbit
@@ -28,9 +28,7 @@ def orbits(found: Sequence["Orbit"], elements: Sequence, title: str, images: np.
     across = min(len(elements), 6)
     lines = -(-len(elements) // across)
     each = lines * (2 * len(found) + (images is not None))
-    figure, grid = plt.subplots(
-        each, across, figsize=(COLUMN, 0.35 + 0.62 * each * 5.2 / (across + 1)), layout="constrained", squeeze=False
-    )
+    figure, grid = panels(each, across, 0.62 * 5.2 / (across + 1), 0.35)
     for axes in grid.flat:
         axes.axis("off")
     for line in range(lines):
@@ -40,22 +38,19 @@ def orbits(found: Sequence["Orbit"], elements: Sequence, title: str, images: np.
             row = block.pop(0)
             for axes, place in zip(row, places, strict=False):
                 axes.imshow(images[place], cmap="Greys_r", vmin=0, vmax=1)
-                name = "x" if elements[place] == "x" else f"g = {elements[place]}"
-                axes.set_title(name, fontsize=6, pad=2)
+                axes.set_title("x" if elements[place] == "x" else f"g = {elements[place]}", fontsize=6, pad=2)
         for orbit, upper, lower in zip(found, block[::2], block[1::2], strict=True):
             scale = np.concatenate([np.ravel(each) for each in (*orbit.copies, *orbit.aligned)])
             limits = {"vmin": np.nanmin(scale), "vmax": np.nanmax(scale)}
             for column, place in enumerate(places):
                 upper[column].imshow(orbit.copies[place], cmap="viridis", **limits)
                 lower[column].imshow(orbit.aligned[place], cmap="viridis", **limits)
-                itself = elements[place] == "x"
-                label = "" if itself else f"channel {orbit.partners[place]}\nr = {orbit.r[place]:.2f}"
-                lower[column].set_title(label, fontsize=5, pad=1.5)
-            name = f"{orbit.layer}\nchannel {orbit.channel}"
-            upper[0].text(-0.12, 0.5, name, ha="right", va="center", transform=upper[0].transAxes, fontsize=5.5)
-            lower[0].text(
-                -0.12, 0.5, "partner on x", ha="right", va="center", transform=lower[0].transAxes, fontsize=5.5
-            )
+                if elements[place] != "x":
+                    partner = f"channel {orbit.partners[place]}\nr = {orbit.r[place]:.2f}"
+                    lower[column].set_title(partner, fontsize=5, pad=1.5)
+            names = f"{orbit.layer}\nchannel {orbit.channel}", "partner on x"
+            for axes, name in zip((upper[0], lower[0]), names, strict=True):
+                axes.text(-0.12, 0.5, name, ha="right", va="center", transform=axes.transAxes, fontsize=5.5)
     figure.suptitle(f"{title}: each orbit from its lowest value (dark) to its highest", fontsize=7)
     return figure
 
@@ -73,16 +68,15 @@ def channels(table: pd.DataFrame, title: str) -> Figure:
     """
     layers = table.drop_duplicates("index").sort_values("index").layer.tolist()
     each = table.groupby(["index", "channel"])[["own", "r"]].mean().clip(lower=0)
-    figure, panels = plt.subplots(2, 1, figsize=(COLUMN, 4.2), sharex=True, layout="constrained")
-    for axes, column, name in zip(panels, ("own", "r"), ("same channel", "partner"), strict=True):
-        picture = np.stack(
-            [np.quantile(one, np.linspace(1, 0, 100)) for _, one in each[column].groupby(level="index")], axis=1
-        )
+    figure, grid = panels(2, each=2.1, more=0, sharex=True)
+    for axes, column, name in zip(grid[:, 0], ("own", "r"), ("same channel", "partner"), strict=True):
+        of_layers = each[column].groupby(level="index")
+        picture = np.stack([np.quantile(one, np.linspace(1, 0, 100)) for _, one in of_layers], axis=1)
         image = axes.imshow(picture, vmin=0, vmax=1, cmap="viridis", aspect="auto", interpolation="nearest")
         axes.set_ylabel(f"{name}:\nlive channels, sorted")
         axes.set_yticks([0, 99], ["highest", "lowest"], rotation=90)
         axes.grid(False)
     axes.set_xticks(*named_layers(layers), **SLANTED)
-    figure.colorbar(image, ax=panels, label="mean correlation", shrink=0.6)
+    figure.colorbar(image, ax=grid, label="mean correlation", shrink=0.6)
     figure.suptitle(title)
     return figure

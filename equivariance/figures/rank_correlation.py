@@ -52,9 +52,8 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> R
     if np.isnan(rho):
         return RankCorrelation(rho, np.nan, np.nan, np.nan, len(a))
     generator = np.random.default_rng(seed)
-    p = permutation_test(
-        (a,), lambda a, axis: ranks_correlate(a, b), permutation_type="pairings", n_resamples=EXACT, rng=generator
-    ).pvalue
+    paired = {"permutation_type": "pairings", "n_resamples": EXACT, "rng": generator}
+    p = permutation_test((a,), lambda a, axis: ranks_correlate(a, b), **paired).pvalue
     if min(len(np.unique(a)), len(np.unique(b))) < DISTINCT:
         return RankCorrelation(rho, float(p), np.nan, np.nan, len(a))
     chosen = generator.integers(len(a), size=(RESAMPLES, len(a)))
@@ -98,9 +97,8 @@ def plot_rank_correlation(found: pd.DataFrame, places: Sequence[str], label: str
             aside = 0.22 * (list(looks).index(score) - (len(looks) - 1) / 2) if score in looks else 0
             x = of_score.part.map(places.index) + aside
             error = [(of_score.rho - of_score.low).clip(lower=0), (of_score.high - of_score.rho).clip(lower=0)]
-            axes.errorbar(
-                x, of_score.rho, error, ls="", elinewidth=1, label=score if score in looks else None, **look
-            )
+            label = score if score in looks else None
+            axes.errorbar(x, of_score.rho, error, ls="", elinewidth=1, label=label, **look)
         axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
         axes.set_xticks(range(len(places)), places)
         axes.set_ylim(-1.08, 1.08)

@@ -45,9 +45,8 @@ def score_drops(rows: pd.DataFrame) -> pd.DataFrame:
             strides = {"stride_before": stride, "stride": one.stride, "control": one.control}
             found.append({"score": measure, "layer": one.layer, "before": layer, "drop": drop} | ends | strides)
             layer, value, low, high, stride = one.layer, one.value, one.low, one.high, one.stride
-    return pd.DataFrame(found, columns=COLUMNS).sort_values(
-        "drop", ascending=False, kind="stable", ignore_index=True
-    )
+    table = pd.DataFrame(found, columns=COLUMNS)
+    return table.sort_values("drop", ascending=False, kind="stable", ignore_index=True)
 
 
 def sentence(drop: "pd.Series[float]") -> str:

@@ -38,14 +38,11 @@ def _wide(table: pd.DataFrame) -> pd.DataFrame:
     Mean and deviation over seeds, or of one seed its interval over images; in brackets the curve's own chance.
     """
     table = table[table.kind != "chance"]
-    number = {
-        column: table[column].map("{:.3f}".format) for column in ("mean", "deviation", "low", "high", "chance")
-    }
-    one = (number["mean"] + " [" + number["low"] + ", " + number["high"] + "]").where(
-        table.low.notna(), number["mean"]
-    )
-    text = one.where(table.seeds == 1, number["mean"] + " ± " + number["deviation"])
-    text = (text + " (" + number["chance"] + ")").where(table.chance.notna(), text)
+    columns = (table[column].map("{:.3f}".format) for column in ("mean", "deviation", "low", "high", "chance"))
+    mean, deviation, low, high, chance = columns
+    one = (mean + " [" + low + ", " + high + "]").where(table.low.notna(), mean)
+    text = one.where(table.seeds == 1, mean + " ± " + deviation)
+    text = (text + " (" + chance + ")").where(table.chance.notna(), text)
     x = table.name.where(table.name != "", table.x.map(lambda each: each if isinstance(each, str) else f"{each:g}"))
     words = zip(table.score, table.part, x, strict=True)
     table = table.assign(text=text, place=[" ".join(dict.fromkeys(filter(None, each))) for each in words])

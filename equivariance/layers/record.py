@@ -142,9 +142,8 @@ class _Flow(TorchDispatchMode):
         self.sources: list[set[int]] = []
         self.products: set[int] = set()
         self.functions: dict[int, Function] = {}
-        self.written: dict[
-            StorageWeakRef, tuple[int, Axes | None]
-        ] = {}  # memory: the last that was written into it
+        # by memory: the last that was written into it
+        self.written: dict[StorageWeakRef, tuple[int, Axes | None]] = {}
 
     def enter(self, tensor: Tensor, sources: set[int], axes: Axes | None) -> None:
         tensor._node, tensor._axes = len(self.sources), axes  # type: ignore[attr-defined]
@@ -201,9 +200,8 @@ class _Flow(TorchDispatchMode):
         whole = [axis.size == size for axis, size in zip(filled, tensor.shape, strict=True)]
         if any(axis.names & set("nhw") for axis, same in zip(filled, whole, strict=True) if not same):
             return None
-        return tuple(
-            axis if same else channels(size) for axis, same, size in zip(filled, whole, tensor.shape, strict=True)
-        )
+        each = zip(filled, whole, tensor.shape, strict=True)
+        return tuple(axis if same else channels(size) for axis, same, size in each)
 
     @staticmethod
     def _function(func: Any, name: str, args: tuple, kwargs: dict, numbers: dict) -> Function | None:
@@ -214,10 +212,8 @@ class _Flow(TorchDispatchMode):
         if not hasattr(getattr(torch.ops.aten, plain, None), func._overloadname):
             return None
         values = [*args, *kwargs.values()]
-        inside = [t for _, t in tensors(values)]
-        if any(numbers[id(t)] is None and t.ndim for t in inside) or len(inside) != sum(
-            isinstance(value, Tensor) for value in values
-        ):
+        inside, plain_ones = [t for _, t in tensors(values)], [v for v in values if isinstance(v, Tensor)]
+        if len(inside) != len(plain_ones) or any(numbers[id(t)] is None and t.ndim for t in inside):
             return None
 
         def noted(value: Any) -> Any:

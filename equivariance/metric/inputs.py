@@ -54,9 +54,8 @@ def labels(given: Any, count: int) -> Tensor:
     found = found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
     if found.shape != (count,):
         one_hot = "; labels.argmax(1) of one-hot ones" if found.ndim == 2 and len(found) == count else ""
-        raise UserError(
-            f"labels of shape {tuple(found.shape)} for {count} images: give (n,), one class each{one_hot}"
-        )
+        shape = tuple(found.shape)
+        raise UserError(f"labels of shape {shape} for {count} images: give (n,), one class each{one_hot}")
     if found.is_complex() or not torch.equal(found, found.long().to(found.dtype)) or found.min() < 0:
         raise UserError("labels: give whole numbers from 0 on, the classes in the order of the logits")
     return found.long()
@@ -127,9 +126,8 @@ def _yielded(given: Any, size: int) -> Iterator[tuple[Any, Any]]:
         if isinstance(each, Mapping):
             key, label = (next((key for key in keys if key in each), None) for keys in (IMAGE_KEYS, LABEL_KEYS))
             if key is None:
-                raise UserError(
-                    f"images: a dict of {', '.join(map(str, each))}; give one with {IMAGE_KEYS[0]}, or tensors"
-                )
+                there = ", ".join(map(str, each))
+                raise UserError(f"images: a dict of {there}; give one with {IMAGE_KEYS[0]}, or tensors")
             yield each[key], None if label is None else each[label]
         elif isinstance(each, tuple | list) and each:
             yield each[0], each[1] if len(each) > 1 else None
@@ -145,10 +143,8 @@ def _gathered(stream: Iterator[tuple[Any, Any]], size: int) -> Iterator[tuple[An
         if tensor.ndim != 3:
             yield tensor, classes
             continue
-        if single and tensor.shape != single[0][0].shape:
-            raise UserError(
-                f"images of shape {tuple(tensor.shape)} after others of {tuple(single[0][0].shape)}: give one size"
-            )
+        if single and (size_now := tuple(tensor.shape)) != (before := tuple(single[0][0].shape)):
+            raise UserError(f"images of shape {size_now} after others of {before}: give one size")
         single.append((tensor, classes))
         if len(single) == size:
             yield _stacked(single)

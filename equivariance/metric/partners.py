@@ -59,10 +59,8 @@ def partners(layer: str, index: int, transform: str, element: float | str, r: Te
     live = (~own.isnan()).nonzero().flatten()
     best = r[live].nan_to_num(-2).max(1)
     columns = {"channel": live, "partner": best.indices, "r": best.values, "own": own[live]}
-    table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
-    return table.assign(layer=layer, index=index, transform=transform, element=element)[
-        ["layer", "index", "transform", "element", "channel", "partner", "r", "own"]
-    ]
+    place = {"layer": layer, "index": index, "transform": transform, "element": element}
+    return pd.DataFrame(place | {name: values.cpu().numpy() for name, values in columns.items()})
 
 
 def shares(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
@@ -72,12 +70,9 @@ def shares(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
     """
     invariant = table.own >= threshold
     partner = ~invariant & (table.r >= threshold)
-    kinds = table.assign(invariant=invariant, partner=partner, none=~invariant & ~partner)
-    return (
-        kinds.groupby(["index", "layer", "transform", "element"], sort=False)[["invariant", "partner", "none"]]
-        .mean()
-        .reset_index()
-    )
+    keys, kinds = ["index", "layer", "transform", "element"], ["invariant", "partner", "none"]
+    table = table.assign(invariant=invariant, partner=partner, none=~invariant & ~partner)
+    return table.groupby(keys, sort=False)[kinds].mean().reset_index()
 
 
 def composition(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
@@ -167,7 +162,5 @@ def _orbit(table: pd.DataFrame, maps: Tensor, metric: "Equivariance") -> Orbit:
         aligned = g.align(copy, original, metric.layers[layer].stride) if copy.ndim == 4 else (copy, original)
         nothing = (torch.full_like(original[0, channel], torch.nan),) * 2
         pairs.append(nothing if aligned is None else (aligned[0][0, channel], aligned[1][0, int(partner)]))
-    maps_of, moved = (
-        [torch.atleast_2d(one).float().cpu().numpy() for one in side] for side in zip(*pairs, strict=True)
-    )
-    return Orbit(layer, channel, maps_of, moved, [channel, *map(int, table.partner)], [1.0, *table.r])
+    moved, still = ([torch.atleast_2d(x).float().cpu().numpy() for x in side] for side in zip(*pairs, strict=True))
+    return Orbit(layer, channel, moved, still, [channel, *map(int, table.partner)], [1.0, *table.r])

@@ -12,10 +12,7 @@ from equivariance.layers.find import Layer, tap
 from equivariance.layers.record import evaluating, tensors
 
 SMALL = 1e-10  # channels below it, and above its reciprocal, are scaled: squares in float32 end at 1e-38 and 1e38
-RANDOM = (
-    "{} gives other maps of the same images each time, from layer {} on: is a dropout always on? "
-    "Make it heed self.training"
-)
+RANDOM = "{} gives other maps of the same images each time, from layer {} on: make its dropout heed self.training"
 OTHERS = (
     "{}: the maps of an image depend on the other images of its batch, from layer {} on: is a batch norm without "
     "running statistics, or kept in training mode?"
@@ -52,9 +49,7 @@ def probe(model: nn.Module, layers: Iterable[Layer], images: Tensor, prepare: An
     else:
         random = torch.cat([images.flip(3), images.flip(2)])
     few, many = (prepare(torch.cat([images, random[:1], *others])) for others in ((), (3 * random[1:],)))
-    tolerance = (
-        0.01 if torch.finfo(random.dtype if random.is_floating_point() else torch.float32).bits >= 32 else 0.1
-    )
+    tolerance = 0.1 if images.dtype in (torch.float16, torch.bfloat16) else 0.01
     first: dict[str, Tensor] = {}
     differing: list[str] = []
 
@@ -112,8 +107,7 @@ def kept_buffers(model: nn.Module) -> Iterator[None]:
 
 def logits_of(output: Any, images: int) -> Tensor | None:
     """The logits (n, classes) in an output: of the tensors of two axes that called logits or out, or the first."""
-    found = [
-        (place, x) for place, x in tensors(output) if x.ndim == 2 and len(x) == images and x.is_floating_point()
-    ]
+    rows = [(place, x) for place, x in tensors(output) if x.ndim == 2 and len(x) == images]
+    found = [(place, x) for place, x in rows if x.is_floating_point()]
     named = [x for place, x in found if place and place[-1] in ("logits", "out")]
     return (named + [x for _, x in found] + [None])[0]

@@ -119,9 +119,8 @@ class _Pairs:
         }
         for (side, name), x in maps.items():
             if not x.isfinite().all():
-                raise UserError(
-                    f"{type(self.models[side]).__name__}: the maps of layer {name} hold NaN or infinity"
-                )
+                model = type(self.models[side]).__name__
+                raise UserError(f"{model}: the maps of layer {name} hold NaN or infinity")
         for block, part, kinds in self.blocks.parts(len(images), held is not None):
             self.blocks.add(block, self.sums({place: x[part] for place, x in maps.items()}, kinds))
         self.blocks.counted(images, held is not None)
@@ -135,9 +134,8 @@ class _Pairs:
             for place_ in (left, right):
                 if (place_, size) not in ready:
                     ready[place_, size] = less_origin(F.adaptive_avg_pool2d(maps[place_], size))
-            pairs = [(left, right, kind) for kind in kinds] + [(left, left, TRUE), (right, right, TRUE)] * (
-                TRUE in kinds
-            )
+            own = [(left, left, TRUE), (right, right, TRUE)] if TRUE in kinds else []
+            pairs = [(left, right, kind) for kind in kinds] + own
             for key in ((x, y, size, kind) for x, y, kind in pairs):
                 if key not in found:
                     x, y = ready[key[0], size], ready[key[1], size]
@@ -169,10 +167,8 @@ class _Pairs:
         constant_a, constant_b = true.sides(true.constant())
         if constant_a.all() or constant_b.all():
             return dict.fromkeys(columns, float("nan"))
-        blocks = [block for block in self.blocks.in_order() if keys[0] in block]
-        products = [
-            Products.of(block[keys[0]], block.get(keys[1]), block[keys[3]], true.centre()) for block in blocks
-        ]
+        blocks, centre = [block for block in self.blocks.in_order() if keys[0] in block], true.centre()
+        products = [Products.of(each[keys[0]], each.get(keys[1]), each[keys[3]], centre) for each in blocks]
         fit = true.products.shape[1] <= MOST_CHANNELS
         fitted = linear(products, ~constant_a, constant_b) if fit else UNKNOWN
         found = {"linear": fitted.value, "linear_chance": fitted.chance}

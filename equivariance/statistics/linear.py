@@ -74,9 +74,8 @@ class Products:
 
     def divided(self, deviations: Tensor) -> Self:
         """With the channels of T_g f(x) divided by these (c',)."""
-        return type(self)(
-            self.targets / deviations[:, None], self.squares, self.own / deviations[:, None] / deviations
-        )
+        rows = deviations[:, None]
+        return type(self)(self.targets / rows, self.squares, self.own / rows / deviations)
 
 
 def standardised(parts: Sequence[Products], constant: Tensor) -> tuple[list[Products], Products]:

@@ -116,9 +116,8 @@ class Moments:
         right = left if right is None else right
         self.left, self.similarity, self.images, self.count = left, similarity, 0, 0
         self.origin: Tensor | None = None
-        self.total, self.sums, self.squares, self.rounding = torch.zeros(
-            4, left + right, dtype=dtype, device=device
-        ).unbind()
+        vectors = torch.zeros(4, left + right, dtype=dtype, device=device)
+        self.total, self.sums, self.squares, self.rounding = vectors
         rows = len(chance_channels(left)) if chance else left
         self.products = torch.zeros(rows, right, dtype=dtype, device=device)
 

@@ -82,12 +82,10 @@ def dihedral(elements: int | str | Sequence[int | str]) -> list[Transformation]:
     """Symmetries of the square by name: 90, 180, 270, mirror, mirror90, mirror180, mirror270."""
     group = {g.element: g for g in (Dihedral(turns, mirrored) for mirrored in (False, True) for turns in range(4))}
     del group[0]  # the identity
-    found = _listed(elements)
+    found, known = _listed(elements), ", ".join(map(str, group))
     for element in found:
         if element not in group:
-            raise UserError(
-                f"elements: {element} is no symmetry of the square; choose from {', '.join(map(str, group))}"
-            )
+            raise UserError(f"elements: {element} is no symmetry of the square; choose from {known}")
     _refuse_twice(found, "")
     return [group[element] for element in found]
 
