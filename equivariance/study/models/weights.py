@@ -89,7 +89,10 @@ def read(file: str | Path) -> Any:
             raise ValueError(f"damaged: the checksum of {damaged} is another one")
         return _unpickled(path)
     except Exception as error:  # garbage makes the readers raise anything
-        cause = textwrap.shorten(str(error).strip() or type(error).__name__, 120, placeholder=" ...")
+        said = (
+            str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0] or type(error).__name__
+        )
+        cause = textwrap.shorten(said, 120, placeholder=" ...")
         raise _refused(file, f"cannot be read as tensors ({cause}); give {FORMATS}") from error
 
 
@@ -111,11 +114,13 @@ def digest_of(state: dict[str, Any]) -> str:
 def _unpickled(path: Path) -> Any:
     ignored: dict[str, Any] = {}
     while True:
-        names = [(what, start + name) for name, what in ignored.items() for start in ("", "builtins.")]
+        names: list[Any] = [(what, start + name) for name, what in ignored.items() for start in ("", "builtins.")]
         try:
             with torch.serialization.safe_globals(names):
                 return torch.load(path, map_location="cpu", weights_only=True)
         except UnpicklingError as error:
+            if "Trying to call reduce" in str(error):
+                raise ValueError("holds more than tensors, and could run code from it") from error
             unknown = re.search(r"GLOBAL (.+?) was not an allowed", str(error))
             if not unknown or unknown[1] in ignored:
                 raise
