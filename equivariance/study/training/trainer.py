@@ -177,7 +177,8 @@ class Training:
         A loss above ten times that of guessing, ln(classes), counts as exploded.
         """
         loss, _ = self.totals.means()
-        finite = all(weights.isfinite().all() for weights in self.model.state_dict().values())
+        tensors = [value for value in self.model.state_dict().values() if isinstance(value, Tensor)]
+        finite = all(weights.isfinite().all() for weights in tensors)
         if not finite or not loss <= 10 * math.log(classes):
             lost = f"the loss is {loss:.4g} in epoch {self.epoch + 1}{'' if finite else ', weights are no numbers'}"
             kept = f"epoch {self.epoch} is kept" if self.epoch else "nothing was saved"
