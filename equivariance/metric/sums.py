@@ -71,8 +71,9 @@ class Sums:
         narrow = layer.channels <= linear.MOST_CHANNELS
         return self.fitted and narrow and (layer.size == (1, 1) or over in linear.OVER)
 
-    def empty(self, key: Key) -> Moments:
-        """The sums under a key before anything is added."""
+    def empty(self, key: tuple) -> Moments:
+        """The sums under a `Key`, or its values as a saved state has them, before anything is added."""
+        key = Key(*key)
         layer = self.layers[key.layer]
         kind = Moments if key.pairs == OWN else self._kind(layer, key.over)
         return kind(layer.channels, device=self.device, similarity=self.similarity, chance=key.pairs == CHANCE)

@@ -1,6 +1,6 @@
 """A stream of images: how it is cut into blocks, which images give the chance level together, and their sums."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -35,7 +35,7 @@ class Blocks:
 
     def __init__(self, empty: Callable[[Any], Moments], most: int, start: int = 0):
         self.empty, self.most, self.size, self.start, self.images = empty, most, 2, start, 0
-        self.blocks: dict[int, dict[Hashable, Moments]] = {}
+        self.blocks: dict[int, dict[tuple, Moments]] = {}
         self.held: Tensor | None = None
 
     def parts(self, images: int, again: bool) -> Iterator[Part]:
@@ -67,15 +67,15 @@ class Blocks:
         self.images += len(images) - again
         self.held = images[-1:] if (self.start + self.images) % 2 else None
 
-    def in_order(self) -> list[dict[Hashable, Moments]]:
+    def in_order(self) -> list[dict[tuple, Moments]]:
         """The blocks in the order of their images."""
         return [self.blocks[index] for index in sorted(self.blocks)]
 
-    def sums(self, key: Hashable) -> list[Moments]:
+    def sums(self, key: tuple) -> list[Moments]:
         """The sums of all blocks that have some under a key, in order."""
         return [block[key] for block in self.in_order() if key in block]
 
-    def whole(self, key: Hashable) -> Moments:
+    def whole(self, key: tuple) -> Moments:
         """The sums of all images."""
         whole = self.empty(key)
         for part in self.sums(key):
@@ -114,7 +114,7 @@ class Blocks:
 
     def state(self) -> dict[str, Any]:
         """All sums, copied, as tensors and plain values."""
-        blocks = {index: {key: each.state() for key, each in block.items()} for index, block in self.blocks.items()}
+        blocks = {i: {(*key,): each.state() for key, each in block.items()} for i, block in self.blocks.items()}
         place = {"start": self.start, "images": self.images, "held": self.held}
         return place | {"block_size": self.size, "blocks": blocks}
 

@@ -106,7 +106,7 @@ def test_published_weights_are_measured_as_trained_without_a_run(run, tmp_path, 
     result = run("measure.py", *given, f"model.weights={weights}")
     assert result.code == 0, result.error
     assert "given weights" in result.out and "epochs" not in result.out
-    (folder,) = (tmp_path / "runs/digits6/resnet14/none/seed0/measure").glob("translation-resnet14-12ab-????????")
+    (folder,) = (tmp_path / "runs/digits6/resnet14/none/seed0/measure").glob("translation*-resnet14-12ab-????????*")
     table = rows.read(folder / "results.csv")
     assert table.trained.all() and table.epochs.isna().all() and table.aug.isna().all()
     assert table.accuracy.nunique() == 1 and table.accuracy.between(0, 1).all()
