@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from equivariance.figures.rank_correlation import rank_correlation
+from equivariance.figures.rank_correlation import FEWEST, rank_correlation
 from equivariance.rows import MEASUREMENT, by_part
 
 ACCURACY = "accuracy"  # in place of a score and a part: the network's accuracy
@@ -43,7 +43,9 @@ def correlations(rows: pd.DataFrame) -> pd.DataFrame:
     for key, one in pd.concat([table, accuracies]).groupby(["transform", "score", "part"], sort=False):
         author = one.model.str.split("_").str[0]
         others = [one[author != each] for each in author.unique()] if author.nunique() > 1 else []
-        left_out = pd.Series([rank_correlation(rest.value, rest.agreement).rho for rest in others], dtype=float)
+        left_out = pd.Series(
+            [rest.value.corr(rest.agreement, method="spearman", min_periods=FEWEST) for rest in others], dtype=float
+        )
         if left_out.count() < 2:  # one number is no range
             left_out[:] = float("nan")
         found.append(

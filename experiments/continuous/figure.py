@@ -7,6 +7,7 @@ import pandas as pd
 
 from equivariance import rows
 from equivariance.figures import style
+from equivariance.figures.summary import INTERPOLATED
 from equivariance.figures.tables import markdown
 from equivariance.names import BEFORE_POOLING, ELEMENTS, NESTED, PARTS, SCORES
 
@@ -86,7 +87,7 @@ def page(folder: Path) -> str:
         for part in PARTS:
             layers.append([title, part, *_compared(angles[part], turns[part])])
         of = trained[(trained.model == name) & trained.control.notna()]
-        low = f"{(of.control < rows.INTERPOLATED).sum()} of {len(of)}"
+        low = f"{(of.control < INTERPOLATED).sum()} of {len(of)}"
         stays = trained[(trained.model == name) & trained.agreement.notna() & (trained["transform"] == ANGLES)]
         stays = stays.drop_duplicates("element").set_index("element")
         shares = [f"{share:.0%}" for share in (*stays.agreement[[15, 45, 90, 180]], stays.agreement_worst.iloc[0])]
@@ -105,7 +106,7 @@ def page(folder: Path) -> str:
             "What quarter turns miss. Differences are of invariance and equivariance at 90 and 180 degrees:\n",
             markdown(["network", "part", *compared], layers),
             "How much of it is interpolation, and what a user feels:\n",
-            markdown(["network", f"control below {rows.INTERPOLATED}", "lowest", *stay, "at all angles"], felt),
+            markdown(["network", f"control below {INTERPOLATED}", "lowest", *stay, "at all angles"], felt),
         ]
     )
 
