@@ -97,8 +97,8 @@ def plot_rank_correlation(found: pd.DataFrame, places: Sequence[str], label: str
             aside = 0.22 * (list(looks).index(score) - (len(looks) - 1) / 2) if score in looks else 0
             x = of_score.part.map(places.index) + aside
             error = [(of_score.rho - of_score.low).clip(lower=0), (of_score.high - of_score.rho).clip(lower=0)]
-            label = score if score in looks else None
-            axes.errorbar(x, of_score.rho, error, ls="", elinewidth=1, label=label, **look)
+            name = score if score in looks else None
+            axes.errorbar(x, of_score.rho, error, ls="", elinewidth=1, label=name, **look)
         axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
         axes.set_xticks(range(len(places)), places)
         axes.set_ylim(-1.08, 1.08)
