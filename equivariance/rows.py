@@ -86,7 +86,8 @@ def read(path: Path) -> pd.DataFrame:
     rows = _table(path)
     if "run" not in rows:  # all in one file
         rows = rows.rename(columns={"measure": "score"}) if "score" not in rows else rows
-        return _checked(path, rows.assign(**{name: float("nan") for name in LATER if name not in rows}), COLUMNS)
+        rows = rows.assign(**{name: float("nan") for name in LATER if name not in rows})
+        return _distinct(path, _checked(path, rows, COLUMNS))
     about = runs_file(path)
     runs = _table(about)
     rows, runs = _checked(path, rows, SCORED), _checked(about, runs, [*RUN, "run", "rows"])
@@ -103,10 +104,7 @@ def read(path: Path) -> pd.DataFrame:
         place = int((found != runs.rows).argmax())
         one = runs.iloc[place]
         raise _broken(path, None, f"{one.model} (run {one.run}) has {found[place]} of its {one.rows} rows")
-    rows = pd.concat([runs[RUN].take(run).reset_index(drop=True), rows[SCORED]], axis=1)[COLUMNS]
-    network = runs.groupby(MEASUREMENT, dropna=False).ngroup().to_numpy()[run]
-    _refuse_twice(path, rows[["layer", "element", "score"]].assign(network=network), rows)
-    return rows
+    return _distinct(path, pd.concat([runs[RUN].take(run).reset_index(drop=True), rows[SCORED]], axis=1)[COLUMNS])
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -143,17 +141,17 @@ def _checked(path: Path, rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame
         if wrong.any():
             place = int(wrong.to_numpy().argmax())
             raise _broken(path, place, f"{column}={rows[column].iloc[place]} {what}")
-    if {*KEY} <= {*rows}:
-        _refuse_twice(path, rows[KEY], rows)
     return rows
 
 
-def _refuse_twice(path: Path, key: pd.DataFrame, rows: pd.DataFrame) -> None:
-    twice = key.duplicated().to_numpy()
+def _distinct(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows no two of which agree in all of `KEY`."""
+    twice = rows.duplicated(KEY).to_numpy()
     if twice.any():
         one = rows.iloc[twice.argmax()]
         what = f"{one.score} of {one.model} {one.layer} at {one.element} is there twice"
         raise _broken(path, int(twice.argmax()), what)
+    return rows
 
 
 def _wrong_values(rows: pd.DataFrame) -> Iterator[tuple[str, "pd.Series[bool]", str]]:

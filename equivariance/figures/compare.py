@@ -62,28 +62,26 @@ def plot_compare(
     Raises:
         UserError: there is nothing to compare, or `by`, `score` or `minus` name nothing that there is.
     """
-    table, panels = values(tables, by, score, minus, parts), []
+    table, gathered, names = values(tables, by, score, minus, parts), _gathered(tables), names or {}
     table = table if references else table[table.kind == "score"]
-    title = "\n".join(filter(None, [title, _in_common(tables, table)]))
-    keys = ["score", "part"] if by in BY_PANEL else ["score"]
-    for key in table[keys].drop_duplicates().itertuples(index=False):
-        panels.append((key, table[(table[keys] == list(key)).all(axis=1)]))
-    panels.sort(key=lambda panel: PARTS.index(panel[0].part) if "part" in keys else 0)
-    names = names or {}
+    title = "\n".join(filter(None, [title, _in_common(gathered, table)]))
+    column, order = ("part", PARTS) if by in BY_PANEL else ("score", NESTED)
+    panels = [value for value in order if (table[column] == value).any()]
     labels = dict.fromkeys([*names, *table[table.kind == "score"].label])
     colours = {label: look for label, look in style.looks(labels).items() if label in set(table.label)}
     height = {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
     legend_lines = -(-(len(colours) + 2) // 2)
     figure, grid = style.panels(len(panels), 1, height, 0.55 + 0.16 * legend_lines, sharex=True)
-    for axes, (key, panel) in zip(grid[:, 0], panels, strict=True):
-        _draw(axes, panel, by, colours, names, dodge=by == "part")
-        axes.set_ylabel(key.part if "part" in keys else key.score)
+    for axes, value in zip(grid[:, 0], panels, strict=True):
+        _draw(axes, table[table[column] == value], by, colours, names)
+        axes.set_ylabel(value)
         if minus:
             axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
         elif references:
             axes.set_ylim(-0.02, 1.02)
-    _x_axis(grid[-1, 0], table, by, _elements(tables))
-    what = " and ".join(dict.fromkeys(table.score)) if "part" in keys else ""
+    elements = {ELEMENTS.get(name, "element") for name in gathered["transform"].unique()}
+    _x_axis(grid[-1, 0], table, by, elements.pop() if len(elements) == 1 else "element")
+    what = table.score.iloc[0] if column == "part" else ""
     if minus:
         label = _label_of(minus)
         what = f"{what or 'difference'}: minus {names.get(label, label)}"
@@ -142,11 +140,12 @@ def values(
             chance = _reference("chance", shown, columns)
     else:
         shown, untrained = (one.assign(x=one[by], name=one.layer) for one in (shown, untrained))
-    found = [_over_seeds(shown, "value", "score", by, minus)]
+    found = [_over_seeds(shown, "score", by, minus)]
     if minus is None:
-        found.append(_over_seeds(shown.assign(label=chance), "chance", "chance", by))
+        of_chance = dict.fromkeys(("value", "low", "high"), shown.chance)
+        found.append(_over_seeds(shown.assign(label=chance, **of_chance), "chance", by))
         if len(untrained):
-            found.append(_over_seeds(untrained, "value", "untrained", by))
+            found.append(_over_seeds(untrained, "untrained", by))
     return pd.concat(found, ignore_index=True)
 
 
@@ -171,30 +170,21 @@ def _gathered(tables: Tables) -> pd.DataFrame:
 def _without_common_folders(paths: list[str]) -> list[str]:
     """What tells paths apart: "runs/a/measure/rotation", "runs/b/measure/rotation" are "a" and "b"."""
     split = [path.split("/") for path in paths]
-    shortest = min(map(len, split))
-    first, last = 0, 0
-    while first < shortest - 1 and len({parts[first] for parts in split}) == 1:
-        first += 1
-    while last < shortest - first - 1 and len({parts[-1 - last] for parts in split}) == 1:
-        last += 1
-    return ["/".join(parts[first : len(parts) - last]) for parts in split]
+    for end in (0, -1):
+        while min(map(len, split)) > 1 and len({parts[end] for parts in split}) == 1:
+            for parts in split:
+                parts.pop(end)
+    return ["/".join(parts) for parts in split]
 
 
-def _in_common(tables: Tables, table: pd.DataFrame) -> str:
+def _in_common(gathered: pd.DataFrame, table: pd.DataFrame) -> str:
     """What is the same in all rows, and what the bands are: in two lines."""
-    gathered = _gathered(tables)
     said = {"dataset": "{}", "transform": "{}", "over": "over={}"}
     same = [word.format(gathered[key].iloc[0]) for key, word in said.items() if gathered[key].nunique() == 1]
     seeds = sorted(table.seeds[table.kind == "score"].unique())
     several = f"mean, spread: ± s.d. of {' to '.join(map(str, dict.fromkeys([seeds[0], seeds[-1]])))} seeds"
     band = "one seed; spread: 95 % interval over images" if seeds[-1] == 1 else several
     return f"{', '.join(same)}\n{band}"
-
-
-def _elements(tables: Tables) -> str:
-    """What the elements of the transformation are, where all rows agree on it."""
-    what = {ELEMENTS.get(name, "element") for name in _gathered(tables)["transform"].unique()}
-    return what.pop() if len(what) == 1 else "element"
 
 
 def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:
@@ -256,36 +246,19 @@ def _with_depth(table: pd.DataFrame, shared: bool) -> pd.DataFrame:
     return table.assign(x=(table["index"] / last.clip(lower=1)).where(body, ends), name=table.layer)
 
 
-def _over_seeds(
-    table: pd.DataFrame, column: str, kind: str, by: str, minus: Mapping[str, object] | None = None
-) -> pd.DataFrame:
+def _over_seeds(table: pd.DataFrame, kind: str, by: str, minus: Mapping[str, object] | None = None) -> pd.DataFrame:
     """Mean over elements and layers as `by` asks, then mean and deviation over seeds."""
-    panel = ["part"] if by in BY_PANEL else []
-    place = ["score", *panel, "x"]
+    place = ["score", *(["part"] if by in BY_PANEL else []), "x"]
     networks = [*MEASUREMENT, "source", "label", *place]
-    bounds = {"low": "low", "high": "high"} if column == "value" else {"low": column, "high": column}
-    each = table.groupby(networks, dropna=False, sort=False).agg(
-        value=(column, "mean"),
-        low=(bounds["low"], "mean"),
-        high=(bounds["high"], "mean"),
-        chance=("chance", "mean"),
-        name=("name", "first"),
-        part=("part", "first"),
-    )
-    each = each.rename(columns={"part": "of_part"}).reset_index()
+    kept = {column: (column, "mean") for column in ("low", "high", "chance")}
+    kept |= {column: (column, "first") for column in ("name", "of_part")}
+    groups = table.assign(of_part=table.part).groupby(networks, dropna=False, sort=False)
+    each = groups.agg(value=("value", "mean"), **kept).reset_index()
     if minus is not None:
         each = _minus(each, minus, place)
     groups = each.groupby(["label", *place], dropna=False, sort=False)
-    found = groups.agg(
-        mean=("value", "mean"),
-        deviation=("value", "std"),
-        seeds=("value", "size"),
-        low=("low", "mean"),
-        high=("high", "mean"),
-        chance=("chance", "mean"),
-        name=("name", "first"),
-        of_part=("of_part", "first"),
-    ).reset_index()
+    over_seeds = {"mean": ("value", "mean"), "deviation": ("value", "std"), "seeds": ("value", "size")}
+    found = groups.agg(**over_seeds, **kept).reset_index()
     several = found.seeds > 1
     found = found.assign(
         low=found.low.where(~several, found["mean"] - found.deviation),
@@ -312,9 +285,9 @@ def _minus(each: pd.DataFrame, minus: Mapping[str, object], place: list[str]) ->
     return both.assign(value=difference, chance=np.nan, low=difference - half, high=difference + half)
 
 
-def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[str, str], dodge: bool) -> None:
-    """The curves of a panel, and the references in grey."""
-    places = _places(panel, by)
+def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[str, str]) -> None:
+    """The curves of a panel, and the references in grey; by part, marks of their own beside each other."""
+    places, dodge = _places(panel, by), by == "part"
     for position, (label, look) in enumerate(colours.items()):
         one = panel[(panel.kind == "score") & (panel.label == label)]
         if one.empty:

@@ -37,18 +37,17 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
             raise UserError(f"rows of several values of {column} ({several}): choose one, or draw a comparison")
     if axes is None:
         _, axes = plt.subplots(figsize=(COLUMN, 2.8), layout="constrained")
-    scores, reference = by_layer(shown), by_layer(table[~trained]) if trained.any() else None
+    scores, reference = by_layer(shown), by_layer(table[~trained & trained.any()])
     for score, look in looks(NESTED).items():
         one = scores[scores.score == score]
         if one.empty:
             continue
         curve(axes, one["index"], one.value, one.low, one.high, label=score, **look)
         axes.plot(one["index"], one.chance, color=look["color"], ls=":", lw=1)
-        if reference is not None and len(reference):
-            twin = reference[reference.score == score]
-            axes.plot(twin["index"], twin.value, color=look["color"], ls="--", lw=1)
+        twin = reference[reference.score == score]
+        axes.plot(twin["index"], twin.value, color=look["color"], ls="--", lw=1)
     axes.plot([], [], color=GREY, ls=":", lw=1, label="chance")
-    if reference is not None and len(reference):
+    if len(reference):
         axes.plot([], [], color=GREY, ls="--", lw=1, label="untrained")
     depth_axis(axes, list(scores.layer.drop_duplicates()))
     axes.set_xlabel(_caption(shown), fontsize=6.5)

@@ -16,8 +16,6 @@ from equivariance.errors import UserError
 from equivariance.layers import operations
 from equivariance.layers.axes import Atom, Axes, Axis, channels
 
-FACTORIES = {"empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like"}
-FACTORIES |= {"new_empty", "new_zeros", "new_ones", "new_full", "new_empty_strided"}
 PRODUCTS = {"convolution", "_convolution", "linear", "addmm", "mm", "baddbmm", "bmm", "matmul"}
 COPIES = {"detach", "alias", "clone", "_to_copy"}
 
@@ -158,10 +156,9 @@ class _Flow(TorchDispatchMode):
             if decomposed is not NotImplemented:
                 return decomposed
         out = func(*args, **kwargs)
-        inputs = [t for _, t in tensors((args, kwargs))]
-        if name in FACTORIES:
-            out._axes = getattr(inputs[0], "_axes", None) if out.shape == inputs[0].shape else None
+        if name.endswith("_like") or name.startswith("new_"):  # only the shape is that of the argument
             return out
+        inputs = [t for _, t in tensors((args, kwargs))]
         numbers = {id(t): self.node(t) for t in inputs}
         sources = {node for t in inputs for node in self._nodes(t)}
         if not sources:
