@@ -48,8 +48,8 @@ def figures(folder: Path) -> dict[str, style.Figure]:
                 axes.plot(one.rho, place, "o", color=style.COLOURS[0])
         axes.axvline(0, color=style.GREY, lw=0.8, zorder=0)
         axes.set_xlim(-1.08, 1.08)
-        axes.set_title(f"{DATASETS[dataset]}, {of['agreement'].networks} networks", fontsize=7)
-        axes.set_xlabel("Spearman's rho with accuracy", fontsize=7)
+        axes.set_title(f"{DATASETS[dataset]}, n = {of['agreement'].networks}", fontsize=7)
+    figure.supxlabel("Spearman's rho with accuracy, 95 % interval over networks", fontsize=7)
     grid[0, 0].set_yticks(range(len(QUANTITIES)), QUANTITIES.values(), fontsize=6.5)
     grid[0, 0].invert_yaxis()
     return {"figure": figure}
