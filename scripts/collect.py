@@ -76,7 +76,7 @@ def _configuration(path: Path) -> dict[Any, Any]:
 
 def _others(before: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """The rows of earlier measurements that were not found again."""
-    keys, again = (set_of[rows.MEASUREMENT].astype(str).agg(" ".join, axis=1) for set_of in (before, found))
+    keys, again = (set_of[rows.MEASUREMENT].map(str).agg(" ".join, axis=1) for set_of in (before, found))
     return before[~keys.isin(again.unique())]
 
 
