@@ -65,13 +65,14 @@ def measure(cfg: DictConfig, process: Processes) -> None:
                     print(f"\nstopped after {metric.images} images; the same command goes on from there")
                     raise SystemExit(stop.exit_code)
         job.check()
+        measured = metric.images - done
         if process.count > 1:  # whoever waits for the others may be stopped
             unfinished.save(metric.state_dict())
         _, *others = process.gather(metric.state_dict()) or [None]
         if process.first:
             for other in others:
                 metric.merge_state(other)
-            report(job, cost.so_far(end - start - done, job.waited))
+            report(job, cost.so_far(measured, job.waited))
             note_measured(job.folder)
 
 

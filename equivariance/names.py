@@ -40,8 +40,9 @@ COLUMNS = [  # of results.csv
     *("experiment", "dataset", "model", "aug", "width", "trained", "seed"),
     *SCORE_COLUMNS,
     # where it comes from; epochs, accuracy and precision are those of the training, epoch the one measured;
-    # trained_on: every stretch of the training with its hardware, threads and versions
-    *("epoch", "epochs", "accuracy", "precision", "trained_on", "git_commit", "torch_version", "hardware"),
+    # trained_on: every stretch of the training with its hardware, threads and versions; ended: with `until`, why
+    # there are no more images, and the widest bracket of each part
+    *("epoch", "epochs", "accuracy", "precision", "trained_on", "git_commit", "torch_version", "hardware", "ended"),
 ]
 
 NAME_NEEDS = "needs a word that begins with none of = + - @, which a spreadsheet would run"

@@ -15,7 +15,7 @@ from equivariance.names import COLUMNS, NAME_NEEDS, NESTED, OVER, PARTS, SIMILAR
 
 MEASUREMENT = ["dataset", "model", "aug", "width", "trained", "seed", "transform", "similarity", "over", "epoch"]
 KEY = [*MEASUREMENT, "layer", "element", "score"]  # no two rows agree in all of these
-PROVENANCE = ["epochs", "accuracy", "precision", "trained_on", "git_commit", "torch_version", "hardware"]
+PROVENANCE = ["epochs", "accuracy", "precision", "trained_on", "git_commit", "torch_version", "hardware", "ended"]
 RUN = ["experiment", *MEASUREMENT, *PROVENANCE]  # the same in all rows of a run
 SCORED = [column for column in COLUMNS if column not in RUN]
 NAMES = ["experiment", "dataset", "model", "aug", "transform", "layer"]
@@ -24,7 +24,7 @@ FELT = ["agreement", "top1", "agreement_worst", "top1_worst"]
 SHARES = [  # in [0, 1], or not known
     *("value", "cross_fitted", "chance", "low", "high", "control", *FELT, "live", "accuracy")
 ]
-LATER = ["stride", "control", *FELT, "trained_on"]  # columns that older files do not have
+LATER = ["stride", "control", *FELT, "trained_on", "ended"]  # columns that older files do not have
 WORDS = {"part": PARTS, "score": NESTED, "similarity": SIMILARITIES, "over": OVER}
 FEW = 50  # images: with fewer no score is quoted
 BRACKET = 0.02  # a wider gap between the ends of an equivariance: the plug-in value errs by some 0.01
@@ -90,6 +90,7 @@ def read(path: Path) -> pd.DataFrame:
         return _distinct(path, _checked(path, rows, COLUMNS))
     about = runs_file(path)
     runs = _table(about)
+    runs = runs if "ended" in runs else runs.assign(ended=pd.Series(dtype=str))
     rows, runs = _checked(path, rows, SCORED), _checked(about, runs, [*RUN, "run", "rows"])
     for place, line in enumerate(about.read_text().splitlines()[1:]):
         key, _, rest = line.partition(",")

@@ -1,6 +1,7 @@
 """How wrong is equivariance with few images? Plug-in, cross-fitted value and their middle against the truth.
 
     python scripts/few_images.py WEIGHTS DATA_DIR
+    python scripts/few_images.py looks          # how often do intervals hold the truth that ended a measurement?
 
 WEIGHTS are those of the published ResNet-44 (resnet44-014dd654.th), DATA_DIR holds CIFAR-10. Writes
 experiments/few_images/errors.csv: for each case and number of images the means over choices of images, and how
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 import equivariance as eq
 from equivariance.files import write_atomic
 from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.precision import Precision
+from equivariance.names import PARTS
 from equivariance.progress import progress
 from equivariance.study.checkout import EXPERIMENTS
 from equivariance.study.cli import command_line
@@ -30,6 +33,7 @@ from equivariance.study.models import ResNet, weights
 
 IMAGES = [40, 100, 200, 400, 1000, 2000]
 REPETITIONS = 100  # for each number of images: choices of the test images, or draws of made features
+LOOKED = 300  # the same of measurements that end by themselves
 LAYERS = ["stem", "blocks.6", "blocks.13", "blocks.20", "pool", "final"]  # the last of each stage
 SMALLEST = 4  # images of a block of the statistics that are kept of all of them
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images that the published network was trained on
@@ -168,8 +172,33 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([each.size().rename("repetitions"), means, spread, shares], axis=1).reset_index()
 
 
-def main(file: str, data_dir: str, folder: Path = EXPERIMENTS / "few_images") -> None:
+def looks(until: float = 0.07, channels: int = 16, most: int = 2048) -> pd.DataFrame:
+    """Of measurements of made features that end by `until`: images, and how often brackets hold the truth.
+
+    The invariance of made features is their first correlation, where that is above 0.
+    """
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(OrderedDict(features=FirstHalf()))
+    metric, precision, found = Equivariance(model, [Exchange()], ["features"]), Precision(until, PARTS), []
+    for name, correlations in MADE.items():
+        for _ in range(LOOKED):
+            metric.reset()
+            features = made(correlations, channels, most, generator)
+            for batch, _ in precision.enough([(features, None)], metric):
+                metric.update(batch)
+            truth = {"invariance": correlations[0], "equivariance": max(correlations)}
+            for row in metric.brackets(level=precision.level(metric)).itertuples():
+                if truth[row.score]:
+                    holds = row.low <= truth[row.score] <= row.high
+                    found.append({"made": name, "score": row.score, "images": metric.images, "holds": holds})
+    return pd.DataFrame(found).groupby(["made", "score"], sort=False).mean()
+
+
+def main(file: str, data_dir: str = "", folder: Path = EXPERIMENTS / "few_images") -> None:
     """Measure all cases and write the table."""
+    if file == "looks":
+        print(looks().to_string())
+        return
     cases: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
         f"{name}, 64 channels": partial(of_made, name, 64) for name in MADE
     }

@@ -55,6 +55,7 @@ def _lines(rows: pd.DataFrame) -> Iterator[str]:
     table = pd.DataFrame(dict(enumerate(cells for _, cells in columns)))
     yield table.to_string(index=False, header=[name for name, _ in columns])
     yield from _predictions(rows)
+    yield from rows.ended.dropna().unique()
     low = rows[rows.control < INTERPOLATED]
     if len(low):
         one = low.loc[low.control.idxmin()]

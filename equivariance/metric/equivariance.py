@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from itertools import product
 from threading import RLock
 from typing import Any
 
@@ -22,11 +23,12 @@ from equivariance.metric.predictions import Predictions
 from equivariance.metric.premises import kept_buffers, logits_of, probe
 from equivariance.metric.sums import Sums
 from equivariance.metric.table import ScoreTable
-from equivariance.names import NESTED, OVER, SCORE_COLUMNS, SCORES, SIMILARITIES
+from equivariance.names import NESTED, OVER, PARTS, SCORE_COLUMNS, SCORES, SIMILARITIES
 from equivariance.statistics import linear
 from equivariance.statistics.image_blocks import Blocks
 from equivariance.transforms.protocol import Transformation, preparation, several
 
+PART_COLUMNS = ["part", "transform", "over", "score", "value", "cross_fitted", "low", "high"]
 ALIKE = 0.01  # relative difference of a layer's magnitudes on two devices
 ONE_AT_A_TIME = RLock()  # hooks and evaluation mode belong to a network, not to the thread that measures it
 
@@ -303,14 +305,14 @@ class Equivariance:
         ]
 
     @torch.no_grad()
-    def compute(self) -> pd.DataFrame:
+    def compute(self, level: float = 0.95) -> pd.DataFrame:
         """The scores so far: one row per layer, transformation and score, with the columns `names.SCORE_COLUMNS`.
 
         `value` is the score, `chance` the same statistic for pairs of different images, `cross_fitted` the value
-        with partners chosen on other images, `low` to `high` the 95 % interval over images (from `cross_fitted`
-        less the jackknife's half width to `value` plus it; NaN with one block), `control` the score of the
-        transformation's control (NaN for exact ones), `activation` the mean of f(x), `live` the mean share of
-        channels that have variance in an image, `images` how many have reached the layer. Of the layer `final`,
+        with partners chosen on other images, `low` to `high` the interval of this level over images (from
+        `cross_fitted` less the jackknife's half width to `value` plus it; NaN with one block), `control` the score
+        of the transformation's control (NaN for exact ones), `activation` the mean of f(x), `live` the mean share
+        of channels that have variance in an image, `images` how many have reached the layer. Of the layer `final`,
         `agreement` is the share of images whose predicted class stays (of a single logit, its sign) and `top1` that
         of the labelled ones whose class is right (NaN without labels), `agreement_worst` and `top1_worst` under all
         elements at once; a `final` that is left out has these alone. All but `activation` and `stride` lie in
@@ -319,7 +321,7 @@ class Equivariance:
         Raises:
             UserError: there are no images yet, or the last update failed.
         """
-        table = self._table()
+        table = self._table(level)
         rows = [
             row
             for layer in self.layers.values()
@@ -333,6 +335,27 @@ class Equivariance:
         if "final" in self.left_out and self.classes:
             rows += table.predicted(len(self.layers), self.classes, self.transforms)
         return pd.DataFrame(rows, columns=SCORE_COLUMNS)
+
+    @torch.no_grad()
+    def brackets(self, parts: Sequence[str] = PARTS, level: float = 0.95) -> pd.DataFrame:
+        """The scores so far of parts of the network: means over the elements of a transformation and over layers.
+
+        One row per part, transformation, over and score, with value, cross_fitted, low and high as in `compute`;
+        but the interval is that of the mean, each block left out of all layers at once.
+
+        Args:
+            parts: of `names.PARTS`; left out are those that have no layer, or none with a score.
+            level: of the intervals.
+        """
+        table, rows = self._table(level), []
+        names = dict.fromkeys(g.name for g in self.transforms)
+        for part, name, over in product(parts, names, self.readings):
+            layers = [each for each in self.layers.values() if each.part == part]
+            layers = [each for each in layers if over in self.sums.readings_of(each)]
+            of = [g for g in self.transforms if g.name == name]
+            place = {"part": part, "transform": name, "over": over}
+            rows += [place | row for row in table.of_part(layers, of, over)]
+        return pd.DataFrame(rows, columns=PART_COLUMNS)
 
     def similarities(self, layer: str, element: float | str | Transformation, over: str | None = None) -> Tensor:
         """r (c, c) of a layer under a transformation: rows f(T_g x), columns T_g f(x); NaN for dead channels.
@@ -395,12 +418,12 @@ class Equivariance:
         there = self.sums.readings_of(self.layers[layer])
         return over if over in there else there[0]
 
-    def _table(self) -> ScoreTable:
+    def _table(self, level: float = 0.95) -> ScoreTable:
         """What the statistics say so far."""
         self._check_whole()
         if not self.images:
             raise UserError("no images have been measured yet: call update first")
-        return ScoreTable(self.sums, self.blocks, self.predictions, self.reached, self.scores, self.controls)
+        return ScoreTable(self.sums, self.blocks, self.predictions, self.reached, self.scores, self.controls, level)
 
     def _check_whole(self) -> None:
         if self.broken:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from equivariance.metric import inputs
 from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.precision import Precision
 from equivariance.names import COLUMNS, SCORES
 from equivariance.progress import progress as progress_bar
 from equivariance.rows import few_images
@@ -28,6 +29,8 @@ def measure(
     scores: Sequence[str] = SCORES,
     blocks: int = 10,
     batch_size: int = 250,
+    until: float | None = None,
+    until_parts: Sequence[str] | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Invariance and equivariance of every layer of a network under every transformation.
@@ -43,16 +46,22 @@ def measure(
         scores: of `names.NESTED`: invariance, equivariance and, where asked for, linear.
         blocks: at most so many blocks of images give the confidence interval.
         batch_size: images of a forward pass, each with all its copies; no influence on the result.
+        until: end as soon as the widest bracket `low` to `high` of the scores of these parts is at most so
+            wide; None: measure all images. The looks are after 64, 128, 256, ... images, and intervals allow for
+            them, see `Precision`.
+        until_parts: of `names.PARTS`; None: those before pooling.
         progress: show a bar.
 
     Returns:
         One row per layer, transformation and score; the columns are those of results.csv that are known here. Which
-        modules are left out is printed to the standard error.
+        modules are left out is printed to the standard error. With `until`, the column `ended` says why no more
+        images were measured, and how wide the brackets of all parts are.
 
     Raises:
         UserError: no images, or some that the network or a transformation cannot take; another argument is not as
             said.
     """
+    precision = Precision(until, until_parts)
     metric = Equivariance(
         model,
         transforms,
@@ -65,14 +74,15 @@ def measure(
     )
     total = len(images) if isinstance(images, Tensor | np.ndarray) else None
     with progress_bar("equivariance", total) if progress else nullcontext() as bar:
-        for batch, labels in inputs.batches(images, metric.batch_size):
+        for batch, labels in precision.enough(inputs.batches(images, metric.batch_size), metric):
             metric.update(batch, labels)
             if bar is not None:
                 bar.update(len(batch))
     if metric.left_out:
         names = ", ".join(metric.left_out)
         print(f"{len(metric.layers)} layers; left out: {names} (find_layers says why)", file=sys.stderr)
-    table = metric.compute().assign(model=type(metric.model).__name__, accuracy=metric.accuracy)
+    about = {"model": type(metric.model).__name__, "accuracy": metric.accuracy, "ended": precision.ended(metric)}
+    table = metric.compute(precision.level(metric)).assign(**about)
     if few := few_images(table):
         warnings.warn(few, stacklevel=2)
     return table.reindex(columns=COLUMNS).dropna(axis=1, how="all")

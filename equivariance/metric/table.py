@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 from torch import Tensor
@@ -25,6 +26,7 @@ class ScoreTable:
     Args:
         reached: how many images have reached each layer, by its name.
         controls: of the transformations that have one.
+        level: of the intervals.
     """
 
     sums: Sums
@@ -33,6 +35,7 @@ class ScoreTable:
     reached: Mapping[str, int]
     scores: tuple[str, ...]
     controls: Mapping[Transformation, Transformation]
+    level: float = 0.95
 
     def whole(self, layer: Layer, g: Transformation, over: str, pairs: str = TRUE) -> Moments:
         """The statistics of all images."""
@@ -62,11 +65,34 @@ class ScoreTable:
         sizes = [part.images for part in parts]
         control = self._control(layer, g, over)
         for name, score in self._scores(layer, g, over, whole, parts).items():
-            half = half_width(score.value, score.without, sizes) if len(score.without) > 1 else math.nan
-            lower_end = min(score.value, score.cross_fitted)
-            ends = {"low": max(lower_end - half, 0.0), "high": min(score.value + half, 1.0)}  # NaN stays NaN
             found = {"value": score.value, "cross_fitted": score.cross_fitted, "chance": score.chance}
+            ends = self._bracket(score, sizes)
             yield common | {"score": name, "control": control.get(name, math.nan)} | found | ends
+
+    def of_part(
+        self, layers: Sequence[Layer], transforms: Sequence[Transformation], over: str
+    ) -> Iterator[dict[str, Any]]:
+        """For each score its mean over layers and elements, with the interval of that mean.
+
+        Left out of the mean is what has no score; a layer that none of a block's images has reached loses nothing
+        without that block.
+        """
+        blocks = self.blocks.in_order()
+        sizes = [max(sums.images for sums in block.values()) for block in blocks]
+        found: dict[str, list[list[float]]] = {name: [] for name in self.scores}
+        for layer, g in product(layers, transforms):
+            key = key_of(layer, g, over)
+            parts = self.blocks.sums(key)
+            for name, score in self._scores(layer, g, over, self.whole(layer, g, over), parts).items():
+                if math.isfinite(score.value) and len(score.without) > 1:
+                    left = iter(score.without)
+                    without = [next(left) if key in block else score.value for block in blocks]
+                    found[name].append([score.value, score.cross_fitted, *without])
+        for name, each in found.items():
+            if each:
+                value, fitted, *without = (fmean(column) for column in zip(*each, strict=True))
+                mean = Score(value, math.nan, fitted, without)
+                yield {"score": name, "value": value, "cross_fitted": fitted} | self._bracket(mean, sizes)
 
     def predicted(self, index: int, classes: int, transforms: Sequence[Transformation]) -> Iterator[dict[str, Any]]:
         """Rows of a `final` that is not measured: how often the predicted class stays, and stays right."""
@@ -81,6 +107,12 @@ class ScoreTable:
         whole = self.whole(layer, g, over)
         fitted = linear.in_sample(self._products(layer, g, over, whole), *self._live(whole))
         return whole.values() | {"linear": fitted}
+
+    def _bracket(self, score: Score, sizes: Sequence[int]) -> dict[str, float]:
+        """The ends of an interval, from the lower of both values to the plug-in one."""
+        half = half_width(score.value, score.without, sizes, self.level) if len(score.without) > 1 else math.nan
+        lower_end = min(score.value, score.cross_fitted)
+        return {"low": max(lower_end - half, 0.0), "high": min(score.value + half, 1.0)}  # NaN stays NaN
 
     def _activation(self, whole: Moments, layer: str) -> float:
         """Mean of f(x) over images, positions and channels."""

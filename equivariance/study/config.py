@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from equivariance.errors import UserError
-from equivariance.names import NESTED, OVER, SIMILARITIES
+from equivariance.names import NESTED, OVER, PARTS, SIMILARITIES
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 LARGEST = 2**63  # beyond all integers of tensors and seeds
@@ -176,6 +176,8 @@ class MeasureConfig:
     image_seed: Annotated[int, _whole(0)] = MISSING
     batch_size: Annotated[int, _whole(1)] = MISSING
     blocks: Annotated[int, _whole(1, 1001)] = MISSING
+    until: Annotated[float | None, _or_null(_above(0, "needs a number above 0 and below 1", 0.999999))] = None
+    until_parts: Annotated[Any, _or_null(_some_of(*PARTS))] = None
     whole_accuracy: Annotated[bool | None, _or_null(BOOLEAN)] = None
     trained: Annotated[bool, BOOLEAN] = True
     epoch: Annotated[int | None, _or_null(_whole(0))] = None

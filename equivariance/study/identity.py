@@ -112,8 +112,8 @@ def measurement_config(cfg: DictConfig, network: DictConfig, **identity: Any) ->
 def scoring(cfg: DictConfig) -> dict[str, Any]:
     """The values of `measure` that decide its rows."""
     measure = plain(cfg.measure)
-    scores = {"scores": measure["scores"]} if measure["scores"] else {}  # older measurements do not have the key
-    return {key: measure[key] for key in SCORING} | scores
+    given = {key: measure[key] for key in ("scores", "until", "until_parts") if measure[key]}  # older have no keys
+    return {key: measure[key] for key in SCORING} | given
 
 
 def about(cfg: DictConfig) -> dict[str, Any]:

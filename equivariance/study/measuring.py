@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
 from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.precision import Precision
 from equivariance.study import models
 from equivariance.study.config import plain
 from equivariance.study.data import datasets
@@ -55,6 +56,7 @@ class Measurement:
     training: dict[str, Any]
     model: nn.Module
     metric: Equivariance
+    precision: Precision
     images: Images
     classifies: bool
     chosen: Tensor
@@ -98,7 +100,10 @@ class Measurement:
         return unfinished
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The images that this process has not measured yet, normalised, with labels, by batch."""
+        """What this process has not measured yet and still needs: images, normalised, and labels, by batch."""
+        return self.precision.enough(self._batches(), self.metric)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         start, stop = self.share[0] + self.metric.images, self.share[1]
         chosen, size = self.chosen[:stop], self.metric.batch_size
         stream = Stream(self.images.pixels, chosen, start, size, self.hardware.device, self.process.count)
@@ -123,8 +128,11 @@ class Measurement:
 def prepare(cfg: DictConfig, process: Processes) -> Measurement:
     """The measurement that the configuration asks for. Prints what differs from what was asked for."""
     say = print if process.first else None
-    hardware = Hardware.for_measuring(**cfg.hardware)
     measure = plain(cfg.measure)
+    precision = Precision(measure["until"], measure["until_parts"])
+    if precision.until is not None and process.count > 1:
+        raise UserError(f"measure.until={precision.until:g}: needs one process, not {process.count}")
+    hardware = Hardware.for_measuring(**cfg.hardware)
     cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=say)
     images = datasets.load(cfg.dataset, "held_out", decode=False)
     transforms = _transforms(cfg.measure.transform, images.pixels.shape[-2:])
@@ -173,6 +181,7 @@ def prepare(cfg: DictConfig, process: Processes) -> Measurement:
         published=published,
         model=model,
         metric=metric,
+        precision=precision,
         images=images,
         classifies=_classifies(network, metric, images, training.pop("classes", None), say),
         training=training,

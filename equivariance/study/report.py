@@ -36,12 +36,21 @@ def announce(job: Measurement) -> None:
 def report(job: Measurement, cost: dict[str, Any]) -> None:
     """Write rows, figures and cost, print the summary, and track everything."""
     metric, folder, about = job.metric, job.folder, job.about
-    cost |= {"parameters": sum(p.numel() for p in job.model.parameters())} | _accuracies(job)
+    ended = job.precision.ended(metric)
+    cost |= {
+        "images": metric.images,
+        "ended": ended,
+        "parameters": sum(p.numel() for p in job.model.parameters()),
+    } | _accuracies(job)
     training = dict(job.training)
     if job.published and "top1" in cost:
         training["accuracy"] = cost.get("top1_all", cost["top1"])
     here = provenance(job.hardware.name)
-    scores = metric.compute().assign(**about | training | here).reindex(columns=rows.COLUMNS)
+    scores = (
+        metric.compute(job.precision.level(metric))
+        .assign(**about | training | here, ended=ended)
+        .reindex(columns=rows.COLUMNS)
+    )
     first = rows.of_first_over(scores)  # the others are in the rows
     with tracked(job_type="measure", folder=folder, provenance=here, **job.tracking) as tracker:
         epochs = "given weights" if job.published else f"{training['epoch']} epochs"
@@ -51,8 +60,9 @@ def report(job: Measurement, cost: dict[str, Any]) -> None:
         style.save(depth.depth(_beside_twin(job, first), name), folder / "depth.png")
         results.keep_partners(metric.partners(), folder)
         report_partners(job)
-        results.write(folder, scores, job.config, job.chosen.tolist(), cost)
+        results.write(folder, scores, job.config, job.chosen[: metric.images].tolist(), cost)
         tracker.scores(scores)
+        tracker.summary(images=metric.images, ended=ended)
         tracker.image("depth", folder / "depth.png")
     print(f"{name}\n{summary(scores)}\n{results.format_cost(cost)}")
     print(f"rows and figure: {folder}")
