@@ -53,6 +53,7 @@ def write(path: Path, rows: pd.DataFrame) -> None:
                 raise UserError(f"{column}={name}: {NAME_NEEDS}; no rows are written")
     groups = rows.groupby(RUN, dropna=False, sort=False)
     runs = groups.head(1)[RUN].assign(rows=groups.size().to_numpy())
+    runs = runs.drop(columns="ended") if runs.ended.isna().all() else runs  # as files were before there was `until`
     lines = _csv(runs).splitlines()
     keys = np.array([_digest(line) for line in lines[1:]])
     text = "".join(f"{key},{line}\n" for key, line in zip(["run", *keys], lines, strict=True))

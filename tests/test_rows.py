@@ -94,6 +94,14 @@ def test_rows_of_before_are_read(tmp_path):
     assert older[rows.LATER].isna().all(axis=None) and (older.value == table.value).all()
 
 
+def test_why_a_measurement_ended_is_kept(tmp_path):
+    table = rows.read(WHOLE).assign(
+        ended="until 0.02 of early: narrow enough; brackets early 0.013; wider: pool 0.100"
+    )
+    rows.write(tmp_path / "results.csv", table)
+    pd.testing.assert_frame_equal(rows.read(tmp_path / "results.csv"), table, check_dtype=False)
+
+
 def test_rows_that_are_missing_or_there_twice(tmp_path):
     file = copied(tmp_path)
     lines = file.read_text().splitlines(keepends=True)
