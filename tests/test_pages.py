@@ -29,16 +29,16 @@ def script(name):
 
 
 def copied(folder):
-    """A copy of the experiments without figures; rows are links, which a test replaces and does not write to."""
+    """A copy of the experiments; rows and figures are links, which a test replaces and does not write to."""
     skipped = shutil.ignore_patterns("*.svg", "*.png", "*.csv")
     shutil.copytree(COMMITTED, folder, ignore=skipped, dirs_exist_ok=True)
-    for table in COMMITTED.glob("*/*.csv"):
-        (folder / table.relative_to(COMMITTED)).symlink_to(table)
+    for file in (*COMMITTED.glob("*/*.csv"), *COMMITTED.glob("*/*.png")):
+        (folder / file.relative_to(COMMITTED)).symlink_to(file)
 
 
 @pytest.fixture
 def pages(tmp_path):
-    """A copy of the experiments without figures, and of README.md; and the function that writes the pages of it."""
+    """A copy of the experiments, and of README.md; and the function that writes the pages of it."""
     copied(tmp_path / "experiments")
     shutil.copy(REPOSITORY / "README.md", tmp_path)
     main = script("claims")["main"]
@@ -86,7 +86,7 @@ def test_the_first_line_counts_each_kind_apart():
         r"Full size: (.*?)\. Reduced: (.*?)\. Public networks: (.*?)\.\*", first
     ).groups()
     counted = [sum(map(int, re.findall(r"(?:^|, )(\d+) ", kind))) for kind in (full, reduced, public)]
-    assert counted == [len(PAPERS), 8, 10]
+    assert counted == [len(PAPERS), 17, 15]
 
 
 def test_new_rows_change_the_pages_and_a_reduced_verdict_is_no_reproduction(pages_without_reduced_rows):
