@@ -320,9 +320,8 @@ def _curve(axes, x: np.ndarray, one: pd.DataFrame, by: str, band: bool = True, *
     x, one = x[order], one.iloc[order]
     body = one.part.isin(BEFORE_POOLING).to_numpy() if by == "depth" else np.ones(len(one), bool)
     line = look if look.get("label") else {key: look[key] for key in ("color", "ls", "lw")}
-    axes.plot(x[body], one["mean"][body], markevery=max(1, round(body.sum() / 12)), **line)
-    if band:
-        axes.fill_between(x[body], one.low[body], one.high[body], color=look["color"], alpha=style.SPREAD, lw=0)
+    bounds, every = (one.low[body], one.high[body]) if band else (), max(1, round(body.sum() / 12))
+    style.curve(axes, x[body], one["mean"][body], *bounds, markevery=every, **line)
     if not body.all():
         ends = one[~body]
         error = [ends["mean"] - ends.low, ends.high - ends["mean"]] if band else None

@@ -141,7 +141,7 @@ class _Tree:
             if child.outputs and self.value(child) is None:
                 if any(self.value(each) for each in child.walk()):  # the trunk runs through its parts
                     yield from self._opened(child)
-                elif any(True for _ in child.module.parameters()):
+                elif child.has_parameters:
                     yield child
             elif child.outputs:
                 if not child.children or not self.record.holds_product(child) or self.is_block(child):
@@ -152,14 +152,8 @@ class _Tree:
     def _goes_beside(self, call: Call) -> bool:
         """Whether it puts out one map, and parts of it with parameters put out data beside the trunk."""
         ends = {value.node for value in call.outputs if value.node >= call.start} & self.record.trunk
-        return (
-            len(ends) == 1
-            and self.has_map(call)
-            and any(
-                child.outputs and self.value(child) is None and any(True for _ in child.module.parameters())
-                for child in call.children
-            )
-        )
+        beside = (child for child in call.children if child.outputs and self.value(child) is None)
+        return len(ends) == 1 and self.has_map(call) and any(child.has_parameters for child in beside)
 
 
 def _puts_out_map(call: Call) -> bool:

@@ -60,6 +60,10 @@ class Call:
         """Its module's name; of a second call in the pass `name#2`."""
         return self.name + (f"#{self.count + 1}" if self.count else "")
 
+    @property
+    def has_parameters(self) -> bool:
+        return any(True for _ in self.module.parameters())
+
     def walk(self) -> Iterator["Call"]:
         """This call and all below it, in the order in which they began."""
         yield self
@@ -129,7 +133,7 @@ class Record:
         """Whether a module applies a matrix or a filter, outside its `parts`, and has parameters."""
         nodes = (n for n in self.products if call.start <= n < call.end)
         own = any(not any(part.start <= node < part.end for part in parts) for node in nodes)
-        return own and any(True for _ in call.module.parameters())
+        return own and call.has_parameters
 
 
 class _Flow(TorchDispatchMode):

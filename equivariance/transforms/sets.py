@@ -70,7 +70,7 @@ def rotations(
     for angle in angles:
         if abs(angle) >= 360 and angle % 360:
             raise UserError(f"elements: {angle} degrees; did you mean {angle % 360}?")
-    _refuse_twice([angle % 360 for angle in angles], "degrees", identity=0)
+    _distinct([angle % 360 for angle in angles], "degrees", identity=0)
     still: Transformation = rotation(0, border)
     found: list[Transformation] = [rotation(angle, border) for angle in angles]
     if not any(angle % 90 for angle in angles):
@@ -86,8 +86,7 @@ def dihedral(elements: int | str | Sequence[int | str]) -> list[Transformation]:
     for element in found:
         if element not in group:
             raise UserError(f"elements: {element} is no symmetry of the square; choose from {known}")
-    _refuse_twice(found, "")
-    return [group[element] for element in found]
+    return [group[element] for element in _distinct(found, "")]
 
 
 def mirrors() -> list[Transformation]:
@@ -112,9 +111,8 @@ def shifts(
     Raises:
         UserError: an argument is not as said, or an element is there twice.
     """
-    pixels = _numbers(elements, "pixels")
-    _refuse_twice(pixels, "pixels")
-    found: list[Transformation] = [Shift(each, direction, border, rounding) for each in pixels]  # type: ignore[arg-type]
+    pixels = _distinct(_numbers(elements, "pixels"), "pixels")
+    found: list[Transformation] = [Shift(each, direction, border, rounding) for each in pixels]
     return found if aligned else [Unaligned(g, Dihedral(0)) for g in found]
 
 
@@ -134,8 +132,7 @@ def relative_shifts(
             Fraction(share)
         except (ValueError, ZeroDivisionError) as error:
             raise UserError(f"elements: {share} is no share of the images' side, such as 1/7") from error
-    _refuse_twice(shares, "of the side")
-    return [RelativeShift(share, direction, border, rounding, side) for share in shares]
+    return [RelativeShift(x, direction, border, rounding, side) for x in _distinct(shares, "of the side")]
 
 
 def scalings(elements: float | Sequence[float]) -> list[Transformation]:
@@ -144,8 +141,7 @@ def scalings(elements: float | Sequence[float]) -> list[Transformation]:
     Raises:
         UserError: a factor is not positive, 1, or there twice.
     """
-    factors = _numbers(elements, "factors")
-    _refuse_twice(factors, "times", identity=1)
+    factors = _distinct(_numbers(elements, "factors"), "times", identity=1)
     for factor in factors:
         if factor <= 0:
             raise UserError(f"elements: a scaling by {factor}; needs factors above 0")
@@ -167,8 +163,7 @@ def subpixel_shifts(elements: float | Sequence[float], direction: str = "diagona
     if direction not in DIRECTIONS:
         raise UserError(f"direction={direction}: choose {', '.join(DIRECTIONS)}")
     down, right = DIRECTIONS[direction]
-    distances = _numbers(elements, "pixels")
-    _refuse_twice(distances, "pixels", identity=0)
+    distances = _distinct(_numbers(elements, "pixels"), "pixels", identity=0)
     return [Warp("sub-pixel shift", each, shift=(down * each, right * each)) for each in distances]
 
 
@@ -190,9 +185,11 @@ def _numbers(elements: Any, unit: str) -> list[float]:
     return [int(x) if x == int(x) else x for x in found]
 
 
-def _refuse_twice(elements: Sequence[Any], unit: str, identity: float | None = None) -> None:
+def _distinct(elements: list[Any], unit: str, identity: float | None = None) -> list[Any]:
+    """The elements, where none is the identity and none is there twice."""
     for each in elements:
         if each == identity:
             raise UserError(f"elements: {each} {unit} is the identity, for which every score is 1; leave it out")
         if elements.count(each) > 1:
             raise UserError(f"elements: {each} {unit}".rstrip() + " is there twice")
+    return elements
