@@ -63,19 +63,23 @@ def _broadcast(first, args, axes, out):
 
 def _window(first: Axes | None, out: Tensor, stride: Sequence[int] | int, invert: bool = False) -> Axes | None:
     """A window that moves by `stride` positions along the last axes; inverted, upsampling by `stride`."""
-    if first is None or len(first) != out.ndim:
-        return None
     spatial = out.ndim - 2
     strides = [stride] * spatial if isinstance(stride, int) else list(stride) * (spatial if len(stride) == 1 else 1)
+    return _scaled(first, out, [1 / by if invert else by for by in strides])
+
+
+def _scaled(first: Axes | None, out: Tensor, factors: Sequence[float]) -> Axes | None:
+    """Other channels, and positions along the last axes that are farther apart by these factors."""
+    if first is None or len(first) != out.ndim:
+        return None
     result = [first[0], channels(out.shape[1])]
-    for axis, by, size in zip(first[2:], strides, out.shape[2:], strict=True):
+    for axis, by, size in zip(first[2:], factors, out.shape[2:], strict=True):
         if by == 1 and size == axis.size:
             result.append(axis)
         elif len(axis.atoms) > 1 or axis.before or axis.after:
             return None
         else:
-            scaled = (Atom(a.name, a.step / by if invert else a.step * by, size) for a in axis.atoms)
-            result.append(Axis(tuple(scaled)))
+            result.append(Axis(tuple(Atom(a.name, a.step * by, size) for a in axis.atoms)))
     return tuple(result)
 
 
@@ -98,21 +102,12 @@ def _covered(x: Tensor, kernel: Sequence[int], padding: Sequence[int] | None, re
 
 def _resample(first, args, axes, out):
     """Resizing by a whole factor, up or down; otherwise the steps are uneven, or unknown."""
-    if first is None or len(first) != out.ndim:
+    sizes = zip(args[0].shape[2:], out.shape[2:], strict=False)
+    scaled = _scaled(first, out, [math.nan if old % new and new % old else old / new for old, new in sizes])
+    if scaled is None:
         return None
-    result = [first[0], channels(out.shape[1])]
-    for axis, size in zip(first[2:], out.shape[2:], strict=True):
-        before = axis.size
-        if size == before:
-            result.append(axis)
-        elif not axis.atoms:  # one value, repeated
-            result.append(channels(size))
-        elif len(axis.atoms) > 1 or axis.before or axis.after:
-            return None
-        else:
-            step = math.nan if before % size and size % before else before / size
-            result.append(Axis(tuple(Atom(a.name, a.step * step, size) for a in axis.atoms)))
-    return tuple(result)
+    each = zip(scaled, out.shape, strict=True)
+    return tuple(axis if axis.size == size else channels(size) for axis, size in each)  # one value, repeated
 
 
 def _view(first, args, axes, out):

@@ -63,22 +63,22 @@ def partners(layer: str, index: int, transform: str, element: float | str, r: Te
     return pd.DataFrame(place | {name: values.cpu().numpy() for name, values in columns.items()})
 
 
-def shares(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
+def shares(table: pd.DataFrame) -> pd.DataFrame:
     """For each layer and transformation, the shares of live channels: invariant, with another partner, with none.
 
-    Invariant: r[c, c] reaches the threshold; a partner: another channel does.
+    Invariant: r[c, c] reaches `THRESHOLD`; a partner: another channel does.
     """
-    invariant = table.own >= threshold
-    partner = ~invariant & (table.r >= threshold)
+    invariant = table.own >= THRESHOLD
+    partner = ~invariant & (table.r >= THRESHOLD)
     keys, kinds = ["index", "layer", "transform", "element"], ["invariant", "partner", "none"]
     table = table.assign(invariant=invariant, partner=partner, none=~invariant & ~partner)
     return table.groupby(keys, sort=False)[kinds].mean().reset_index()
 
 
-def composition(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
+def composition(table: pd.DataFrame) -> pd.DataFrame:
     """How often the partners of two rotations compose to that of their sum, p_gh(c) = p_h(p_g(c)).
 
-    Counted are channels whose partners along the way all reach the threshold. Only rotations by degrees compose
+    Counted are channels whose partners along the way all reach `THRESHOLD`. Only rotations by degrees compose
     here, those of one name with each other; 360 degrees are the identity, p(c) = c.
 
     Returns:
@@ -87,7 +87,7 @@ def composition(table: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFra
     """
     columns = ["index", "layer", "transform"]
     rows = []
-    for names, one in table[table.r >= threshold].groupby(columns, sort=False):
+    for names, one in table[table.r >= THRESHOLD].groupby(columns, sort=False):
         degrees = sorted(int(element) for element in one.element.unique() if isinstance(element, Integral))
         p = {g: dict(zip(of.channel, of.partner, strict=True)) for g, of in one.groupby("element")}
         p[0] = {channel: channel for channel in one.channel}
