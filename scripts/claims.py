@@ -2,7 +2,7 @@
 
     python scripts/claims.py [NAME]
 
-Writes experiments/README.md (every claim), and renews the table of each experiment's README.md and of README.md.
+Writes experiments/README.md (every claim), and renews the tables of each experiment's README.md.
 Prints the verdicts that the rows of experiment NAME decide, or a line for each group of claims.
 """
 
@@ -42,6 +42,8 @@ HEAD = """# Claims and verdicts
 
 {counts}
 
+{overview}
+
 What was claimed, and what our rows say. Written by `make claims` from `experiments/*/results.csv` by the tests in
 `claims.yaml`; nothing in it is typed by hand. A claim that fails is a finding.
 
@@ -62,7 +64,7 @@ OF = {"full": "Full size", "reduced": "Reduced", "public": "Public networks"}
 ORDER = [*STATES[:1], "depends", *STATES[1:]]
 
 
-def main(name: str | None = None, folder: Path = EXPERIMENTS, readme: Path = REPOSITORY / "README.md") -> None:
+def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
     """Write the pages; NAME is an experiment whose verdicts are printed."""
     decided = {group: verdicts_of(group, folder) for group in described()}
     deciding = by_experiment(decided)
@@ -73,7 +75,7 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS, readme: Path = REP
         renew_table(folder / each / "README.md", markdown(verdicts))
         renew_table(folder / each / "README.md", accuracies(results(each, folder)))
         renew_table(folder / each / "README.md", beside_published(results(each, folder)))
-    renew_table(readme, overview(decided, folder))
+    renew_table(folder / "readings" / "README.md", disputed(decided))
     if name is not None:
         print(markdown(deciding[name]))
     for group in decided if name is None else ():
@@ -123,7 +125,8 @@ def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """experiments/README.md."""
     papers = {group: verdicts for group, verdicts in decided.items() if not described()[group].get("later")}
     first = f"**{counts(papers)}**"
-    parts = [HEAD.format(counts=first, level=100 * (1 - ALPHA), **document()["smallest"])]
+    level, smallest = 100 * (1 - ALPHA), document()["smallest"]
+    parts = [HEAD.format(counts=first, overview=overview(decided, folder), level=level, **smallest)]
     for group, verdicts in decided.items():
         parts.append(section(group, verdicts, folder, "" if group in papers else counts({group: verdicts})))
     changed = [f"- {claim.number}: {claim.changed}" for claim in claimed().values() if claim.changed]
@@ -206,16 +209,25 @@ def figures(names: tuple[str, ...], folder: Path) -> str:
 
 
 def overview(decided: dict[str, list[Verdict]], folder: Path) -> str:
-    """The short table of README.md, one row a group of claims."""
-    lines = ["| claim | command | full | reduced | public |", "|---|---|---|---|---|"]
+    """The short table at the top, one row a group of claims."""
+    lines = ["| claims | full | reduced | public |", "|---|---|---|---|"]
     for group, about in described().items():
         numbers = list(about["claims"])
         span = ", ".join(numbers) if len(numbers) < 3 else f"{numbers[0]} to {numbers[-1]}"
         there = (folder / group / "README.md").exists()
-        title = f"[{cell(about['title'])}](experiments/{group})" if there else cell(about["title"])
-        command = about["command"].replace(" && ", "`, `")
+        title = f"[{cell(about['title'])}]({group})" if there else cell(about["title"])
         said = " | ".join(tally(decided[group], kind) or "–" for kind in KINDS)
-        lines.append(f"| {span}: {title} | `{command}` | {said} |")
+        lines.append(f"| {span}: {title} | {said} |")
+    return "\n".join(lines)
+
+
+def disputed(decided: dict[str, list[Verdict]]) -> str:
+    """The claims on which one kind of evidence gives different verdicts, by `over` or border."""
+    lines = ["| claim | evidence | where the verdict depends on the choice |", "|---|---|---|"]
+    for number, claim in claimed().items():
+        for kind in KINDS:
+            if agreed(ones := of(decided, number, kind)) == "depends":
+                lines.append(f"| {number}: {cell(claim.statement)} | {kind} | {said(ones)} |")
     return "\n".join(lines)
 
 
