@@ -52,7 +52,7 @@ PAGES := README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff LICENSE docs experi
 	experiments/*/*.csv
 
 docs: setup        ## the pages of docs/ with the reference, as a site in build/site/
-	$(PYTHON) -c "import mkdocs, material, mkdocstrings" 2>/dev/null || $(PYTHON) -m pip install --quiet --editable ".[docs]"
+	$(PYTHON) -c "import mkdocs, material, mkdocstrings, mkdocs_jupyter" 2>/dev/null || $(PYTHON) -m pip install --quiet --editable ".[docs]"
 	rm -rf build/pages && mkdir -p build/pages && tar cf - $(PAGES) | tar xf - -C build/pages
 	$(PYTHON) -m mkdocs build --strict --quiet
 	@echo "build/site/index.html"

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from equivariance.rows import COLUMNS
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, command
 
 pytestmark = pytest.mark.slow
 
@@ -20,6 +20,12 @@ torch.manual_seed(0)
 torch.set_default_dtype(torch.float64)
 model = torchvision.models.resnet18(weights=None)
 images = torch.randn(5, 3, 32, 32)
+
+import equivariance as eq
+
+table = eq.measure(model, images, eq.rotations())
+axes = eq.plot_depth(table)
+print(eq.find_layers(model, images[0]))
 """
 OWN = """
 class Same:
@@ -69,20 +75,13 @@ for name, each in (("table", table), ("same", same), ("darker", darker)):
 """
 
 
-def readme_lines() -> str:
-    """The example of README.md; its figure is kept as `axes`."""
-    code = re.search(r"^```python\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.S | re.M)[1]
-    assert "eq.plot_depth(table)" in code and "eq.find_layers(" in code
-    return code.replace("eq.plot_depth", "axes = eq.plot_depth")
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """What the lines of README.md print and write, with a copy of the package as all that is installed."""
+    """What these lines print and write, with a copy of the package as all that is installed."""
     site, empty = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("empty")
     shutil.copytree(REPOSITORY / "equivariance", site / "equivariance")
     done = subprocess.run(
-        [sys.executable, "-c", GIVEN + readme_lines() + OWN + METRIC + KEPT],
+        [sys.executable, "-c", GIVEN + OWN + METRIC + KEPT],
         cwd=empty,
         env=os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -99,7 +98,7 @@ def table_of(folder, name):
     return pd.read_csv(folder / f"{name}.csv")
 
 
-def test_the_lines_of_the_readme_give_a_table_like_results_csv(made):
+def test_a_table_like_results_csv(made):
     table = table_of(made[0], "table")
     assert list(table.columns) == [column for column in COLUMNS if column in table]
     assert {"value", "chance", "low", "high", "agreement"} <= {*table} and not table.isna().all().any()
@@ -109,7 +108,7 @@ def test_the_lines_of_the_readme_give_a_table_like_results_csv(made):
     assert (table.model == "ResNet").all() and (table.images == 5).all()
 
 
-def test_the_lines_of_the_readme_give_a_figure_and_the_table_of_layers(made):
+def test_a_figure_and_the_table_of_layers(made):
     folder, printed = made
     assert (folder / "depth.png").read_bytes().startswith(b"\x89PNG")
     assert re.search(r"^layer1\.0 +n c h w +64 +8 x 8 +4 +early$", printed, re.M)
@@ -123,13 +122,32 @@ def test_a_transformation_of_ones_own_needs_no_base_class(made):
     assert invariance.value.max() < 1 and (darker.element == 0.5).all()
 
 
-def test_the_notebook_runs(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which the quick start has trained, for one epoch."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    made = command(folder / "runs", "train.py", "experiment=quickstart", "recipe.epochs=1", "recipe.milestones=[]")
+    assert made.code == 0, made.error
+    (folder / "docs").mkdir()
+    return folder
+
+
+def test_the_lines_of_the_readme_run_after_the_quick_start(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    names: dict = {}
+    for code in re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.S | re.M):
+        exec(compile(code, "README.md", "exec"), names)
+    assert (trained / "learned.png").stat().st_size > 5000 and "equivariance" in capsys.readouterr().out
+    assert (names["table"].value != names["twin"].value).any() and len(names["table"]) == len(names["twin"])
+
+
+def test_the_notebook_runs_and_shows_what_came_out(trained, monkeypatch):
     notebook = json.loads((REPOSITORY / "docs/quickstart.ipynb").read_text())
-    monkeypatch.chdir(tmp_path)
-    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    monkeypatch.chdir(trained / "docs")
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     names: dict = {}
     for cell in cells:
-        exec(compile(cell, "docs/quickstart.ipynb", "exec"), names)
-    assert len(cells) >= 4 and (tmp_path / "depth.png").stat().st_size
+        exec(compile("".join(cell["source"]), "docs/quickstart.ipynb", "exec"), names)
+    assert sum("image/png" in output.get("data", ()) for cell in cells for output in cell["outputs"]) == 2
     assert {*names["table"].columns} <= {*COLUMNS}
     assert abs(names["metric"].compute().value - names["table"].value).max() < 1e-6
