@@ -5,20 +5,28 @@
 Writes experiments/NAME/activations.csv: one row per network and layer, over the images of the experiment.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pandas as pd
-import torch
-from torch import Tensor
 
 from equivariance.files import write_atomic
-from equivariance.layers.find import tap
 from equivariance.study.cli import command_line
 from equivariance.study.cli import jobs as experiments
-from equivariance.study.measuring import Measurement, prepare
-from equivariance.study.runs.processes import Processes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from equivariance.study.measuring import Measurement
 
 
 def activations(job: Measurement) -> pd.DataFrame:
     """Columns layer, index, mean, rms: of all values of a layer's maps of the chosen images, in float64."""
+    import torch  # here, as it takes seconds that --help does not need
+
+    from equivariance.layers.find import tap
+
     layers = job.metric.layers.values()
     sums = {layer.name: torch.zeros(3, dtype=torch.float64) for layer in layers}
 
@@ -40,6 +48,9 @@ def activations(job: Measurement) -> pd.DataFrame:
 
 
 def main(name: str, *overrides: str) -> None:
+    from equivariance.study.measuring import prepare
+    from equivariance.study.runs.processes import Processes
+
     tables: dict[str, pd.DataFrame] = {}
     for cfg in experiments.jobs(name, "measure", overrides):
         if cfg.measure.trained and cfg.model.name not in tables:

@@ -20,6 +20,8 @@ degrees, each with its control; and their ratios to the plain measurement.
 it reads and writes.
 """
 
+from __future__ import annotations
+
 import argparse
 import math
 import platform
@@ -29,34 +31,27 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import timm
-import torch
-import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 
-from equivariance.layers.find import Layers, find_layers, tap
-from equivariance.metric.equivariance import Equivariance
+import equivariance as eq
 from equivariance.names import NESTED, OVER, SCORES
-from equivariance.statistics.image_blocks import CHANCE, TRUE
 from equivariance.study.checkout import CONF
-from equivariance.study.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
-from equivariance.study.data.datasets import Images
-from equivariance.study.models import CNN7, ResNet
-from equivariance.study.training.hardware import Hardware
-from equivariance.study.training.trainer import Training
-from equivariance.transforms.protocol import Transformation
-from equivariance.transforms.sets import rotations
-from train import step as train_step
 
-PAIRS = (TRUE, CHANCE)
+if TYPE_CHECKING:
+    import torch
+
+    from equivariance.layers.find import Layers
+    from equivariance.study.data.augmentation import Augmentation
+    from equivariance.study.data.datasets import Images
+    from equivariance.study.training.hardware import Hardware
+    from equivariance.study.training.trainer import Training
+    from equivariance.transforms.protocol import Transformation
+
 STEPS = 5  # of each kind a round
 PLAIN = "plain eager NCHW float32"
-NETWORKS = {  # and the images (c, h, w) that they take
-    "cnn7": (lambda: CNN7(1, 10), (1, 28, 28)),
-    "resnet44": (lambda: ResNet(3, 10, depth=44), (3, 32, 32)),
-}
+NETWORKS = {"cnn7": (1, 28, 28), "resnet44": (3, 32, 32)}  # and the images (c, h, w) that they take
 ADDITIONS = ("linear", "consistency", "continuous")  # to the plain measurement
 PHOTOGRAPHS = (  # of timm
     *("resnet50", "efficientnet_b0", "vit_small_patch16_224", "mixer_s16_224", "convnext_tiny"),
@@ -64,22 +59,43 @@ PHOTOGRAPHS = (  # of timm
 )
 INSTRUCTIONS = ("amx_tile", "avx512_bf16", "avx512f", "avx2", "asimd")  # that decide how fast products are
 RECIPES = {"cnn7": "table1", "resnet44": "table2"}
-AUGMENTATIONS = {
-    "none": Augmentation(),
-    "crop_flip": Augmentation([Crop(), Flip()]),
-    "randaugment": Augmentation([RandAugment()]),
-    "cutmix": Augmentation((), CutMix()),
-}
 
 
-def train(threads: int, batch: int, rounds: int, names: list[str]) -> None:
+def network(name: str) -> torch.nn.Module:
+    """One of NETWORKS, or any of timm."""
+    import timm  # here and below, as these take seconds that --help does not need
+
+    from equivariance.study.models import CNN7, ResNet
+
+    if name == "cnn7":
+        return CNN7(1, 10)
+    return ResNet(3, 10, depth=44) if name == "resnet44" else timm.create_model(name)
+
+
+def augmentations() -> dict[str, Augmentation]:
+    """Those that are timed."""
+    from equivariance.study.data.augmentation import Augmentation, Crop, CutMix, Flip, RandAugment
+
+    named = {"none": Augmentation(), "crop_flip": Augmentation([Crop(), Flip()])}
+    return named | {"randaugment": Augmentation([RandAugment()]), "cutmix": Augmentation((), CutMix())}
+
+
+def train(threads: int | None, batch: int, rounds: int, names: list[str]) -> None:
     """Print, for each network, the time of a plain step, of ours in each precision, and their ratios.
 
     And the share of a step that the input takes, for each augmentation.
     """
+    import torch
+    import torch.nn.functional as F
+
+    from equivariance.study.data.datasets import Images
+    from equivariance.study.training.hardware import Hardware
+    from equivariance.study.training.trainer import Training
+    from train import step as train_step
+
     hardware = Hardware(threads=threads)
     for name in names:
-        build, shape = NETWORKS[name]
+        build, shape = partial(network, name), NETWORKS[name]
         recipe = OmegaConf.load(CONF / f"recipe/{RECIPES[name]}.yaml")
         recipe.batch_size = batch
         pixels = torch.randint(256, (32 * batch, *shape), dtype=torch.uint8)
@@ -119,7 +135,7 @@ def train(threads: int, batch: int, rounds: int, names: list[str]) -> None:
             print(f"{kind:26s} {1e3 * seconds:7.2f} ms   {best[PLAIN] / seconds:5.2f} x")
 
         training = trainings[hardware.precision]
-        inputs = {aug: partial(_draw, training, images, augment) for aug, augment in AUGMENTATIONS.items()}
+        inputs = {aug: partial(_draw, training, images, augment) for aug, augment in augmentations().items()}
         steps = training.steps(len(images))
         for aug, seconds in _best(inputs, rounds, hardware.device, steps=1).items():
             share = seconds / steps / (seconds / steps + best[f"ours, {hardware.precision}"])
@@ -128,6 +144,8 @@ def train(threads: int, batch: int, rounds: int, names: list[str]) -> None:
 
 def plain_optimiser(recipe: DictConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
     """The optimiser of a recipe, as one would write it: not fused."""
+    import torch
+
     common = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if recipe.optimiser == "adam":
         return torch.optim.Adam(model.parameters(), **common)
@@ -142,14 +160,18 @@ def _draw(training: Training, images: Images, augment: Augmentation) -> None:
 
 
 def measure(
-    threads: int, batch: int, rounds: int, names: list[str], readings: list[str], additions: list[str]
+    threads: int | None, batch: int, rounds: int, names: list[str], readings: list[str], additions: list[str]
 ) -> None:
     """Print time, ratio to the bare pass and peak memory of each network's bare pass and of its measurement.
 
     Of each addition to it also the ratio to the plain measurement under the first reading.
     """
+    import torch
+
+    from equivariance.study.training.hardware import Hardware
+
     hardware = Hardware.for_measuring(threads=threads)
-    turns = rotations([90, 180, 270])
+    turns = eq.rotations([90, 180, 270])
     print(f"{machine(hardware)}\nimages and 3 turns of each, float32")
     for name in names:
         model, inputs, orbit, layers = _network(name, batch, hardware, turns)
@@ -158,7 +180,7 @@ def measure(
         kinds |= {over: measured(turns, over=over) for over in readings}
         kinds |= {"tmeasures": partial(_variances, model, orbit, layers)}
         for each in additions:
-            transforms = rotations([30, 60, 120]) if each == "continuous" else turns
+            transforms = eq.rotations([30, 60, 120]) if each == "continuous" else turns
             scores = NESTED if each == "linear" else SCORES
             labelled = each == "consistency"
             kinds[f"+ {each}"] = measured(transforms, labelled, over=readings[0], scores=scores)
@@ -174,23 +196,31 @@ def measure(
         sys.stdout.flush()
 
 
-def passes(threads: int, batch: int, names: list[str], over: str) -> None:
+def passes(threads: int | None, batch: int, names: list[str], over: str) -> None:
     """Print, for the statistics of one batch, calls, time, bytes and bytes a second of each operation."""
+    import torch
+
+    from equivariance.layers.find import tap
+    from equivariance.statistics.image_blocks import CHANCE, TRUE
+    from equivariance.study.training.hardware import Hardware
+
     hardware = Hardware.for_measuring(threads=threads)
-    turns = rotations([90, 180, 270])
+    turns = eq.rotations([90, 180, 270])
     print(machine(hardware))
     for name in names:
         model, inputs, orbit, layers = _network(name, batch, hardware, turns)
-        metric = Equivariance(model, turns, layers, over=over, blocks=1)
+        metric = eq.Equivariance(model, turns, layers, over=over, blocks=1)
         metric.setup(inputs)
         maps: dict[str, torch.Tensor] = {}
         with torch.inference_mode(), tap(layers, maps.__setitem__):
             model(orbit)
 
         @torch.inference_mode()
-        def statistics(metric: Equivariance = metric, maps: dict = maps, layers: Layers = layers) -> None:
+        def statistics(metric: eq.Equivariance = metric, maps: dict = maps, layers: Layers = layers) -> None:
             for layer in layers:
-                metric.sums.of_maps(layer, over, maps[layer.name].unflatten(0, (1 + len(turns), -1)), PAIRS)
+                metric.sums.of_maps(
+                    layer, over, maps[layer.name].unflatten(0, (1 + len(turns), -1)), (TRUE, CHANCE)
+                )
 
         statistics()
         timed = {event.key: event for event in _profiled(statistics).key_averages()}
@@ -212,6 +242,8 @@ def passes(threads: int, batch: int, names: list[str], over: str) -> None:
 
 
 def _profiled(work: Callable[[], None], **arguments: bool) -> torch.profiler.profile:
+    import torch
+
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], **arguments) as profile:
         work()
     return profile
@@ -221,8 +253,12 @@ def _network(
     name: str, batch: int, hardware: Hardware, turns: Sequence[Transformation]
 ) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor, Layers]:
     """A network, a batch of random images, the batch with all copies, and the network's layers."""
-    build, shape = NETWORKS.get(name) or (partial(timm.create_model, name), (3, 224, 224))
-    model = hardware.place(build()).eval()
+    import torch
+
+    from equivariance.layers.find import find_layers
+
+    shape = NETWORKS.get(name, (3, 224, 224))
+    model = hardware.place(network(name)).eval()
     images = batch if name in NETWORKS else max(2, batch // 8)  # photographs are larger
     inputs = torch.randn(images, *shape, device=hardware.device)
     orbit = torch.cat([inputs, *(turn.act(inputs) for turn in turns)])
@@ -231,6 +267,8 @@ def _network(
 
 def machine(hardware: Hardware) -> str:
     """Processor, instruction sets, threads and libraries, in a line."""
+    import torch
+
     found = {"model name": platform.processor() or platform.machine(), "flags": ""}
     if (cpuinfo := Path("/proc/cpuinfo")).exists():
         lines = [line.partition(":") for line in cpuinfo.read_text().splitlines()]
@@ -251,16 +289,21 @@ def _measured(
     **arguments: Any,
 ) -> Callable[[], None]:
     """What adds a batch to a measurement that has begun."""
+    import torch
+
     size = len(inputs)
-    metric = Equivariance(model, transforms, layers, blocks=1, batch_size=size, **arguments)
+    metric = eq.Equivariance(model, transforms, layers, blocks=1, batch_size=size, **arguments)
     labels = torch.zeros(size, dtype=torch.long) if labelled else None
     metric.update(inputs[-2:], None if labels is None else labels[-2:])
     return partial(metric.update, inputs, labels)
 
 
-@torch.inference_mode()
 def _variances(model: torch.nn.Module, orbit: torch.Tensor, layers: Layers) -> None:
     """The variance of every activation over transformations and over images, in the way of tmeasures."""
+
+    import torch
+
+    from equivariance.layers.find import tap
 
     def receive(name: str, maps: torch.Tensor) -> None:
         by_copy = maps.unflatten(0, (4, -1))
@@ -268,12 +311,14 @@ def _variances(model: torch.nn.Module, orbit: torch.Tensor, layers: Layers) -> N
         variances = [(squares.mean(axis) - by_copy.mean(axis).square()).mean(0) for axis in (0, 1)]
         variances[0].div_(variances[1])
 
-    with tap(layers, receive):
+    with torch.inference_mode(), tap(layers, receive):
         model(orbit)
 
 
 def _peak(work: Callable[[], None], device: torch.device) -> float:
     """MiB of tensors at the most that `work` has allocated at a time."""
+    import torch
+
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         work()
@@ -300,6 +345,8 @@ def _best(kinds: dict[str, Callable[[], None]], rounds: int, device: torch.devic
 
 def _time(step: Callable[[], None], device: torch.device, steps: int = STEPS) -> float:
     """Seconds of one step, the mean of a few."""
+    import torch
+
     began = time.perf_counter()
     for _ in range(steps):
         step()
@@ -311,7 +358,7 @@ def _time(step: Callable[[], None], device: torch.device, steps: int = STEPS) ->
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["train", "measure", "passes"])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, help="all cores unless given")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--models", nargs="+", help=f"{', '.join(NETWORKS)}; to measure, any of timm besides")

@@ -11,40 +11,45 @@ The photographs are FOLDER/val/CLASS/*, over and over, so that they come from me
 two that come with scikit-learn, as JPEG files of 500x375, the size of many of ImageNet's.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from hydra import compose, initialize_config_dir
 from joblib import cpu_count
 from omegaconf import DictConfig
-from torch import nn
 
+import equivariance as eq
 from equivariance.errors import UserError
-from equivariance.metric.equivariance import Equivariance
-from equivariance.metric.memory import affordable_images
-from equivariance.study import models
 from equivariance.study.checkout import CONF
-from equivariance.study.data import datasets as data
-from equivariance.study.data.datasets import Images
-from equivariance.study.data.image_files import Photographs, Stream
-from equivariance.study.training.hardware import Hardware
-from equivariance.transforms.sets import rotations
-from scripts import samples
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from equivariance.study.data.datasets import Images
+    from equivariance.study.data.image_files import Photographs, Stream
+    from equivariance.study.training.hardware import Hardware
 
 SIZES = (224, 600)
 NETWORKS = ("lcnet_050", "resnet50", "tf_efficientnet_b7")  # of timm: one of its fastest, a usual one, a slow one
 MANY = 10**5  # images: more than will be asked for
-TURNS = rotations([90, 180, 270])
-CPU = torch.device("cpu")
+TURNS = [90, 180, 270]
 
 
 def main(root: Path, names: list[str], hardware: Hardware, batch: int, seconds: float) -> None:
     """Print both tables."""
+    import torch  # here and below, as it takes seconds that --help does not need
+
+    from equivariance.metric.memory import affordable_images
+    from equivariance.study import models
+
     cores = cpu_count()
     shares = [cores >> halvings for halvings in reversed(range(cores.bit_length()))]  # of the cores: 1, 2, ... all
     print(f"{hardware.name}; {cores} cores\n{'decoded images/s':22s}", end="")
@@ -77,15 +82,24 @@ def main(root: Path, names: list[str], hardware: Hardware, batch: int, seconds: 
 
 def photographs(root: Path, library: str, name: str, size: int | None = None) -> tuple[Images, DictConfig]:
     """The photographs as a network takes them, at its own size unless given; and its configuration."""
+    from equivariance.study import models
+    from equivariance.study.data import datasets as data
+
     given = [f"model={library}", f"model.name={name}", f"dataset.root={root}", f"dataset.size={size or 'null'}"]
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="measure"):
         cfg = compose("config", ["dataset=image_folder", *given])
     return data.load(models.prepare(cfg.dataset, cfg.model), "held_out", decode=False), cfg.model
 
 
-def stream(pixels: torch.Tensor | Photographs, batch: int, sharing: int = 1, device: torch.device = CPU) -> Stream:
+def stream(
+    pixels: torch.Tensor | Photographs, batch: int, sharing: int = 1, device: str | torch.device = "cpu"
+) -> Stream:
     """The images over and over, decoded where they are in files."""
-    return Stream(pixels, torch.arange(MANY) % len(pixels), 0, batch, device, sharing)
+    import torch
+
+    from equivariance.study.data.image_files import Stream
+
+    return Stream(pixels, torch.arange(MANY) % len(pixels), 0, batch, torch.device(device), sharing)
 
 
 def decoded(source: Stream, batch: int) -> Iterator[int]:
@@ -96,7 +110,7 @@ def decoded(source: Stream, batch: int) -> Iterator[int]:
 
 def measured(source: Stream, images: Images, model: nn.Module, batch: int) -> Iterator[int]:
     """Measure images, batch by batch."""
-    metric = Equivariance(model, TURNS, blocks=1, batch_size=batch)
+    metric = eq.Equivariance(model, eq.rotations(TURNS), blocks=1, batch_size=batch)
     for start in range(0, MANY, batch):
         pixels = source[start : start + batch]
         metric.update(images.normalise(pixels))
@@ -117,6 +131,8 @@ def pace(counts: Iterator[int], source: Stream, seconds: float) -> tuple[float, 
 
 def now() -> float:
     """Seconds, when the device has done what it was given."""
+    import torch
+
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return time.perf_counter()
@@ -130,6 +146,9 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, help="images of a batch; 32 unless given, 4 on a CPU")
     parser.add_argument("--seconds", type=float, default=5, help="of each figure, at least")
     given = parser.parse_args()
+    from equivariance.study.training.hardware import Hardware  # after --help
+    from scripts import samples
+
     hardware = Hardware.for_measuring(threads=given.threads)
     batch = given.batch or (4 if hardware.device.type == "cpu" else 32)
     try:

@@ -9,14 +9,11 @@ DATA_DIR holds CIFAR-10. Writes experiments/between/similarity.csv: what `eq.sim
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 import equivariance as eq
 from equivariance.files import write_atomic
 from equivariance.study.checkout import EXPERIMENTS
 from equivariance.study.cli import command_line
-from equivariance.study.data import datasets
-from equivariance.study.models import public
 
 IMAGES, SEED = 500, 0
 PAIRS = {  # title: the two networks, and whether the second one is trained
@@ -28,6 +25,11 @@ PAIRS = {  # title: the two networks, and whether the second one is trained
 
 def main(weights_dir: str, data_dir: str, folder: Path = EXPERIMENTS / "between") -> None:
     """Measure all pairs and write the table."""
+    import torch  # these take seconds, which --help does not need
+
+    from equivariance.study.data import datasets
+    from equivariance.study.models import public
+
     pixels, labels, classes = datasets.cifar10(data_dir, False, "held_out")
     chosen = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(SEED))[:IMAGES]
     tables = []

@@ -16,11 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.study import models
 from equivariance.study.cli import command_line
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.identity import measurement_folder, scoring, training_config
-from equivariance.study.runs.folder import comparable, first_difference
 
 
 def main(name: str, *arguments: str) -> None:
@@ -51,6 +49,9 @@ def main(name: str, *arguments: str) -> None:
 
 def refuse_others(name: str, cfg: DictConfig, folder: Path) -> None:
     """Refuse a measurement of other images, elements or scores than the preset asks for, or of another training."""
+    from equivariance.study import models  # these take seconds, which --help does not need
+    from equivariance.study.runs.folder import comparable, first_difference
+
     asked = [(folder, {"measure": scoring(cfg)})]
     if cfg.measure.trained and not models.brings_weights(cfg.model):
         groups = training_config(cfg)

@@ -20,8 +20,6 @@ import pandas as pd
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures import compare, style
-from equivariance.figures.tables import compared, compared_latex
 from equivariance.files import write_atomic
 from equivariance.names import OVER
 from equivariance.study.checkout import REPOSITORY
@@ -31,6 +29,9 @@ FORMATS = ("png", "svg", "pdf")
 
 
 def main(*words: str) -> None:
+    from equivariance.figures import compare, style  # here, as importing Matplotlib takes seconds
+    from equivariance.figures.tables import compared, compared_latex
+
     parser = argparse.ArgumentParser(add_help=False)
     parser.error = refuse
     parser.add_argument("runs", nargs="+", type=Path)
@@ -88,6 +89,8 @@ def baseline(text: str | None) -> dict[str, object] | None:
     """Such as "aug=none"; numbers are numbers."""
     if text is None:
         return None
+    from equivariance.figures import compare
+
     column, equals, value = text.partition("=")
     if not equals or column not in compare.VARIES:
         raise UserError(f"--minus {text}: give one of {', '.join(compare.VARIES[1:])}, such as aug=none")

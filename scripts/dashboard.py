@@ -6,11 +6,12 @@ Logged in (`wandb login`), it saves them there and prints their addresses. Other
 that it would send to runs/dashboard.json.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import wandb_workspaces.reports.v2 as wr
-import wandb_workspaces.workspaces as ws
 from hydra import compose, initialize_config_dir
 
 from equivariance.files import write_atomic
@@ -18,14 +19,17 @@ from equivariance.names import PARTS, SCORES
 from equivariance.study.checkout import CONF
 from equivariance.study.cli import command_line
 from equivariance.study.cli.jobs import FOLDER
-from equivariance.study.runs.tracking import mode_of
-from equivariance.study.verdicts.rules import described, markdown, verdicts_of
 
-# mean and deviation over the runs that differ in nothing but their seed, see equivariance/study/runs/tracking.py
-BY_CURVE = {"groupby": wr.Config("curve"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+if TYPE_CHECKING:
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
 
 
 def main(*overrides: str) -> None:
+    import wandb_workspaces.workspaces as ws  # here and below, as importing W&B takes seconds
+
+    from equivariance.study.runs.tracking import mode_of
+
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
         cfg = compose("config", list(overrides))
     mode, project = mode_of(cfg.wandb.mode), cfg.wandb.project
@@ -50,6 +54,9 @@ def specification(entity: str, project: str) -> str:
 
 def workspace(entity: str, project: str) -> ws.Workspace:
     """Training, both scores by depth and by part, accuracy against equivariance."""
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
     sections = [
         ws.Section(name="Training, mean and deviation over seeds", panels=training(), is_open=True),
         ws.Section(name="By depth, mean and deviation over seeds", panels=depth(), is_open=True),
@@ -62,6 +69,10 @@ def workspace(entity: str, project: str) -> ws.Workspace:
 
 def reports(entity: str, project: str) -> list[wr.Report]:
     """For each experiment its claims, verdicts and command, and the panels of its runs."""
+    import wandb_workspaces.reports.v2 as wr
+
+    from equivariance.study.verdicts.rules import described, markdown, verdicts_of
+
     return [
         wr.Report(
             entity=entity,
@@ -81,17 +92,28 @@ def reports(entity: str, project: str) -> list[wr.Report]:
     ]
 
 
+def by_curve() -> dict[str, Any]:
+    """Mean and deviation over the runs that differ in nothing but their seed, see runs/tracking.py of the study."""
+    import wandb_workspaces.reports.v2 as wr
+
+    return {"groupby": wr.Config("curve"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+
+
 def training() -> list:
     """Of train.py's runs: loss, accuracy and seconds by epoch."""
+    import wandb_workspaces.reports.v2 as wr
+
     curves = {"loss": ["train_loss", "loss"], "accuracy": ["train_accuracy", "accuracy"], "seconds": ["seconds"]}
-    return [wr.LinePlot(title=title, x="epoch", y=y, **BY_CURVE) for title, y in curves.items()]
+    return [wr.LinePlot(title=title, x="epoch", y=y, **by_curve()) for title, y in curves.items()]
 
 
 def depth() -> list:
     """Of measure.py's runs: each score and its chance level by layer."""
+    import wandb_workspaces.reports.v2 as wr
+
     return [
         wr.LinePlot(
-            title=f"{measure} by depth", x="layer", y=[measure, f"{measure} chance"], range_y=(0, 1), **BY_CURVE
+            title=f"{measure} by depth", x="layer", y=[measure, f"{measure} chance"], range_y=(0, 1), **by_curve()
         )
         for measure in SCORES
     ]
@@ -99,8 +121,10 @@ def depth() -> list:
 
 def parts() -> list:
     """Of measure.py's runs: the mean of each score in each part of the network."""
+    import wandb_workspaces.reports.v2 as wr
+
     return [
-        wr.BarPlot(title=f"{measure}, {part}", metrics=[f"{measure}/{part}"], range_x=(0, 1), **BY_CURVE)
+        wr.BarPlot(title=f"{measure}, {part}", metrics=[f"{measure}/{part}"], range_x=(0, 1), **by_curve())
         for measure in SCORES
         for part in PARTS
     ]
@@ -108,6 +132,8 @@ def parts() -> list:
 
 def accuracy() -> list:
     """Of measure.py's runs: the accuracy of the network against its equivariance in each part."""
+    import wandb_workspaces.reports.v2 as wr
+
     return [
         wr.ScatterPlot(
             title=f"accuracy against equivariance, {part}",

@@ -8,28 +8,30 @@ experiments/few_images/errors.csv: for each case and number of images the means 
 often the truth lies between both ends, in the plug-in value's own interval, and in `low` to `high`.
 """
 
+from __future__ import annotations
+
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
-import torch
-from torch import Tensor, nn
 
 import equivariance as eq
 from equivariance.files import write_atomic
-from equivariance.metric.equivariance import Equivariance
-from equivariance.metric.precision import Precision
 from equivariance.names import PARTS
 from equivariance.progress import progress
 from equivariance.study.checkout import EXPERIMENTS
 from equivariance.study.cli import command_line
-from equivariance.study.data import datasets
-from equivariance.study.models import ResNet, weights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from equivariance.metric.equivariance import Equivariance
 
 IMAGES = [40, 100, 200, 400, 1000, 2000]
 REPETITIONS = 100  # for each number of images: choices of the test images, or draws of made features
@@ -66,12 +68,15 @@ class Exchange:
         return copy, original
 
 
-class FirstHalf(nn.Module):
-    """The first half of the channels, as features (n, c)."""
+def first_half() -> nn.Module:
+    """A network whose layer `features` is the first half of the channels: (n, 2c, 1, 1) to (n, c)."""
+    from torch import nn
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(n, 2c, 1, 1) to (n, c)."""
-        return images[:, : images.shape[1] // 2, 0, 0]
+    class FirstHalf(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images[:, : images.shape[1] // 2, 0, 0]
+
+    return nn.Sequential(OrderedDict(features=FirstHalf()))
 
 
 def made(correlations: list[float], channels: int, images: int, generator: torch.Generator) -> Tensor:
@@ -79,6 +84,8 @@ def made(correlations: list[float], channels: int, images: int, generator: torch
 
     With a_c and e_c independent and standard, b_c' = sum_k r_k a_(c' - k) + sqrt(1 - sum_k r_k^2) e_c'.
     """
+    import torch  # here and below, as it takes seconds that --help does not need
+
     original, noise = torch.randn(2, images, channels, generator=generator)
     common = sum(r * original.roll(step, 1) for step, r in enumerate(correlations))
     other = common + math.sqrt(1 - sum(r * r for r in correlations)) * noise
@@ -87,12 +94,14 @@ def made(correlations: list[float], channels: int, images: int, generator: torch
 
 def of_made(name: str, channels: int) -> Iterator[dict[str, Any]]:
     """What is measured on made features, whose truth is the largest correlation."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
-    model = nn.Sequential(OrderedDict(features=FirstHalf()))
+    model = first_half()
     for images in IMAGES:
         for _ in range(REPETITIONS):
             features = made(MADE[name], channels, images, generator)
-            metric = Equivariance(model, [Exchange()], ["features"])
+            metric = eq.Equivariance(model, [Exchange()], ["features"])
             metric.update(features)
             for row in equivariances(metric.compute()):
                 yield row | {"network": name, "truth": max(MADE[name])}
@@ -100,6 +109,11 @@ def of_made(name: str, channels: int) -> Iterator[dict[str, Any]]:
 
 def of_network(file: str, data_dir: str) -> Iterator[dict[str, Any]]:
     """What is measured on choices of the test images, and on all of them, which stands for the truth."""
+    import torch
+
+    from equivariance.study.data import datasets
+    from equivariance.study.models import ResNet, weights
+
     model = ResNet(3, 10, depth=44).eval()
     weights.load(model, file)
     pixels, labels, classes = datasets.cifar10(data_dir, False, "held_out")
@@ -108,7 +122,7 @@ def of_network(file: str, data_dir: str) -> Iterator[dict[str, Any]]:
     order = torch.randperm(len(pixels), generator=generator)
 
     def metric(blocks: int) -> Equivariance:
-        return Equivariance(model, eq.rotations([90]), LAYERS, over=["image", "dataset"], blocks=blocks)
+        return eq.Equivariance(model, eq.rotations([90]), LAYERS, over=["image", "dataset"], blocks=blocks)
 
     everything = metric(len(pixels) // SMALLEST)
     with progress("all test images", len(pixels)) as bar:
@@ -177,9 +191,13 @@ def looks(until: float = 0.07, channels: int = 16, most: int = 2048) -> pd.DataF
 
     The invariance of made features is their first correlation, where that is above 0.
     """
+    import torch
+
+    from equivariance.metric.precision import Precision
+
     generator = torch.Generator().manual_seed(0)
-    model = nn.Sequential(OrderedDict(features=FirstHalf()))
-    metric, precision, found = Equivariance(model, [Exchange()], ["features"]), Precision(until, PARTS), []
+    model = first_half()
+    metric, precision, found = eq.Equivariance(model, [Exchange()], ["features"]), Precision(until, PARTS), []
     for name, correlations in MADE.items():
         for _ in range(LOOKED):
             metric.reset()

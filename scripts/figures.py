@@ -13,8 +13,6 @@ from pathlib import Path
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures import style
-from equivariance.figures.compare import plot_compare
 from equivariance.study.checkout import EXPERIMENTS
 from equivariance.study.cli import command_line
 from equivariance.study.verdicts.pages import renew
@@ -22,23 +20,29 @@ from equivariance.study.verdicts.pages import renew
 
 def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPERIMENTS) -> None:
     """Draw; NAME is a folder of experiments/."""
+    from equivariance.figures import style  # here and below, as importing Matplotlib takes seconds
+
     if own is not None and not Path(own).is_dir():
         raise UserError(f"FOLDER={own}: there is no such folder; scripts/collect.py and leaderboard.py make it")
     known = {each.parent.name for file in ("figure.py", "results.csv") for each in folder.glob(f"*/{file}")}
+    if own is not None and (Path(own) / "results.csv").exists():
+        known.add(str(name))  # an experiment without committed rows, such as the quick start
     if name is not None and name not in known:
         raise UserError(f"NAME={name}: there is no figure of it; choose {', '.join(sorted(known))}")
     for each in sorted(known) if name is None else [name]:
         try:
-            draw(each, folder / each if own is None else Path(own))
+            style.styled(draw)(each, folder / each if own is None else Path(own))
         except UserError as error:
             if name is not None:
                 raise
             print(f"not drawn: {each} ({error})")
 
 
-@style.styled
 def draw(name: str, folder: Path) -> None:
     """Draw the figures of an experiment from the rows of a folder into it, and renew its page."""
+    from equivariance.figures import style
+    from equivariance.figures.compare import plot_compare
+
     if (EXPERIMENTS / name / "figure.py").exists():
         module = import_module(f"experiments.{name}.figure")
         drawn = module.figures(folder)

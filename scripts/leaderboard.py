@@ -18,12 +18,13 @@ from equivariance.names import BEFORE_POOLING, SCORES
 from equivariance.study.cli import FAILED, command_line
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.identity import measurement_folder
-from equivariance.study.models import library
 
 ENTRIES = ["model", "family", "trained", "transform", "images"]
 
 
 def main(name: str, *overrides: str) -> None:
+    from equivariance.study.models import library  # here, as it takes seconds that --help does not need
+
     lines, missing = [], []
     for cfg in experiments.jobs(name, "measure", overrides):
         folder = measurement_folder(cfg)

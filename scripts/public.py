@@ -7,10 +7,11 @@ from pathlib import Path
 
 from equivariance.errors import UserError
 from equivariance.study.cli import command_line
-from equivariance.study.models.public import checked_file, origin, table
 
 
 def main(folder: str) -> None:
+    from equivariance.study.models.public import checked_file, origin, table  # here, as it takes seconds
+
     for name, row in table().items():
         try:
             checked_file(row, Path(folder).expanduser())

@@ -1,69 +1,94 @@
-"""The plan of a reproduction: what is done, what is missing, and that every preset can be planned."""
+"""The plan of a reproduction: what is done, what is missing, what the rest costs; no stage is repeated."""
+
+import os
+from itertools import chain
 
 import pytest
-import torch
 
 from equivariance.study.checkout import CONF
 from equivariance.study.cli.jobs import jobs
 from equivariance.study.identity import measurement_folder
 from equivariance.study.runs.folder import CHECKPOINT, Run
 from scripts import reproduce
-
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Timings that take no time: ten seconds a training, one a measurement."""
-    timings = reproduce.Timings()
-    monkeypatch.setattr(timings, "training", lambda cfg: (10.0 * 360, 2.0**30))
-    monkeypatch.setattr(timings, "measuring", lambda cfg: 360.0)
-    return timings
+from scripts.reproduce import Stage
 
 
-def test_the_plan_follows_what_is_there(tmp_path, quick):
-    given = (f"runs_dir={tmp_path}",)
-    before = reproduce.plan("quickstart", given, quick)
-    assert (before.networks, before.trained, before.measurements, before.measured) == (1, 0.0, 1, 0)
-    assert before.hours == pytest.approx(1.1) and before.disk == 1 and not before.complete and not before.missing
+def done(stages):
+    """The stages of an experiment that are done, by their scripts."""
+    return [stage.command[0] for stage in stages if stage.done()]
 
-    (job,) = jobs("quickstart", "measure", given)
-    folder = measurement_folder(job)
-    folder.mkdir(parents=True)
-    run = Run(folder.parent.parent)
-    run.write_metrics([{"epoch": 1}] * 15)  # of a training that was killed before its checkpoint: it does not count
+
+def test_stages_follow_what_is_there(tmp_path):
+    given = (f"runs_dir={tmp_path}", "recipe.epochs=10")
+    plan = reproduce.planned("quickstart", given)
+    stages = reproduce.stages(plan, given, 1)
+    (folder,), (results,) = plan.networks, plan.results
+    assert plan.networks[folder] == 10 and plan.rows == tmp_path / "quickstart/results.csv" and not plan.missing
+    scripts = ["train.py", "measure.py", "scripts/collect.py", "scripts/figures.py", "scripts/claims.py"]
+    assert [stage.command[0] for stage in stages] == scripts
+    assert stages.pop().done()  # verdicts are of the presets' own size
+
+    run = Run(folder)
     state = dict.fromkeys(CHECKPOINT) | {"config": {}, "step": 0}
-    run.save(state | {"epoch": 12, "history": [{}] * 12})
-    half = reproduce.plan("quickstart", given, quick)
-    assert half.trained == 0.8 and half.hours == pytest.approx(0.3)
-    run.save(state | {"epoch": 15, "history": [{}] * 15})
-    (folder / "results.csv").write_text("")
-    after = reproduce.plan("quickstart", given, quick)
-    assert after.complete and after.hours == 0
-    shown = reproduce.table([before, after], 2)
-    assert "0 of 1" in shown and "1 of 1" in shown and "100%" in shown and "0.6 hours" in shown
+    folder.mkdir(parents=True)
+    run.write_metrics([{"epoch": 1}] * 10)  # of a training that was killed before its checkpoint: it does not count
+    run.save(state | {"epoch": 9, "history": [{}] * 9})
+    assert done(stages) == []
+    run.save(state | {"epoch": 10, "history": [{}] * 10})
+    assert done(stages) == ["train.py"]
+    for second, file in enumerate([results, plan.rows, plan.rows.with_name("figure.png")]):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        os.utime(file, (second, second))
+        assert len(done(stages)) == 2 + second
+    os.utime(results, (9, 9))  # measured again
+    assert done(stages) == ["train.py", "measure.py", "scripts/figures.py"]
 
 
-def test_what_is_missing_is_named_with_how_to_get_it(tmp_path, quick):
+def test_stages_that_are_done_are_not_run_and_a_failure_ends_them(tmp_path, capfd):
+    script = tmp_path / "say.py"
+    script.write_text("import sys; print('ran', sys.argv[1]); sys.exit(int(sys.argv[1]))")
+    one, failing = (Stage((str(script), code), lambda: False) for code in "01")
+    assert reproduce.run([Stage(one.command, lambda: True)]) and "ran" not in capfd.readouterr().out
+    assert reproduce.run([one, one]) and capfd.readouterr().out.count("ran 0") == 2
+    assert not reproduce.run([failing, one]) and "ran 0" not in capfd.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        reproduce.run([Stage((str(script), "130"), lambda: False)])
+    assert stopped.value.code == 130
+
+
+def test_costs_are_those_of_what_is_left_and_shared_networks_count_once(tmp_path, monkeypatch):
+    costs = {"train": [(60, 120)] * 3, "measure": [(0, 60)] * 3}
+    monkeypatch.setitem(reproduce.STUDY["minutes"], "quickstart", costs)
+    given = (f"runs_dir={tmp_path}",)
+    plan = reproduce.planned("quickstart", given)  # 1 network of 1 to 2 hours, 1 measurement of 0 to 1
+    first, second, total = reproduce.table([plan, plan]).splitlines()[1:4]
+    assert first.count("1 - 3") == 3 == total.count("1 - 3") and second.count("0 - 0") == 3
+    (job,) = jobs("quickstart", "measure", given)
+    (measurement_folder(job)).mkdir(parents=True)
+    (measurement_folder(job) / "results.csv").touch()
+    line = reproduce.table([plan]).splitlines()[1]
+    assert line.count("1 - 2") == 3 and "0 of 1" in line and "1 of 1" in line
+
+
+def test_every_experiment_has_costs_of_each_device():
+    for name in chain(*reproduce.STUDY["sizes"].values()):
+        assert (CONF / f"experiment/{name}.yaml").exists()
+        for spans in reproduce.STUDY["minutes"][name].values():
+            assert len(spans) == len(reproduce.STUDY["devices"]) and all(0 < low < high for low, high in spans)
+
+
+def test_what_is_missing_is_named_and_what_is_downloaded_is_said_once(tmp_path):
     given = f"runs_dir={tmp_path}", f"data_dir={tmp_path}"
-    found = reproduce.plan("architectures", given, quick)
-    assert str(tmp_path / "imagenet") in found.missing and found.hours == 0
-    assert "architectures is left out" in reproduce.table([found], 1)
-    found = reproduce.plan("public_similarity", (*given, f"weights_dir={tmp_path}"), quick)
-    assert str(tmp_path) in found.missing
-
-
-def test_a_network_is_timed_once(monkeypatch):
-    torch.manual_seed(0)
-    (cfg,) = jobs("quickstart", "train", ("hardware.threads=1",))
-    timings = reproduce.Timings()
-    seconds, size = timings.training(cfg)
-    monkeypatch.setattr(reproduce, "_seconds", lambda work: pytest.fail("timed again"))
-    assert timings.training(cfg) == (seconds, size) and seconds > 0
-    parameters = 4 * sum(
-        p.numel() for p in torch.nn.Module.parameters(reproduce.models.build(cfg.model, (1, 28, 28), 6))
-    )
-    assert size == 3 * parameters  # with the two averages of Adam
+    names = ["similarity", "public_similarity", "architectures"]
+    plans = [reproduce.planned(name, given) for name in names]
+    assert [bool(plan.missing) for plan in plans] == [False, True, True]
+    text = reproduce.table([*plans[:1], *plans])
+    assert text.count("will be downloaded") == 1 == text.count("will be downloaded: CIFAR-10")
+    assert "architectures is left out: no ImageNet" in text and str(tmp_path / "imagenet") in text
+    for folder in ("cifar10", "imagenet/val"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert not any(reproduce.planned(name, given).lacking for name in ("similarity", "architectures"))
 
 
 @pytest.mark.parametrize("entrypoint", ["train", "measure"])
