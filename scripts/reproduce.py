@@ -14,7 +14,7 @@ import argparse
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,20 +87,19 @@ def planned(name: str, overrides: tuple[str, ...]) -> Plan:
     own = [cfg for cfg in configurations if not (cfg.model.get("pretrained") or cfg.model.get("weights"))]
     networks = {Path(cfg.run_dir): cfg.recipe.epochs for cfg in own if cfg.measure.trained}
     results = {measurement_folder(cfg) / "results.csv": cfg for cfg in configurations}
-    lacks = dict(filter(None, (lacking(cfg) for file, cfg in results.items() if not file.exists())))
+    lacks = dict(each for file, cfg in results.items() if not file.exists() for each in lacking(cfg))
     return Plan(name, networks, [*results], target(name, deciding(overrides)) / "results.csv", lacks)
 
 
-def lacking(cfg: DictConfig) -> tuple[str, bool] | None:
-    """What of a job's images or weights is not there, and whether it will be downloaded; None if all is there."""
+def lacking(cfg: DictConfig) -> Iterator[tuple[str, bool]]:
+    """What of a job's images or weights is not there, and whether it will be downloaded."""
     data = STUDY["data"].get(cfg.dataset.name.partition("_")[0])
     if data and not any((Path(cfg.dataset.root) / folder).is_dir() for folder in data["folders"]):
-        return f"{data['what']} in {cfg.dataset.root}", cfg.dataset.get("download", False)
+        yield f"{data['what']} in {cfg.dataset.root}", cfg.dataset.get("download", False)
     if cfg.measure.trained and "weights_dir" in cfg.model:
         file = Path(cfg.model.weights_dir).expanduser() / PUBLIC[cfg.model.network]["file"]
         if not file.is_file():
-            return f"{file}, see python scripts/public.py --help; weights_dir=FOLDER names another place", False
-    return None
+            yield f"{file}, see python scripts/public.py --help; weights_dir=FOLDER names another place", False
 
 
 def table(plans: list[Plan]) -> str:
