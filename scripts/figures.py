@@ -13,7 +13,7 @@ from pathlib import Path
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.study.checkout import EXPERIMENTS
+from equivariance.study.checkout import CONF, EXPERIMENTS
 from equivariance.study.cli import command_line
 from equivariance.study.verdicts.pages import renew
 
@@ -25,8 +25,8 @@ def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPE
     if own is not None and not Path(own).is_dir():
         raise UserError(f"FOLDER={own}: there is no such folder; scripts/collect.py and leaderboard.py make it")
     known = {each.parent.name for file in ("figure.py", "results.csv") for each in folder.glob(f"*/{file}")}
-    if own is not None and (Path(own) / "results.csv").exists():
-        known.add(str(name))  # an experiment without committed rows, such as the quick start
+    if own is not None:  # also of experiments without committed rows, such as the quick start
+        known |= {preset.stem for preset in CONF.glob("experiment/*.yaml")}
     if name is not None and name not in known:
         raise UserError(f"NAME={name}: there is no figure of it; choose {', '.join(sorted(known))}")
     for each in sorted(known) if name is None else [name]:
