@@ -362,7 +362,8 @@ def test_an_augmented_run_learns_from_the_command_line(run, tmp_path):
     assert run("train.py", *given).code == 0
     folder = tmp_path / "runs/digits6/cnn7/crop_cutmix/seed0"
     metrics = pd.read_csv(folder / "metrics.csv")
-    assert metrics.train_loss[1] < metrics.train_loss[0] and metrics.accuracy[1] > 0.5
+    # chance is 1 / 6, with a standard deviation of 0.023 over 271 images
+    assert metrics.train_loss[1] < metrics.train_loss[0] and metrics.accuracy[1] > 0.26
     assert "is complete: 2 epochs" in run("train.py", *given).out
     other = run("train.py", *given, "aug.crop.padding=2")
     assert other.code == 1 and "aug.crop.padding=4, this one has aug.crop.padding=2" in other.error
