@@ -39,8 +39,8 @@ def plot_accuracy(
                 of_group = one[one.group == name]
                 if len(of_group):
                     x, y = of_group[column], 100 * of_group.accuracy
-                    label = f"{name} ({sizes[name]})" if name in sizes else name
-                    axes.plot(x, y, ls="", alpha=0.8, mew=0, label=label, **look)
+                    family = f"{name} ({sizes[name]})" if name in sizes else name
+                    axes.plot(x, y, ls="", alpha=0.8, mew=0, label=family, **look)
             found = str(rank_correlation(one[column], one.accuracy)).replace(", p", "\np")
             axes.set_title(f"{transform}\n{found}", fontsize=6.5)
             axes.set_xlabel(label, fontsize=7)
