@@ -71,7 +71,7 @@ def _configuration(path: Path) -> dict[Any, Any]:
     try:
         found = OmegaConf.to_container(OmegaConf.load(path))
     except Exception as error:  # garbage makes the reader raise anything
-        raise UserError(f"{path} is damaged or not there; delete the folder and measure again") from error
+        raise UserError(f"{path} is damaged or not there; move the folder away and measure again") from error
     return found if isinstance(found, dict) else {}
 
 
