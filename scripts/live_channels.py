@@ -1,0 +1,130 @@
+"""Scores of CNN-7 at equal numbers of live channels: do the tasks differ, or how many of their channels live?
+
+    python scripts/live_channels.py [overrides, such as runs_dir=FOLDER]
+
+The maximum of the equivariance runs over fewer partners where fewer channels are alive. So as many channels as the
+task with the fewest has in a layer are drawn at random from those that are alive, in each task, and scored as if
+there were no others; the mean over `DRAWS` draws. Adds rows to experiments/symmetry_decay/live_channels.csv for
+each seed and weight decay of whose networks all three are trained, and skips those that are there; see `rows`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from equivariance.files import write_atomic
+from equivariance.study.checkout import EXPERIMENTS
+from equivariance.study.cli import command_line
+from equivariance.study.cli import jobs as experiments
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE = EXPERIMENTS / "symmetry_decay/live_channels.csv"
+NAMES = ("symmetry_reduced", "symmetry_decay")
+DRAWS = 200
+KEY = ["weight_decay", "seed"]
+
+
+def scores(r: Tensor) -> dict[str, float]:
+    """Invariance and equivariance, means over c of relu(r[c, c]) and of the maximum over c' of relu(r[c, c']).
+
+    Args:
+        r: correlations (..., c, c) of live channels; the mean is also over the leading dimensions.
+    """
+    return {
+        "invariance": r.diagonal(dim1=-2, dim2=-1).relu().mean().item(),
+        "equivariance": r.max(-1).values.relu().mean().item(),
+    }
+
+
+def drawn(r: Tensor, channels: int, seed: int = 0) -> Tensor:
+    """Correlations (draws, elements, n, n) of n = `channels` channels, drawn at random from r (elements, c, c)."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    chosen = [torch.randperm(r.shape[-1], generator=generator)[:channels] for _ in range(DRAWS)]
+    return torch.stack([r[:, each][:, :, each] for each in chosen])
+
+
+def correlations(cfg: DictConfig) -> tuple[Any, dict[str, tuple[Tensor, Tensor]]]:
+    """The layers of a trained network, and of each the correlations (elements, c, c) of its live channels.
+
+    Of the same images and, for the chance level, of different ones. Alive is a channel that varies in some image
+    under every element.
+    """
+    import torch
+
+    from equivariance.metric.sums import key_of
+    from equivariance.statistics.image_blocks import CHANCE
+    from equivariance.study.measuring import prepare
+    from equivariance.study.runs.processes import Processes
+
+    job = prepare(cfg, Processes())
+    metric, found = job.metric, {}
+    for images, _ in job.batches():
+        metric.update(images)
+    for name, layer in metric.layers.items():
+        over = metric.sums.readings_of(layer)[0]
+        same = torch.stack([metric.similarities(name, g, over) for g in metric.transforms])
+        other = [metric.blocks.whole(key_of(layer, g, over, CHANCE)).similarities() for g in metric.transforms]
+        live = ~same.diagonal(dim1=1, dim2=2).isnan().any(0)
+        found[name] = (same[:, live][:, :, live], torch.stack(other)[:, live][:, :, live].nan_to_num(0))
+    return metric.layers, found
+
+
+def rows(tasks: dict[str, DictConfig]) -> pd.DataFrame:
+    """The scores of one seed and weight decay: one row per task, layer and score.
+
+    `live` channels of the task, `drawn` as many as the task with the fewest has; `value` and `chance` of all live
+    ones, `equal_value` and `equal_chance` of those that are drawn.
+    """
+    measured = {task: correlations(cfg) for task, cfg in tasks.items()}
+    table = []
+    for task, (layers, found) in measured.items():
+        for name, pair in found.items():
+            fewest = min(of[name][0].shape[-1] for _, of in measured.values())
+            place = {"dataset": task, "layer": name, "index": layers[name].index, "part": layers[name].part}
+            place |= {"live": pair[0].shape[-1], "drawn": fewest}
+            if not fewest:
+                continue
+            whole = [scores(r) for r in pair]
+            equal = [scores(drawn(r, fewest)) for r in pair]
+            table += [
+                place
+                | {"score": score, "value": whole[0][score], "chance": whole[1][score]}
+                | {"equal_value": equal[0][score], "equal_chance": equal[1][score]}
+                for score in whole[0]
+            ]
+    return pd.DataFrame(table)
+
+
+def groups(overrides: tuple[str, ...]) -> dict[tuple[float, int], dict[str, DictConfig]]:
+    """The jobs of trained networks that have been trained, by weight decay and seed, then by task."""
+    found: dict[tuple[float, int], dict[str, DictConfig]] = {}
+    for name in NAMES:
+        for cfg in experiments.each_job(name, "measure", overrides):
+            if cfg.measure.trained and (Path(cfg.run_dir) / "checkpoint.pt").exists():
+                found.setdefault((float(cfg.recipe.weight_decay), cfg.seed), {})[cfg.dataset.name] = cfg
+    return found
+
+
+def main(*overrides: str, file: Path = FILE) -> None:
+    table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=KEY)
+    for key, tasks in groups(overrides).items():
+        if len(tasks) < 3 or key in set(table[KEY].itertuples(index=False, name=None)):
+            continue
+        new = rows(tasks)
+        new.insert(0, "weight_decay", key[0])
+        new.insert(1, "seed", key[1])
+        table = pd.concat([table, new]) if len(table) else new
+        write_atomic(file, table.to_csv(index=False, float_format="%.5f", lineterminator="\n"))
+        print(f"weight decay {key[0]:g}, seed {key[1]}: {len(new)} rows", flush=True)
+
+
+if __name__ == "__main__":
+    command_line(main)
