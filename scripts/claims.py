@@ -2,7 +2,8 @@
 
     python scripts/claims.py [NAME]
 
-Writes experiments/README.md (every claim), and renews the tables of each experiment's README.md.
+Writes experiments/README.md (every claim) and verdicts.csv (every case of every claim), and renews the tables of
+each experiment's README.md.
 Prints the verdicts that the rows of experiment NAME decide, or a line for each group of claims.
 """
 
@@ -25,6 +26,7 @@ from equivariance.study.verdicts.rules import (
     Evidence,
     Verdict,
     agreed,
+    cases,
     cell,
     claimed,
     described,
@@ -45,7 +47,9 @@ HEAD = """# Claims and verdicts
 {overview}
 
 What was claimed, and what our rows say. Written by `make claims` from `experiments/*/results.csv` by the tests in
-`claims.yaml`; nothing in it is typed by hand. A claim that fails is a finding.
+`claims.yaml`; nothing in it is typed by hand. A claim that fails is a finding. Under *ours* stands how many of a
+claim's cases decide it, and the number of the first of them; [verdicts.csv](verdicts.csv) has every case with its
+interval.
 
 Three kinds of evidence stand side by side. **Full**: the papers' own setting. **Reduced**: our own training,
 smaller, said how. **Public**: networks that others trained, said whose.
@@ -71,6 +75,8 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
     if name is not None and name not in deciding:
         raise UserError(f"NAME={name}: no claim is decided by its rows; choose {', '.join(deciding)}")
     write_atomic(folder / "README.md", page(decided, folder))
+    every = cases(one for verdicts in decided.values() for one in verdicts)
+    write_atomic(folder / "verdicts.csv", every.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
     for each, verdicts in deciding.items():
         renew_table(folder / each / "README.md", markdown(verdicts))
         renew_table(folder / each / "README.md", accuracies(results(each, folder)))

@@ -1,9 +1,8 @@
 """From measured differences to an answer: intervals over seeds and images, Holm's correction, four outcomes.
 
 A case is one number and the range in which a claim puts it. It holds where the whole 95 % interval lies in that
-range,
-is contradicted where it lies outside as a whole, and is undecided otherwise. For a claim of equality the range
-is what is too small to matter, so that this is the pair of one-sided tests of Schuirmann (1987).
+range, is contradicted where it lies outside as a whole, and is undecided otherwise. For a claim of equality the
+range is what is too small to matter, so that this is the pair of one-sided tests of Schuirmann (1987).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from math import inf, sqrt
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from equivariance.figures.rank_correlation import ranks_correlate
@@ -18,6 +18,7 @@ from equivariance.figures.rank_correlation import ranks_correlate
 ALPHA = 0.05
 RESAMPLES = 9_999
 FEWEST = 6  # networks for a rank correlation, as in the papers
+ANSWERS = {True: "holds", False: "contradicted", None: "undecided"}
 Interval = Callable[[float], tuple[float, float]]  # from the level alpha to its ends
 
 
@@ -62,6 +63,13 @@ class Case:
     expected: Range
     primary: bool = True
 
+    @property
+    def text(self) -> str:
+        """Its number, such as "invariance, late +0.120 [0.030, 0.210], n = 3"."""
+        low, high = self.interval(ALPHA)
+        ends = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) and low != high else ""
+        return f"{self.name} {self.estimate:+.3f}{ends}, n = {self.count}"
+
     def answer(self, alpha: float) -> bool | None:
         return None if np.isnan(self.estimate) else self.expected.answer(*self.interval(alpha))
 
@@ -88,19 +96,34 @@ class Outcome:
         return "contradicted" if False in answers else "undecided"
 
     def __str__(self) -> str:
-        if self.state == "not run":
+        """How many primary cases have the answer that decides, and the first of these with its number."""
+        state = self.state
+        if state == "not run":
             return self.why or "no rows yet"
-        words = {True: "holds", False: "contradicted", None: "undecided"}
-        texts: dict[str, list[str]] = {}
-        for case, answer in self.answers.items():
-            if np.isnan(case.estimate):
-                texts.setdefault("no rows", []).append(case.name)
-                continue
-            low, high = case.interval(ALPHA)
-            ends = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) and low != high else ""
-            text = f"{case.name} {case.estimate:+.3f}{ends}, n = {case.count}"
-            texts.setdefault(words[answer] if case.primary else "secondary", []).append(text)
-        return ". ".join(f"{word}: {'; '.join(those)}" for word, those in texts.items())
+        primary = {case: ANSWERS[answer] for case, answer in self.answers.items() if case.primary}
+        texts = []
+        for word in ("holds", "contradicted") if state == "partly" else (state,):
+            cases = [case for case, each in primary.items() if each == word]
+            count = f" {len(cases)} of {len(primary)}" if len(primary) > 1 else ""
+            texts.append(f"{word}{count}: {cases[0].text}")
+        return "; ".join(texts)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All cases: one row each."""
+        rows = [
+            {
+                "case": case.name,
+                "votes": case.primary,
+                "answer": "no rows" if np.isnan(case.estimate) else ANSWERS[answer],
+                "expected": str(case.expected),
+                "estimate": case.estimate,
+                **dict(zip(("low", "high"), case.interval(ALPHA), strict=True)),
+                "n": case.count,
+            }
+            for case, answer in self.answers.items()
+        ]
+        return pd.DataFrame(rows)
 
 
 def decided(cases: Sequence[Case], parts: bool = False) -> Outcome:

@@ -390,10 +390,22 @@ def fewer_seeds(verdicts: Iterable[Verdict]) -> str:
 
 
 def evidence_text(verdicts: Iterable[Verdict]) -> str:
-    """The numbers behind verdicts on one claim."""
-    return " ".join(
-        f"`{one.under}`: {one.state}. {one.outcome}." if one.under else str(one.outcome) for one in verdicts
-    )
+    """The number behind verdicts on one claim; one for each state, where borders or `over` disagree."""
+    first: dict[str, Verdict] = {}
+    for one in verdicts:
+        first.setdefault(one.state, one)
+    return ". ".join(f"`{one.under}` {one.outcome}" if one.under else str(one.outcome) for one in first.values())
+
+
+def cases(verdicts: Iterable[Verdict]) -> pd.DataFrame:
+    """Every case of every verdict: one row each."""
+    tables = []
+    for one in verdicts:
+        if one.state != "not run":
+            names = {"claim": one.number, "kind": one.kind, "rows": " ".join(one.evidence.experiments)}
+            place = names | {"under": one.under, "verdict": one.state}
+            tables.append(pd.DataFrame(place, index=one.outcome.table.index).join(one.outcome.table))
+    return pd.concat(tables, ignore_index=True)
 
 
 def results(name: str, folder: Path = EXPERIMENTS) -> pd.DataFrame:
