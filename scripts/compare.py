@@ -30,7 +30,7 @@ FORMATS = ("png", "svg", "pdf")
 
 def main(*words: str) -> None:
     from equivariance.figures import compare, style  # here, as importing Matplotlib takes seconds
-    from equivariance.figures.tables import compared, compared_latex
+    from equivariance.study.tables import compared, compared_latex
 
     parser = argparse.ArgumentParser(add_help=False)
     parser.error = refuse

@@ -26,12 +26,15 @@ STUDY = {
     "models": {"checkout", "config", "data"},
     "training": {"checkout", "config", "data", "models"},
     "runs": {"checkout", "config", "data", "models", "training"},
-    "verdicts": {"checkout", "config"},
-    "consistency": set(),
+    "rank_correlation": set(),
+    "tables": set(),
+    "figures": {"rank_correlation"},
+    "partners": {"runs"},
+    "verdicts": {"checkout", "config", "rank_correlation"},
     "identity": {"config", "runs"},
     "cli": {"checkout", "config", "data", "models", "training", "runs", "identity"},
     "measuring": {"checkout", "config", "data", "models", "training", "runs", "identity", "cli"},
-    "report": {"data", "training", "runs", "measuring"},
+    "report": {"data", "training", "runs", "measuring", "partners"},
 }
 PACKAGES = {"torch", "numpy", "pandas", "scipy", "tqdm", "matplotlib", "mpl_toolkits"}  # of others, in the library
 EXCEPTIONS = {  # may only become fewer
@@ -40,7 +43,7 @@ EXCEPTIONS = {  # may only become fewer
     # a preset's list of networks is asked for when it is composed
     "equivariance.study.config": {"equivariance.study.models.library", "equivariance.study.models.public"},
 }
-WITHOUT_TORCH = ("figures", "rows", "study/verdicts")
+WITHOUT_TORCH = ("figures", "rows", "study/verdicts", "study/figures", "study/tables")
 
 
 def module_of(file: Path) -> str:

@@ -162,8 +162,9 @@ def test_figures_and_verdicts_load_no_torch(tmp_path):
     lines = [
         "import sys, pandas as pd",
         "from pathlib import Path",
-        "from equivariance.figures import compare, depth, rank_correlation, style",
+        "from equivariance.figures import compare, depth, style",
         "from equivariance.study.verdicts import parts, rules",
+        "from equivariance.study import figures, rank_correlation, tables",
         "from equivariance import rows",
         f"table = rows.read(Path({str(tmp_path / 'results.csv')!r}))",
         "one = table[(table.seed == 0) & (table.dataset == 'mnist6')]",

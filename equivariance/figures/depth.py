@@ -3,13 +3,13 @@
 import pandas as pd
 
 from equivariance.errors import UserError
-from equivariance.figures.style import COLUMN, GREY, Axes, Figure, curve, depth_axis, looks, plt, styled
+from equivariance.figures.style import COLUMN, GREY, Axes, curve, depth_axis, looks, plt, styled
 from equivariance.names import ELEMENTS, NESTED
 from equivariance.rows import by_layer, completed, is_trained, of_first_over
 
 
 @styled
-def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def plot_depth(table: pd.DataFrame, axes: Axes | None = None, title: str = "") -> Axes:
     """Draw the scores of one network by depth: mean over elements; the band is the 95 % interval over images.
 
     Dotted: the chance levels. Dashed: the untrained network, where the table holds rows of it (`trained` false, or
@@ -18,6 +18,7 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     Args:
         table: rows of one network and transformation, see `rows.COLUMNS`.
         axes: to draw into; new ones of a column's width by default.
+        title: above the axes.
 
     Returns:
         The axes.
@@ -53,6 +54,7 @@ def plot_depth(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.set_xlabel(_caption(shown), fontsize=6.5)
     axes.set_ylabel(f"mean {'cosine' if shown.similarity.iloc[0] == 'cosine' else 'correlation'}")
     axes.legend(ncols=2)
+    axes.set_title(title)
     return axes
 
 
@@ -62,13 +64,3 @@ def _caption(shown: pd.DataFrame) -> str:
     over = ", ".join(map(str, elements)) if len(elements) < 7 else f"{elements[0]} to {elements[-1]}"
     what = ELEMENTS.get(transform, "element")
     return f"marks: mean over {transform}, {what} {over}\nbands: 95 % intervals over {shown.images.max()} images"
-
-
-@styled
-def depth(rows: pd.DataFrame, title: str) -> Figure:
-    """The figure of `plot_depth` under a title."""
-    axes = plot_depth(rows)
-    axes.set_title(title)
-    figure = axes.figure
-    assert isinstance(figure, Figure)
-    return figure

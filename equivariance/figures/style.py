@@ -1,7 +1,7 @@
 """One look for all figures, colour-blind safe and readable in one column of a paper; layers on axes; files."""
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -43,8 +42,6 @@ STYLE: dict[Any, Any] = {
 }
 styled = matplotlib.rc_context(STYLE)  # decorates what draws or saves; Matplotlib's settings stay the caller's
 
-Split = tuple[str, Mapping[Any, str]]  # a column of a table, and the values that get a panel with their names
-
 
 def looks(names: Iterable[Any]) -> dict[Any, dict[str, Any]]:
     """A colour and a marker for each name; for more names than colours, hues in their order."""
@@ -62,47 +59,6 @@ def panels(
     """A grid of panels as wide as a column, `each` inches high, and `more` inches for titles and the legend."""
     size = (COLUMN, each * lines + more)
     return plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False, **options)
-
-
-def facets(
-    table: pd.DataFrame,
-    draw: Callable[[Axes, pd.DataFrame], object],
-    lines: Split,
-    columns: Split | None = None,
-    each: float = 1.5,
-    more: float = 0.5,
-    **options,
-) -> tuple[Figure, np.ndarray]:
-    """A panel for each value of one column of a table, downwards, and of another one to the right.
-
-    Values of which there are no rows get no panel. The names of lines stand beside them, or above where there is
-    a single column.
-
-    Args:
-        table: what is drawn.
-        draw: is called with the axes and the rows of each panel.
-        lines: the values downwards.
-        columns: those to the right.
-        each: height of a panel in inches.
-        more: room for titles and the legend.
-        options: of `matplotlib.pyplot.subplots`, such as sharey.
-    """
-    down, right = (
-        [value for value in split[1] if (table[split[0]] == value).any()] if split else [None]
-        for split in (lines, columns)
-    )
-    figure, grid = panels(len(down), len(right), each, more, **options)
-    for value, row in zip(down, grid, strict=True):
-        of_line = table[table[lines[0]] == value]
-        for other, axes in zip(right, row, strict=True):
-            draw(axes, of_line[of_line[columns[0]] == other] if columns else of_line)
-            if columns and value == down[0]:
-                axes.set_title(columns[1][other], fontsize=7)
-        if columns:
-            row[0].set_ylabel(lines[1][value])
-        else:
-            row[0].set_title(lines[1][value], loc="left", fontsize=7)
-    return figure, grid
 
 
 def curve(axes: Axes, x: Any, mean: Any, low: Any = None, high: Any = None, **look) -> None:

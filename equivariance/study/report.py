@@ -3,16 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from equivariance import rows
-from equivariance.figures import depth, style
-from equivariance.figures import partners as drawn
+from equivariance.figures import style
+from equivariance.figures.depth import plot_depth
 from equivariance.figures.summary import summary
-from equivariance.metric import partners
+from equivariance.study import partners
 from equivariance.study.data.image_files import Stream
 from equivariance.study.measuring import Measurement
 from equivariance.study.runs import results
@@ -57,9 +56,9 @@ def report(job: Measurement, cost: dict[str, Any]) -> None:
         trained = epochs if about["trained"] else "untrained"
         transform = metric.transforms[0].name
         name = f"{about['model']}, {about['dataset']}, seed {about['seed']}, {trained}: {transform}"
-        style.save(depth.depth(_beside_twin(job, first), name), folder / "depth.png")
-        results.keep_partners(metric.partners(), folder)
-        report_partners(job)
+        style.save(plot_depth(_beside_twin(job, first), title=name).figure, folder / "depth.png")
+        partners.keep(metric.partners(), folder)
+        _report_partners(job)
         results.write(folder, scores, job.config, job.chosen[: metric.images].tolist(), cost)
         tracker.scores(scores)
         tracker.summary(images=metric.images, ended=ended)
@@ -71,34 +70,11 @@ def report(job: Measurement, cost: dict[str, Any]) -> None:
 def report_again(job: Measurement) -> None:
     """The summary of a measurement that is complete, and its partners where they are asked for now."""
     print(f"{job.folder} is complete:\n{summary(rows.read(job.folder / 'results.csv'))}")
-    report_partners(job)
+    _report_partners(job)
 
 
-def report_partners(job: Measurement) -> None:
-    """Where `measure.partners` asks for it: partner channels, what they come to by layer, pictures.
-
-    The metric gives the maps of one image, and need not have measured any; the partners are the kept ones.
-    """
-    asked, metric, folder = job.measure["partners"], job.metric, job.folder
-    choice = {key: value for key, value in asked.items() if value is not None} if isinstance(asked, dict) else {}
-    if not choice and asked is not True:
-        return
-    found = results.kept_partners(folder)
-    orbits = partners.orbits(metric, job.example, found, **choice)
-    by_layer = partners.shares(found).merge(
-        partners.composition(found), on=["index", "layer", "transform"], how="left"
-    )
-    results.write_partners(found, by_layer, folder)
-    print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
-    name = metric.transforms[0].name
-    style.save(drawn.channels(found, f"{job.about['model']}: {name}"), folder / "channels")
-    if orbits:
-        elements = ["x", *(f"{g.element}" for g in metric.transforms)]
-        image = metric.prepare(job.example)
-        copies = torch.cat([image, *(g.act(image) for g in metric.transforms)])
-        style.save(drawn.orbits(orbits, elements, name, _shown(copies)), folder / "orbits")
-    names = ", ".join(file for file in ("partners.csv", "channels.png", "orbits.png") if (folder / file).exists())
-    print(f"partner channels: {names} in {folder}")
+def _report_partners(job: Measurement) -> None:
+    partners.report(job.metric, job.example, job.measure["partners"], job.folder, job.about["model"])
 
 
 def _beside_twin(job: Measurement, scores: pd.DataFrame) -> pd.DataFrame:
@@ -119,11 +95,3 @@ def _accuracies(job: Measurement) -> dict[str, float | None]:
         held_out = replace(images, pixels=everything)
         _, found["top1_all"] = evaluate(job.model, held_out, job.hardware, metric.batch_size)
     return found
-
-
-def _shown(images: Tensor) -> np.ndarray:
-    """Normalised images (n, c, h, w) as (n, h, w), or (n, h, w, 3) where they are coloured, in [0, 1]."""
-    pixels = (images if images.shape[1] == 3 else images[:, :1]).float().cpu().nan_to_num(0)
-    low, high = pixels.amin((0, 2, 3), keepdim=True), pixels.amax((0, 2, 3), keepdim=True)
-    scaled = (pixels - low) / (high - low).clamp(min=1e-12)
-    return scaled.movedim(1, -1).squeeze(-1).numpy()

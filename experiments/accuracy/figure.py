@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance import rows
-from equivariance.figures.rank_correlation import plot_rank_correlation, with_accuracy
-from equivariance.figures.scatter import plot_accuracy
 from equivariance.figures.style import Figure
 from equivariance.names import BEFORE_POOLING, PARTS
+from equivariance.study.figures import plot_accuracy, plot_rank_correlation
+from equivariance.study.rank_correlation import with_accuracy
 
 SHOWN = {"before": "equivariance before pooling", "final": "equivariance, logits"}
 

@@ -7,9 +7,9 @@ import pandas as pd
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.figures.compare import plot_compare
-from equivariance.figures.rank_correlation import rank_correlation
-from equivariance.figures.tables import markdown
 from equivariance.names import PARTS, SCORES
+from equivariance.study.rank_correlation import rank_correlation
+from equivariance.study.tables import markdown
 from experiments.architectures.figure import by_part
 
 NETWORKS = {  # family, millions of multiply-adds for one image, millions of parameters; tested with the networks

@@ -6,7 +6,7 @@ import pandas as pd
 
 from equivariance.figures import style
 from equivariance.figures.similarity import heat_map
-from equivariance.figures.tables import markdown
+from equivariance.study.tables import markdown
 
 KINDS = {"matching": "best partner", "linear": "best linear map", "cka": "linear CKA"}
 AXES = {  # pair: the first and the second network

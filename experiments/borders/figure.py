@@ -6,8 +6,9 @@ import pandas as pd
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.figures.tables import markdown
 from equivariance.names import BEFORE_POOLING
+from equivariance.study.figures import facets
+from equivariance.study.tables import markdown
 
 BORDERS = {
     "translation": "overlap",
@@ -69,7 +70,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
 
     pairs = {pair: pair.replace(" minus ", "\nminus ") for pair in PAIRS}
     parts = {part: part for part in BEFORE_POOLING}
-    figure, _ = style.facets(found, draw, ("pair", pairs), ("part", parts), 1.2, 0.8, sharex=True, sharey=True)
+    figure, _ = facets(found, draw, ("pair", pairs), ("part", parts), 1.2, 0.8, sharex=True, sharey=True)
     figure.suptitle(
         f"Difference of equivariance, shifts of 1 to 8 pixels\n{results.images.max()} images", fontsize=7.5
     )

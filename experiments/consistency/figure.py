@@ -5,18 +5,18 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance import rows
-from equivariance.figures.rank_correlation import plot_rank_correlation
 from equivariance.figures.style import Figure
-from equivariance.figures.tables import markdown
 from equivariance.names import NESTED, PARTS
-from equivariance.study.consistency import ACCURACY, agreements, correlations
+from equivariance.study.figures import plot_rank_correlation
+from equivariance.study.rank_correlation import ACCURACY, agreements, with_agreement
+from equivariance.study.tables import markdown
 
 CIFAR = "Networks trained on CIFAR-10 by others"
 
 
 def figures(folder: Path, what: str = CIFAR) -> dict[str, Figure]:
     """The rank correlation of score and agreement by part; the last place is the accuracy's."""
-    found = correlations(rows.of_first_over(rows.read(folder / "results.csv")))
+    found = with_agreement(rows.of_first_over(rows.read(folder / "results.csv")))
     label = "rank correlation\nwith agreement"
     return {"figure": plot_rank_correlation(found.dropna(subset="low"), (*PARTS, ACCURACY), label, what)}
 
@@ -26,7 +26,7 @@ def page(folder: Path, what: str = CIFAR) -> str:
     results = rows.of_first_over(rows.read(folder / "results.csv"))
     text = ["![Rank correlation of score and agreement by part](figure.png)"]
     text += [f"*{what}; bars: 95 % intervals over networks.*"]
-    for transform, one in correlations(results).groupby("transform", sort=False):
+    for transform, one in with_agreement(results).groupby("transform", sort=False):
         networks, tests = one.networks.max(), one[one.part.isin(PARTS)].p.dropna()
         cells = one.assign(cell=[cell(row, networks) for _, row in one.iterrows()])
         wide = cells.pivot(index="score", columns="part", values="cell")

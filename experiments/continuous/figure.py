@@ -8,8 +8,9 @@ import pandas as pd
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.figures.summary import INTERPOLATED
-from equivariance.figures.tables import markdown
 from equivariance.names import BEFORE_POOLING, ELEMENTS, NESTED, PARTS, SCORES
+from equivariance.study.figures import facets
+from equivariance.study.tables import markdown
 
 TITLES = {"akamaster_resnet44": "ResNet-44", "mobilenet_v1_0.25_224": "MobileNet 0.25"}
 ANGLES, TURNS = "continuous rotation", "rotation"
@@ -30,18 +31,14 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     scores = read(folder).groupby(keys, sort=False)[["value", "chance", "control"]].mean().reset_index()
     turned = scores[scores["transform"].isin((ANGLES, TURNS)) & (scores.element <= 180)]
     parts = dict(zip(PARTS, PARTS, strict=True))
-    angles, grid = style.facets(
-        turned, draw, ("part", parts), ("model", TITLES), 1.1, 0.6, sharex=True, sharey=True
-    )
+    angles, grid = facets(turned, draw, ("part", parts), ("model", TITLES), 1.1, 0.6, sharex=True, sharey=True)
     for axes in grid[-1]:
         axes.set_xticks([15, 45, 90, 135, 180])
         axes.set_xlabel(ELEMENTS[ANGLES])
     panels = {f"{name} {transform}": TITLES[name].replace(" ", "\n") for name, transform in product(TITLES, OTHERS)}
     other = scores[scores["transform"].isin(OTHERS) & scores.part.isin(BEFORE_POOLING)]
     other = other.assign(panel=other.model + " " + other["transform"])
-    scales, grid = style.facets(
-        other, draw, ("part", parts), ("panel", panels), 1.15, 0.6, sharex="col", sharey=True
-    )
+    scales, grid = facets(other, draw, ("part", parts), ("panel", panels), 1.15, 0.6, sharex="col", sharey=True)
     for axes, panel in zip(grid[-1], (panel for panel in panels if (other.panel == panel).any()), strict=True):
         elements = sorted(other[other.panel == panel].element.unique())
         if panel.endswith("scaling"):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance.figures import style
-from equivariance.figures.rank_correlation import RankCorrelation, rank_correlation
-from equivariance.figures.tables import markdown
+from equivariance.study.rank_correlation import RankCorrelation, rank_correlation
+from equivariance.study.tables import markdown
 
 QUANTITIES = {
     "agreement": "same decision",

@@ -6,8 +6,9 @@ import pandas as pd
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.figures.tables import markdown
 from equivariance.names import NESTED, PARTS
+from equivariance.study.figures import facets
+from equivariance.study.tables import markdown
 
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq", "cifar10": "ResNet-44"}
 SETTLED = 0.05  # of the last value, as in the rule of L2
@@ -25,9 +26,7 @@ def figures(folder: Path, title: str = CNN7) -> dict[str, style.Figure]:
     epochs = sorted(scores.epoch.unique())
     both = both.assign(x=both.epoch.map(epochs.index))
     parts = {part: part for part in (*PARTS, "accuracy")}
-    figure, grid = style.facets(
-        both, draw, ("part", parts), ("dataset", TASKS), 0.95, 0.5, sharex=True, sharey="row"
-    )
+    figure, grid = facets(both, draw, ("part", parts), ("dataset", TASKS), 0.95, 0.5, sharex=True, sharey="row")
     for axes in grid[-1]:
         named = [place for place in range(len(epochs)) if place % 2 or len(epochs) < 8]
         axes.set_xticks(named, [f"{epochs[place]:g}" for place in named], fontsize=6)

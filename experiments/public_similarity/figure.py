@@ -9,8 +9,8 @@ import pandas as pd
 from equivariance import rows
 from equivariance.figures.compare import plot_compare
 from equivariance.figures.style import Figure
-from equivariance.figures.tables import markdown
 from equivariance.names import SIMILARITIES
+from equivariance.study.tables import markdown
 
 READINGS = {  # the transformation of the rows, and the score
     "invariance, f(T x) and T f(x)": ("rotation", "invariance"),

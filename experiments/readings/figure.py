@@ -10,8 +10,9 @@ from scipy.stats import spearmanr
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.figures.tables import markdown
 from equivariance.names import BEFORE_POOLING, OVER
+from equivariance.study.figures import facets
+from equivariance.study.tables import markdown
 from experiments.symmetry.figure import TASKS
 
 TURNED = ("mnist6_rot_inv", "mnist6_rot_eq")
@@ -28,7 +29,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     """Equivariance by depth: a panel for each task, a line for each choice."""
     layers = by_layer(folder)
     shown = layers[layers.score == "equivariance"]
-    figure, grid = style.facets(shown, draw, ("dataset", TASKS), each=1.5, more=0.9, sharex=True)
+    figure, grid = facets(shown, draw, ("dataset", TASKS), each=1.5, more=0.9, sharex=True)
     grid[1, 0].set_ylabel("equivariance")
     style.legend(figure)
     seeds = shown.seed.nunique()

@@ -5,8 +5,8 @@ from pathlib import Path
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.figures.score_drops import score_drops, sentence
-from equivariance.figures.tables import markdown
 from equivariance.names import BEFORE_POOLING
+from equivariance.study.tables import markdown
 
 NETWORKS = {
     "akamaster_resnet44": "as published",

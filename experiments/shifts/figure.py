@@ -5,7 +5,7 @@ from pathlib import Path
 from equivariance import rows
 from equivariance.figures.compare import plot_compare
 from equivariance.figures.style import Figure
-from equivariance.figures.tables import markdown
+from equivariance.study.tables import markdown
 from equivariance.study.verdicts.parts import STRIDES
 from experiments.augmentation.figure import mark_strides
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from equivariance.errors import UserError
 from equivariance.figures import style
-from equivariance.figures.scatter import plot_accuracy
+from equivariance.study.figures import plot_accuracy
 
 SHOWN = {"equivariance": "equivariance before pooling", "equivariance_final": "equivariance, logits"}
 

@@ -8,12 +8,12 @@ import pytest
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures import depth, partners, style
+from equivariance.figures import depth, style
 from equivariance.figures.compare import plot_compare, values
-from equivariance.figures.scatter import plot_accuracy
-from equivariance.figures.tables import compared, compared_latex
-from equivariance.metric.partners import Orbit
+from equivariance.study import partners
 from equivariance.study.cli.sweeps import comparison
+from equivariance.study.figures import plot_accuracy
+from equivariance.study.tables import compared, compared_latex
 from tests.conftest import REPOSITORY
 from tests.study.verdicts.test_claims import REPORTED, shifts, symmetry
 
@@ -208,8 +208,10 @@ def test_plot_depth_draws_scores_interval_chance_and_the_untrained_network():
 def test_orbits_wrap_and_share_one_grey_scale():
     generator = np.random.default_rng(0)
     maps = generator.normal(size=(16, 5, 5))
-    orbit = Orbit("block1", 3, maps, maps[::-1], list(range(16)), [0.5] * 16)
-    figure = partners.orbits([orbit, orbit], list(range(1, 17)), "translation", generator.uniform(size=(16, 8, 8)))
+    orbit = partners.Orbit("block1", 3, maps, maps[::-1], list(range(16)), [0.5] * 16)
+    figure = partners.draw_orbits(
+        [orbit, orbit], list(range(1, 17)), "translation", generator.uniform(size=(16, 8, 8))
+    )
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == 16 * (1 + 2 * 2)
     assert {axes.images[0].get_clim() for axes in shown} == {(0, 1), (maps.min(), maps.max())}

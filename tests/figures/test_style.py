@@ -14,7 +14,8 @@ matplotlib.rcParams["font.size"] = 17
 before = dict(matplotlib.rcParams)
 import equivariance as eq
 from equivariance import rows
-from equivariance.figures import compare, depth, partners, rank_correlation, scatter, score_drops, similarity, style
+from equivariance.figures import compare, depth, score_drops, similarity, style
+from equivariance.study import figures, rank_correlation, tables
 table = rows.of_first_over(rows.read(Path("experiments/score_drops/results.csv")))
 table = table[table.model == table.model.iloc[0]]
 axes = eq.plot_depth(table)

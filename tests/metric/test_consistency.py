@@ -7,9 +7,9 @@ from torch import nn
 from equivariance.errors import UserError
 from equivariance.figures.summary import summary
 from equivariance.metric.equivariance import Equivariance
-from equivariance.metric.partners import orbits
 from equivariance.study.identity import options
 from equivariance.study.models import CNN7
+from equivariance.study.partners import orbits
 from equivariance.transforms.interpolated import disc, rotation
 from equivariance.transforms.sets import rotations, shifts, subpixel_shifts
 
@@ -133,7 +133,7 @@ def test_maps_and_orbits_see_the_images_that_are_measured():
     seen = []
     handle = model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     metric.maps(images[:1], metric.transforms)
-    orbits(metric, images[:1])
+    orbits(metric, images[:1], metric.partners())
     handle.remove()
     for batch in seen:
         torch.testing.assert_close(batch, torch.cat([disc(images[:1]), disc(images[:1]).rot90(1, (2, 3))]))

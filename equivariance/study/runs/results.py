@@ -1,13 +1,10 @@
-"""What a measurement leaves in its folder: rows, partners, which images; its statistics while unfinished."""
+"""What a measurement leaves in its folder: rows, which images; its statistics while unfinished."""
 
-import io
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from omegaconf import OmegaConf
@@ -18,9 +15,8 @@ from equivariance.files import atomic_file, write_atomic
 from equivariance.study.runs.folder import comparable, first_difference, read_state
 from equivariance.study.runs.processes import Processes
 
-SAVE_EVERY = 60  # seconds between two savings of what has been measured so far, or more where one takes long
 ANOTHER = "give this one another measure.name"
-PLACE = ["layer", "index", "transform", "element"]  # of a row of partner channels
+SAVE_EVERY = 60  # seconds between two savings of what has been measured so far, or more where one takes long
 
 
 def write(
@@ -96,35 +92,3 @@ class Unfinished:
             return None
         saved = read_state(self.path, ("config", "state"), "move it away to measure from the start")
         return saved["state"] if saved["config"] == self.config else None
-
-
-def keep_partners(found: pd.DataFrame, folder: Path) -> None:
-    """Keep which channel matched which one in partners.npz, small enough to be kept of every measurement."""
-    places = found[PLACE].drop_duplicates()
-    codes = found.groupby(PLACE, sort=False).ngroup()
-    columns: dict[str, Any] = {name: found[name].to_numpy(np.int32) for name in ("channel", "partner")}
-    columns |= {name: found[name].to_numpy(np.float32) for name in ("r", "own")}
-    buffer = io.BytesIO()
-    text = places.to_json(orient="values")
-    np.savez_compressed(buffer, places=np.array(text), code=codes.to_numpy(np.int32), **columns)
-    write_atomic(folder / "partners.npz", buffer.getvalue())
-
-
-def kept_partners(folder: Path) -> pd.DataFrame:
-    """What `keep_partners` has kept of a measurement."""
-    file = folder / "partners.npz"
-    try:
-        with np.load(file, allow_pickle=False) as kept:
-            places = pd.DataFrame(json.loads(str(kept["places"])), columns=PLACE, dtype=object)
-            of_channels = pd.DataFrame({name: kept[name] for name in ("channel", "partner", "r", "own")})
-            rows_of = places.iloc[kept["code"]].reset_index(drop=True)
-    except Exception as error:  # garbage makes the reader raise anything
-        what = "is damaged" if file.exists() else "is not there: an older measurement did not keep it"
-        raise UserError(f"{file} {what}; {ANOTHER}") from error
-    return pd.concat([rows_of.astype({"index": int}), of_channels], axis=1)
-
-
-def write_partners(found: pd.DataFrame, by_layer: pd.DataFrame, folder: Path) -> None:
-    """Write which channel matched which one, and what that comes to by layer."""
-    for name, content in (("partners", found), ("partner_shares", by_layer)):
-        write_atomic(folder / f"{name}.csv", content.to_csv(index=False, float_format="%.6f", lineterminator="\n"))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from equivariance.figures.rank_correlation import ranks_correlate
+from equivariance.study.rank_correlation import ranks_correlate
 
 ALPHA = 0.05
 RESAMPLES = 9_999

@@ -143,7 +143,7 @@ def test_the_same_rows_draw_the_same_bytes(measured, tmp_path):
     folder, _ = measured
     table = rows.read(folder / "results.csv")
     for name in ("a", "b"):
-        style.save(depth.depth(table, "title"), tmp_path / name, ("png", "svg"))
+        style.save(depth.plot_depth(table, title="title").figure, tmp_path / name, ("png", "svg"))
     for ending in ("png", "svg"):
         assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
 

@@ -9,10 +9,16 @@ from scipy.stats import spearmanr
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.figures.rank_correlation import plot_rank_correlation, rank_correlation, with_accuracy
 from equivariance.names import PARTS
 from equivariance.rows import by_part
-from equivariance.study import consistency
+from equivariance.study.figures import plot_rank_correlation
+from equivariance.study.rank_correlation import (
+    ACCURACY,
+    agreements,
+    rank_correlation,
+    with_accuracy,
+    with_agreement,
+)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -125,22 +131,22 @@ def felt(agreement, late):
 def test_which_part_goes_with_agreement():
     agreement, late = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.6, 0.5, 0.1, 0.2, 0.3, 0.4]
     table = felt(agreement, late)
-    found = consistency.agreements(table).drop_duplicates("model")
+    found = agreements(table).drop_duplicates("model")
     assert found.agreement.tolist() == pytest.approx([share + 0.15 for share in agreement])
-    each = consistency.correlations(table).set_index("part")
+    each = with_agreement(table).set_index("part")
     assert each.rho[["early", "final", "accuracy"]].tolist() == pytest.approx([-1, 1, -1])
     assert each.rho["late"] == pytest.approx(spearmanr(agreement, late).statistic)
     left_out = [
         spearmanr(np.delete(agreement, two), np.delete(late, two)).statistic for two in ([0, 1], [2, 3], [4, 5])
     ]
     assert (each.lowest["late"], each.highest["late"]) == pytest.approx((min(left_out), max(left_out)))
-    two_authors = consistency.correlations(table[~table.model.str.startswith("c")])
+    two_authors = with_agreement(table[~table.model.str.startswith("c")])
     assert two_authors.lowest.isna().all() and two_authors.highest.isna().all()  # one author has too few networks
     assert (each.networks == 6).all()
     without = table.assign(agreement=table.agreement.where(table.model != "c_2"))
-    assert (consistency.correlations(without).networks == 5).all()
-    found = consistency.correlations(table).dropna(subset="low")
-    figure = plot_rank_correlation(found, (*PARTS, consistency.ACCURACY), "rho")
+    assert (with_agreement(without).networks == 5).all()
+    found = with_agreement(table).dropna(subset="low")
+    figure = plot_rank_correlation(found, (*PARTS, ACCURACY), "rho")
     (panel,) = figure.axes
     drawn = {label: place for place, label in enumerate(tick.get_text() for tick in panel.get_xticklabels())}
     points = {(round(x), round(y, 6)) for line in panel.lines for x, y in zip(*line.get_data(), strict=True)}

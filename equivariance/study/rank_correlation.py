@@ -1,19 +1,26 @@
-"""Does one quantity rise with another over networks? Spearman's rank correlation, for few of them and for many."""
+"""Does one quantity rise with another over networks? Spearman's rank correlation, for few of them and for many.
 
-from collections.abc import Sequence
+Scores go together with the network's accuracy, or with what a user feels: agreement, the share of images whose
+predicted class stays under a transformation, mean over its elements (the shift consistency of Zhang, "Making
+Convolutional Networks Shift-Invariant Again", 2019).
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import permutation_test, rankdata
 
-from equivariance.figures import style
-from equivariance.names import NESTED
-from equivariance.rows import by_part
+from equivariance.rows import MEASUREMENT, by_part
 
 EXACT = 50_000  # pairings: all of them for up to 8 networks (8! = 40,320), as many random ones for more
 RESAMPLES = 9_999
 FEWEST = 3  # networks for a correlation: of two it is 1 or -1, whatever they are
+KEYS = ["transform", "part", "score"]
+COLUMNS = [*KEYS, "rho", "p", "low", "high", "networks"]
+ACCURACY = "accuracy"  # in place of a score and a part: the network's accuracy
 DISTINCT = 5  # values that each quantity must have for an interval: of fewer, resampling says nothing
 
 
@@ -68,48 +75,51 @@ def with_accuracy(rows: pd.DataFrame) -> pd.DataFrame:
     Networks without accuracy do not count.
 
     Returns:
-        Columns transform, part, score, rho, p, low, high, networks.
+        Columns transform, part, score, rho, p, low, high, networks, see `RankCorrelation`.
     """
-    keys = ["transform", "part", "score"]
     parts = by_part(rows[rows.accuracy.notna()])
-    found = [
-        dict(zip(keys, key, strict=True)) | asdict(rank_correlation(one.value, one.accuracy))
-        for key, one in parts.groupby(keys, sort=False)
-    ]
-    return pd.DataFrame(found, columns=[*keys, "rho", "p", "low", "high", "networks"])
+    return pd.DataFrame([found for _, found in _each(parts, "accuracy")], columns=COLUMNS)
 
 
-@style.styled
-def plot_rank_correlation(found: pd.DataFrame, places: Sequence[str], label: str, title: str = "") -> style.Figure:
-    """Draw rank correlations of parts of networks with something else, a panel for each transformation.
+def agreements(rows: pd.DataFrame) -> pd.DataFrame:
+    """Scores by part beside the agreement of the same measurement; measurements without one are left out.
 
-    Args:
-        found: rows of transform, part, score, rho, low, high, networks; a score of one part alone is grey.
-        places: the parts, from left to right.
-        label: of what is correlated.
-        title: of the figure.
+    Returns:
+        The rows of `rows.by_part` with a column `agreement` in [0, 1].
     """
-    looks = style.looks(score for score in NESTED if score in set(found.score))
+    felt = rows[rows.agreement.notna()].drop_duplicates([*MEASUREMENT, "element"])
+    felt = felt.groupby(MEASUREMENT, dropna=False, sort=False).agreement.mean().reset_index()
+    return by_part(rows).merge(felt, on=MEASUREMENT)
 
-    def draw(axes: style.Axes, one: pd.DataFrame) -> None:
-        for score, of_score in one.groupby("score", sort=False):
-            look = looks.get(score, {"color": style.GREY, "marker": "x"})
-            aside = 0.22 * (list(looks).index(score) - (len(looks) - 1) / 2) if score in looks else 0
-            x = of_score.part.map(places.index) + aside
-            error = [(of_score.rho - of_score.low).clip(lower=0), (of_score.high - of_score.rho).clip(lower=0)]
-            name = score if score in looks else None
-            axes.errorbar(x, of_score.rho, error, ls="", elinewidth=1, label=name, **look)
-        axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
-        axes.set_xticks(range(len(places)), places)
-        axes.set_ylim(-1.08, 1.08)
-        axes.set_ylabel(label)
 
-    networks = found.groupby("transform", sort=False).networks.max()
-    names = {transform: f"{transform}, {count} networks" for transform, count in networks.items()}
-    figure, _ = style.facets(found, draw, ("transform", names), each=1.8, more=0.6)
-    style.legend(figure, ncols=3)
-    figure.suptitle(title, fontsize=7.5)
-    return figure
+def with_agreement(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rank correlation of score and agreement over networks, for each transformation, part and score.
+
+    Networks of one author (the first word of their names) are no independent draws: `lowest` and `highest` are the
+    range of rho when each author's networks are left out in turn, NaN where fewer than two of these rho exist.
+
+    Returns:
+        The columns of `with_accuracy`, lowest, highest; with score and part "accuracy" the correlation of accuracy
+        and agreement.
+    """
+    table = agreements(rows)
+    accuracies = table.drop_duplicates(MEASUREMENT)
+    accuracies = accuracies.assign(score=ACCURACY, part=ACCURACY, value=accuracies.accuracy)
+    found = []
+    for one, correlation in _each(pd.concat([table, accuracies]), "agreement"):
+        author = one.model.str.split("_").str[0]
+        others = (one[author != each] for each in author.unique() if author.nunique() > 1)
+        rho = [rest.value.corr(rest.agreement, method="spearman", min_periods=FEWEST) for rest in others]
+        known = [each for each in rho if not np.isnan(each)]
+        range_ = (min(known), max(known)) if len(known) > 1 else (np.nan, np.nan)  # one number is no range
+        found.append(correlation | dict(zip(("lowest", "highest"), range_, strict=True)))
+    return pd.DataFrame(found, columns=[*COLUMNS, "lowest", "highest"])
+
+
+def _each(parts: pd.DataFrame, other: str) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
+    """The rows of each transformation, part and score, and the correlation of their values with a column."""
+    for key, one in parts.groupby(KEYS, sort=False):
+        yield one, dict(zip(KEYS, key, strict=True)) | asdict(rank_correlation(one.value, one[other]))
 
 
 def ranks_correlate(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ from torch import nn
 
 from equivariance.errors import UserError
 from equivariance.metric.equivariance import Equivariance
-from equivariance.metric.partners import composition, partners, shares, strongest
+from equivariance.metric.partners import partners
 from equivariance.study.models import GaussianCNN
-from equivariance.study.runs.results import keep_partners, kept_partners
+from equivariance.study.partners import composition, keep, kept, shares, strongest
 from equivariance.transforms.exact import Shift
 from equivariance.transforms.sets import rotations
 from tests.metric.test_measure import filled
@@ -52,13 +52,13 @@ def test_partners_that_do_not_compose_are_seen():
 
 def test_partners_are_kept_with_the_measurement(tmp_path):
     table = cyclic()
-    keep_partners(table, tmp_path)
-    kept = kept_partners(tmp_path)
+    keep(table, tmp_path)
+    again = kept(tmp_path)
     for column in table:
-        assert kept[column].tolist() == pytest.approx(table[column].tolist(), abs=1e-6), column
+        assert again[column].tolist() == pytest.approx(table[column].tolist(), abs=1e-6), column
     (tmp_path / "partners.npz").write_bytes(b"PK")
     with pytest.raises(UserError, match="is damaged; give this one another"):
-        kept_partners(tmp_path)
+        kept(tmp_path)
 
 
 def test_orbits_are_drawn_of_a_finished_measurement(run, tmp_path):
