@@ -56,7 +56,8 @@ def report(job: Measurement, cost: dict[str, Any]) -> None:
         trained = epochs if about["trained"] else "untrained"
         transform = metric.transforms[0].name
         name = f"{about['model']}, {about['dataset']}, seed {about['seed']}, {trained}: {transform}"
-        style.save(plot_depth(_beside_twin(job, first), title=name).figure, folder / "depth.png")
+        figure: Any = plot_depth(_beside_twin(job, first), title=name).figure
+        style.save(figure, folder / "depth.png")
         partners.keep(metric.partners(), folder)
         _report_partners(job)
         results.write(folder, scores, job.config, job.chosen[: metric.images].tolist(), cost)
