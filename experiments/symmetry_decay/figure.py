@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from equivariance.figures import style
-from equivariance.figures.tables import markdown
+from equivariance.study.tables import markdown
 
 TASKS = {"mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}
 PARTS = ["early", "middle", "late"]
