@@ -157,7 +157,7 @@ def prepare(cfg: DictConfig, process: Processes) -> Measurement:
         training = {"epoch": None, "epochs": None, "aug": None}  # the weights do not say
     elif measure["trained"]:
         trained = training_config(cfg, computation=computation)
-        training = Run(Path(cfg.run_dir)).load_weights(model, trained, measure["epoch"])
+        training = Run(Path(cfg.run_dir)).load_weights(model, trained, images.classes, measure["epoch"])
     share = process.share(len(chosen))
     metric = Equivariance(
         model,
@@ -183,7 +183,8 @@ def prepare(cfg: DictConfig, process: Processes) -> Measurement:
         metric=metric,
         precision=precision,
         images=images,
-        classifies=_classifies(network, metric, images, training.pop("classes", None), say),
+        classifies=metric.classes is not None
+        and models.predicts_dataset_classes(network, images.classes, metric.classes),
         training=training,
         chosen=chosen,
         share=share,
@@ -232,16 +233,3 @@ def _transforms(node: DictConfig, size: Sequence[int]) -> list[Transformation]:
 def _patterns(layers: str | list[str] | None) -> list[str] | None:
     """`measure.layers` as a list."""
     return [layers] if isinstance(layers, str) else layers or None
-
-
-def _classifies(
-    network: DictConfig, metric: Equivariance, images: Images, trained_for: list[str] | None, say: Any
-) -> bool:
-    """Whether the network has an accuracy on the images."""
-    if metric.classes is None or not models.predicts_dataset_classes(network, images.classes, metric.classes):
-        return False
-    if trained_for is not None and list(images.classes) != trained_for:
-        if say:
-            say(f"no accuracy: the network was trained on other classes, {', '.join(trained_for[:4])} ..")
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shutil
 import sys
 
 import numpy as np
@@ -40,6 +41,8 @@ DIGITS = ("dataset=digits6", "model=cnn7")
         ((*DIGITS, "recipe.milestones=[a]"), r"recipe.milestones=\[a\]: needs a rising list of whole numbers"),
         ((*DIGITS, "recipe.milestones=[5,3]"), r"recipe.milestones=\[5,3\]: needs a rising list"),
         ((*DIGITS, "recipe.milestones=null"), r"recipe.milestones=null: needs a rising list"),
+        ((*DIGITS, "recipe.milestones={a:1}"), r"recipe.milestones={a:1}: needs a rising list"),
+        ((*DIGITS, "recipe.keep={a:1}"), r"recipe.keep={a:1}: needs a list of epochs"),
         ((*DIGITS, "recipe.optimiser=sgd"), r"recipe.momentum=null: needs a number from 0 to below 1"),
         ((*DIGITS, "recipe.momentum=-1"), r"recipe.momentum=-1: needs a number from 0 to below 1"),
         ((*DIGITS, "recipe.momentum=abc"), r"recipe.momentum=abc: needs a number from 0 to below 1, or null"),
@@ -94,6 +97,24 @@ def test_classes_of_the_held_out_images_are_those_of_training(run, folder):
     (folder / "val/dog").rename(folder / "val/fox")
     result = run("train.py", "dataset=image_folder", f"dataset.root={folder}", "dataset.size=32", "model=resnet44")
     assert result.code == 1 and re.search(r"image_folder differ in classes \['dog', 'fox'\]$", result.error)
+
+
+def test_a_network_is_measured_on_the_classes_it_was_trained_on(run, folder, tmp_path):
+    words = (f"dataset.root={folder}", "measure.images=4", "measure.blocks=1")
+    command = ("dataset=image_folder", "dataset.size=32", "model=cnn7", "recipe.epochs=1", "recipe.batch_size=4")
+    assert run("train.py", *command, words[0]).code == 0
+    for make in (
+        lambda: (folder / "val/dog").rename(folder / "val/fox"),  # other names
+        lambda: (folder / "val/cat").rename(folder / "val/zebra"),  # another order
+        lambda: shutil.copytree(folder / "val/fox", folder / "val/hen"),  # more
+        lambda: [shutil.rmtree(folder / "val" / name) for name in ("fox", "hen")],  # fewer
+    ):
+        make()
+        refused = run("measure.py", *command, *words)
+        names = ", ".join(sorted(each.name for each in (folder / "val").iterdir()))
+        line = f"was trained on the classes cat, dog, these images are of {names}: name the classes as in training"
+        assert refused.code == 1 and line in refused.error and "Traceback" not in refused.error, refused.error
+    assert not list(tmp_path.rglob("results.csv"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """One line for whatever is wrong in what the user has given: what, where, and what to do."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
@@ -49,6 +50,9 @@ def one_line(error: BaseException) -> str:
         return "its time was over too often; the same command goes on, or give a longer hydra.launcher.timeout_min"
     if _of_submitit(error):
         return f"Slurm refused the jobs ({text}): hydra.launcher says what is asked for"
+    merging = re.fullmatch(r"Error merging override (([\w.]+)=.*)", text)  # a list for a dictionary, or the other way
+    if merging and merging[2] in RANGES:
+        return f"{merging[1]}: {RANGES[merging[2]][1]}"
     return text if is_expected(error) else f"{error!r}: {REPORT}"
 
 

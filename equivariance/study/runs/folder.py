@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -147,17 +147,19 @@ class Run:
             write_atomic(self.kept(training.epoch), _serialised(state))
 
     def load_weights(
-        self, model: torch.nn.Module, config: dict[str, Any], epoch: int | None = None
+        self, model: torch.nn.Module, config: dict[str, Any], classes: Sequence[str], epoch: int | None = None
     ) -> dict[str, Any]:
         """Load the weights that `train.py` left in the folder.
 
         Args:
             config: of the training, see `identity.training_config`.
+            classes: of the images that will be measured.
             epoch: after which they were kept; None: the last one.
 
         Returns:
-            epoch, epochs, accuracy, precision, trained_on (the stretches), classes (None where it is not known).
+            epoch, epochs, accuracy, precision, trained_on (the stretches).
         """
+        self._check_classes(list(classes))
         state, epochs = self.load(config, ignore=("data", "precision")), config["recipe"]["epochs"]
         command = "python train.py with the same arguments"
         if state is None:
@@ -180,7 +182,17 @@ class Run:
                 f"{self.checkpoint} is of another network than model={config['model']['name']}: {_last_line(error)}"
             ) from error
         found = {"epoch": epoch, "epochs": epochs, "accuracy": accuracy, "precision": state["config"]["precision"]}
-        return found | {"trained_on": trained_on(state), "classes": state.get("classes")}
+        return found | {"trained_on": trained_on(state)}
+
+    def _check_classes(self, classes: list[str]) -> None:
+        """Refuse images of other classes than the network was trained for; an old checkpoint does not say which."""
+        trained = (self.checkpoint_state() or {}).get("classes") or classes
+        if trained != classes:
+            known, here = (", ".join(each[:4]) + " .." * (len(each) > 4) for each in (trained, classes))
+            raise UserError(
+                f"{self.folder} was trained on the classes {known}, these images are of {here}: name the classes as "
+                "in training, or measure other images from Python, with equivariance.measure"
+            )
 
     def _kept_weights(self, epoch: int, epochs: int) -> tuple[float | None, dict[str, torch.Tensor]]:
         """Accuracy and weights after an epoch, of those that `recipe.keep` has kept."""

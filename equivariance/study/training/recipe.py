@@ -4,7 +4,14 @@ import torch
 from torch import nn
 
 from equivariance.errors import UserError
-from equivariance.study.config import Recipe, shown
+from equivariance.study.config import RANGES, Recipe, shown
+
+USERS = {  # of keys that only one optimiser or schedule uses; null with another one
+    "momentum": ("optimiser", "sgd"),
+    "milestones": ("schedule", "milestones"),
+    "factor": ("schedule", "milestones"),
+    "warm_up": ("schedule", "one_cycle"),
+}
 
 
 def check_recipe(recipe: Recipe, images: int) -> None:
@@ -15,17 +22,15 @@ def check_recipe(recipe: Recipe, images: int) -> None:
             raise UserError(f"recipe.{key}={shown(getattr(recipe, key))}: {why}")
 
     require("batch_size", recipe.batch_size <= images, f"larger than the training set of {images} images")
-    if recipe.optimiser != "sgd":
-        require("momentum", not recipe.momentum, f"recipe.optimiser={recipe.optimiser} has none; give null")
-    else:
-        require("momentum", recipe.momentum is not None, "needs a number from 0 to below 1")
-    if recipe.schedule == "one_cycle":
-        inside = recipe.warm_up is not None and recipe.warm_up < recipe.epochs
-        require("warm_up", inside, f"needs a number of epochs above 0 and below recipe.epochs={recipe.epochs}")
-    else:
-        rising = "needs a rising list of whole numbers from 1 on, such as [100,150]"
-        require("milestones", recipe.milestones is not None, rising)
-        require("factor", recipe.factor is not None, "needs a number above 0")
+    used = {key: getattr(recipe, choice) == user for key, (choice, user) in USERS.items()}
+    for key in filter(used.get, used):
+        require(key, getattr(recipe, key) is not None, RANGES[f"recipe.{key}"][1].removesuffix(", or null"))
+    if idle := [f"recipe.{key}" for key in used if not used[key] and getattr(recipe, key) is not None]:
+        chosen = f"recipe.optimiser={recipe.optimiser} recipe.schedule={recipe.schedule}"
+        nulls = " ".join(f"{key}=null" for key in idle)
+        raise UserError(f"{' and '.join(idle)}: not used with {chosen}; give {nulls}")
+    inside = recipe.warm_up is None or recipe.warm_up < recipe.epochs
+    require("warm_up", inside, f"needs a number of epochs above 0 and below recipe.epochs={recipe.epochs}")
     kept = all(epoch <= recipe.epochs for epoch in recipe.keep)
     require("keep", kept, f"needs whole numbers of epochs from 0 to recipe.epochs={recipe.epochs}")
 

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import itertools
 import os
 import re
 import signal
@@ -32,7 +33,7 @@ from equivariance.study.models import CNN7, prepare
 from equivariance.study.runs.folder import Run, comparable
 from equivariance.study.training import trainer as training
 from equivariance.study.training.hardware import Hardware
-from equivariance.study.training.recipe import learning_rate, optimiser
+from equivariance.study.training.recipe import check_recipe, learning_rate, optimiser
 from equivariance.study.training.trainer import Training
 from tests.conftest import REPOSITORY, command
 from tests.study.test_config import config
@@ -387,6 +388,38 @@ def test_weight_decay_is_decoupled_in_adamw_alone():
         optimiser(recipe, linear).step()
         left[name] = linear.weight.item()
     assert left == pytest.approx({"adamw": 2 * (1 - 0.1 * 0.5), "adam": 2 - 0.1})
+
+
+@pytest.mark.parametrize("schedule", ["milestones", "one_cycle"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_recipe_holds_the_keys_that_change_its_steps_and_no_others(name, schedule):
+    """Of all sets of keys one is accepted, and another value of each of these keys gives other weights."""
+    values = {"momentum": (0.5, 0.9), "milestones": ([1], [2]), "factor": (2.0, 9.0), "warm_up": (1.0, 2.0)}
+
+    def trained(given):
+        recipe = Recipe(4, 1, name, lr=0.1, weight_decay=0.0, **{"schedule": schedule, "milestones": None} | given)
+        check_recipe(recipe, 9)
+        linear = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(linear.weight, 2.0)
+        steps = optimiser(recipe, linear)
+        for epoch in range(recipe.epochs):
+            steps.param_groups[0]["lr"] = learning_rate(recipe, epoch)
+            linear.weight.grad = linear.weight.detach().clone()
+            steps.step()
+        return linear.weight.item()
+
+    accepted = []
+    for keys in itertools.chain.from_iterable(itertools.combinations(values, n) for n in range(5)):
+        given = {key: values[key][0] for key in keys}
+        try:
+            before = trained(given)
+        except UserError as error:
+            wrong = re.findall(r"recipe\.(\w+)", str(error).split(":")[0].split("=")[0])
+            assert wrong and all(key in values for key in wrong), error
+        else:
+            accepted.append(keys)
+            assert all(trained(given | {key: values[key][1]}) != before for key in keys)
+    assert len(accepted) == 1 and len(accepted[0]) == (name == "sgd") + (2 if schedule == "milestones" else 1)
 
 
 def test_kept_weights_are_measured_and_equal_a_shorter_run(run, tmp_path):
