@@ -58,8 +58,8 @@ def measure(
         images were measured, and how wide the brackets of all parts are.
 
     Raises:
-        UserError: no images, or some that the network or a transformation cannot take; another argument is not as
-            said.
+        UserError: no images, or some that the network or a transformation cannot take; no layer varies over them;
+            another argument is not as said.
     """
     precision = Precision(until, until_parts)
     metric = Equivariance(
@@ -78,6 +78,7 @@ def measure(
             metric.update(batch, labels)
             if bar is not None:
                 bar.update(len(batch))
+    metric.check_alive()
     if metric.left_out:
         names = ", ".join(metric.left_out)
         print(f"{len(metric.layers)} layers; left out: {names} (find_layers says why)", file=sys.stderr)

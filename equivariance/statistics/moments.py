@@ -30,6 +30,7 @@ from equivariance.statistics.formulas import FORMULAS
 
 # A channel is dead when its deviation is within what float32 rounding makes of a constant map.
 DEAD = 8 * torch.finfo(torch.float32).eps
+SMALL = 1e-18  # and dead is one whose squares fall below those that float32 holds with all digits
 CHANCE_CHANNELS = 64  # so many rows of the chance level's matrix are kept: the mean over c needs no more
 
 
@@ -216,7 +217,7 @@ class Moments:
         """The channels (left + right,) whose values are 0/0 in a similarity over all positions."""
         centre, count = self.centre(), max(self.count, 1)
         least = (DEAD * self.means()).square() if self.similarity == "pearson" else 0
-        return self.squares_about(centre) / count <= least + self.rounding
+        return self.squares_about(centre) / count <= least + SMALL**2 + self.rounding
 
     def similarities(self) -> Tensor:
         """r (c, c) in [-1, 1], rows f(T_g x), columns T_g f(x); NaN where it is not defined.

@@ -8,6 +8,7 @@ from torch import Tensor
 from equivariance.statistics.formulas import FORMULAS
 from equivariance.statistics.moments import (
     DEAD,
+    SMALL,
     Moments,
     Side,
     chance_channels,
@@ -45,7 +46,7 @@ class ImageStatistics(Moments):
             values.sub_(rest[:, None])
             norm = (norm.square_() - positions * rest * rest).clamp_(min=0).sqrt_()
         total = mean.sum(0) + 0 * norm.sum(0)  # NaN where squares are too large for float32
-        live = norm > (DEAD * size if centred else 0)
+        live = norm > (DEAD * size + SMALL if centred else SMALL)
         all_live = on_cpu and bool(live.all())
         scale = norm.reciprocal_() if all_live else norm.reciprocal_().mul_(live).nan_to_num_(0.0, 0.0)
         squares = live.sum(0, dtype=total.dtype)

@@ -118,11 +118,7 @@ class Measurement:
         metric = self.metric
         if self.published and metric.correct is not None:
             models.check_accuracy(self.network, metric.correct, metric.images)
-        if metric.images and len(dead := metric.dead_layers()) == len(metric.layers):
-            raise UserError(
-                f"model {self.about['model']}: no channel varies over the images, from layer {dead[0]} on; "
-                "look at the weights and at how the images are normalised"
-            )
+        metric.check_alive()
 
 
 def prepare(cfg: DictConfig, process: Processes) -> Measurement:

@@ -3,6 +3,7 @@
 import pickle
 import threading
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import nn
 
 import equivariance as eq
 from equivariance.metric.equivariance import Equivariance
+from tests.conftest import rounding
 
 TURNS = eq.rotations([90, 180])
 
@@ -104,6 +106,51 @@ def test_a_failed_update_leaves_no_number():
     for action in (lambda: metric.update(images(4)), metric.compute, metric.state_dict):
         with pytest.raises(eq.UserError, match=r"hold NaN|failed half way"):
             action()
+
+
+@pytest.mark.parametrize(
+    ("over", "rectified"), [("image", False), ("image", True), ("image_max", False), ("dataset", True)]
+)
+def test_no_score_depends_on_the_scale_of_a_channel(over, rectified):
+    """Half of the channels are so small, or large, that their squares leave float32."""
+    x = images(20)
+
+    def scores(scale):
+        factors = torch.tensor([1.0] * 3 + [scale] * 3)[:, None, None]
+        network = Net(Function(lambda y: (y.relu() if rectified else torch.tanh(y)) * factors))
+        network.second = nn.Identity()
+        return eq.measure(network, x, TURNS, ["between", "pool"], over=over).value
+
+    expected = scores(1)
+    for scale in (1e-3, 1e-12, 1e-21, 1e-24, 1e-36, 1e12, 1e21, 1e30):
+        assert (scores(scale) - expected).abs().max() < rounding(20 * 64)
+
+
+@pytest.mark.parametrize("over", ["image", "dataset"])
+def test_means_of_many_deviations_are_right_or_the_channel_counts_as_dead(over):
+    """Of the very same float32 maps, in float64, over the channels that vary by more than their rounding."""
+    x = F.interpolate(images(20), (12, 12), mode="bilinear")
+    for mean in (0, 1e2, 1e4, 3e5, 5e5, 1e6, 2e6, 1e8):
+        network = Net(Function(lambda y, mean=mean: torch.tanh(y) + mean))
+        network.second = nn.Identity()
+        with torch.no_grad():
+            f, g = (torch.tanh(network.first(each)) + mean for each in (x, x.rot90(2, (2, 3))))
+        a, b = (y.double().flatten(2).numpy() for y in (g, f.rot90(-2, (2, 3))))
+        axes = 2 if over == "image" else (0, 2)
+        centres = [y.mean(axes, keepdims=True) for y in (a, b)]
+        live = np.all([y.std(axes) > 2**-20 * abs(m.squeeze(axes)) for y, m in zip((a, b), centres, strict=True)], 0)
+        a, b = (y - m for y, m in zip((a, b), centres, strict=True))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            r = (a * b).sum(axes) / np.sqrt((a * a).sum(axes) * (b * b).sum(axes))
+            r = r.mean(0, where=live) if over == "image" else r.clip(0)
+        if not live.any():
+            with pytest.raises(eq.UserError, match="no channel varies over the images, from layer between on"):
+                eq.measure(network, x, eq.rotations(180), ["between"], over=over)
+            continue
+        row = eq.measure(network, x, eq.rotations(180), ["between"], over=over, scores="invariance").iloc[0]
+        alive = live.any(0) if over == "image" else live
+        assert row.value == pytest.approx(r[alive].clip(0).mean(), abs=rounding(20 * 144))
+        assert row.live == pytest.approx(live.mean())
 
 
 def test_labels_of_some_batches_and_a_single_logit():

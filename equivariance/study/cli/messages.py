@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import traceback
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
@@ -29,7 +30,7 @@ LIBRARIES = "timm and torchvision have others: model=timm model.name={0}, model=
 def is_expected(error: BaseException) -> bool:
     """Whether the user can mend what went wrong: a wrong input, or a file or folder that the system refuses."""
     system = isinstance(error, OSError) and error.filename is not None
-    return isinstance(error, EXPECTED) or system or _of_submitit(error)
+    return isinstance(error, EXPECTED) or system or _of_submitit(error) or _of_joblib(error)
 
 
 def one_line(error: BaseException) -> str:
@@ -50,9 +51,11 @@ def one_line(error: BaseException) -> str:
         return "its time was over too often; the same command goes on, or give a longer hydra.launcher.timeout_min"
     if _of_submitit(error):
         return f"Slurm refused the jobs ({text}): hydra.launcher says what is asked for"
-    merging = re.fullmatch(r"Error merging override (([\w.]+)=.*)", text)  # a list for a dictionary, or the other way
-    if merging and merging[2] in RANGES:
-        return f"{merging[1]}: {RANGES[merging[2]][1]}"
+    if merging := re.fullmatch(r"Error merging override (([\w.]+)=.*)", text):  # a value of another type
+        needs = RANGES[merging[2]][1] if merging[2] in RANGES else str(error.__cause__).partition("\n")[0]
+        return f"{merging[1]}: {needs}"
+    if _of_joblib(error):
+        return f"hydra.launcher: {text}"
     return text if is_expected(error) else f"{error!r}: {REPORT}"
 
 
@@ -98,6 +101,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _of_submitit(error: BaseException) -> bool:
     """Whether submitit raised it, which is what its jobs or Slurm's programs have said."""
     return type(error).__module__.startswith("submitit.")
+
+
+def _of_joblib(error: BaseException) -> bool:
+    """Whether joblib itself raised it, as of values of hydra.launcher; what a job raises comes as a `UserError`."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("joblib.")
 
 
 def _of_yaml(error: YAMLError) -> str:
