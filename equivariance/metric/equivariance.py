@@ -308,8 +308,8 @@ class Equivariance:
         """Raises: UserError, where no layer has a channel that has varied, so that there is no score."""
         if self.images and len(dead := self.dead_layers()) == len(self.layers):
             raise UserError(
-                f"{type(self.model).__name__}: no channel varies over the images, from layer {dead[0]} on; look at the "
-                "weights and at how the images are normalised"
+                f"{type(self.model).__name__}: no channel varies over the images, from layer {dead[0]} on; look at "
+                "the weights and at how the images are normalised"
             )
 
     @torch.no_grad()
@@ -320,10 +320,10 @@ class Equivariance:
         with partners chosen on other images, `low` to `high` the interval of this level over images (from
         `cross_fitted` less the jackknife's half width to `value` plus it; NaN with one block), `control` the score
         of the transformation's control (NaN for exact ones), `activation` the mean of f(x), `live` the mean share
-        of channels whose deviation in an image is above float32's rounding, 8 eps times their mean, `images` how many have reached the layer. Of the layer `final`,
-        `agreement` is the share of images whose predicted class stays (of a single logit, its sign) and `top1` that
-        of the labelled ones whose class is right (NaN without labels), `agreement_worst` and `top1_worst` under all
-        elements at once; a `final` that is left out has these alone. All but `activation` and `stride` lie in
+        of channels that vary in an image by more than float32's rounding, 8 eps times their mean, `images` how many
+        have reached the layer. Of the layer `final`, `agreement` is the share of images whose predicted class stays
+        (of a single logit, its sign) and `top1` that of the labelled ones whose class is right (NaN without labels),
+        `agreement_worst` and `top1_worst` under all elements at once; a `final` that is left out has these alone. All but `activation` and `stride` lie in
         [0, 1]; NaN where a layer has no live channel or no common position.
 
         Raises:

@@ -138,7 +138,9 @@ def test_means_of_many_deviations_are_right_or_the_channel_counts_as_dead(over):
         a, b = (y.double().flatten(2).numpy() for y in (g, f.rot90(-2, (2, 3))))
         axes = 2 if over == "image" else (0, 2)
         centres = [y.mean(axes, keepdims=True) for y in (a, b)]
-        live = np.all([y.std(axes) > 2**-20 * abs(m.squeeze(axes)) for y, m in zip((a, b), centres, strict=True)], 0)
+        live = np.all(
+            [y.std(axes) > 2**-20 * abs(m.squeeze(axes)) for y, m in zip((a, b), centres, strict=True)], 0
+        )
         a, b = (y - m for y, m in zip((a, b), centres, strict=True))
         with np.errstate(invalid="ignore", divide="ignore"):
             r = (a * b).sum(axes) / np.sqrt((a * a).sum(axes) * (b * b).sum(axes))

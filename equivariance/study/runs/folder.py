@@ -190,8 +190,8 @@ class Run:
         if trained != classes:
             known, here = (", ".join(each[:4]) + " .." * (len(each) > 4) for each in (trained, classes))
             raise UserError(
-                f"{self.folder} was trained on the classes {known}, these images are of {here}: name the classes as "
-                "in training, or measure other images from Python, with equivariance.measure"
+                f"{self.folder} was trained on the classes {known}, these images are of {here}: name the classes "
+                "as in training, or measure other images from Python, with equivariance.measure"
             )
 
     def _kept_weights(self, epoch: int, epochs: int) -> tuple[float | None, dict[str, torch.Tensor]]:
