@@ -322,9 +322,9 @@ class Equivariance:
         of the transformation's control (NaN for exact ones), `activation` the mean of f(x), `live` the mean share
         of channels that vary in an image by more than float32's rounding, 8 eps times their mean, `images` how many
         have reached the layer. Of the layer `final`, `agreement` is the share of images whose predicted class stays
-        (of a single logit, its sign) and `top1` that of the labelled ones whose class is right (NaN without labels),
-        `agreement_worst` and `top1_worst` under all elements at once; a `final` that is left out has these alone. All but `activation` and `stride` lie in
-        [0, 1]; NaN where a layer has no live channel or no common position.
+        (of a single logit, its sign) and `top1` that of the labelled ones whose class is right (NaN without
+        labels), `agreement_worst` and `top1_worst` under all elements at once; a `final` that is left out has these
+        alone. All but `activation` and `stride` lie in [0, 1]; NaN where a layer has no live channel or no common position.
 
         Raises:
             UserError: there are no images yet, or the last update failed.
