@@ -324,7 +324,8 @@ class Equivariance:
         have reached the layer. Of the layer `final`, `agreement` is the share of images whose predicted class stays
         (of a single logit, its sign) and `top1` that of the labelled ones whose class is right (NaN without
         labels), `agreement_worst` and `top1_worst` under all elements at once; a `final` that is left out has these
-        alone. All but `activation` and `stride` lie in [0, 1]; NaN where a layer has no live channel or no common position.
+        alone. All but `activation` and `stride` lie in [0, 1]; NaN where a layer has no live channel or no common
+        position.
 
         Raises:
             UserError: there are no images yet, or the last update failed.
