@@ -45,8 +45,8 @@ figure: setup
 claims: setup      ## verdicts from the committed rows into experiments/README.md; NAME=..: print those of one
 	$(PYTHON) scripts/claims.py $${NAME:+"$$NAME"}
 
-reproduce: setup   ## run every experiment of the papers; SIZE=reduced or public, DRY_RUN=1 prints the plan, ARGS=overrides
-	$(PYTHON) scripts/reproduce.py --size $${SIZE:-full} $${DRY_RUN:+--dry-run} $${ARGS}
+reproduce: setup   ## run every experiment; SIZE=reduced, public or all; TINY=1 sees in minutes whether all runs; DRY_RUN=1 prints the plan; ARGS=overrides
+	$(PYTHON) scripts/reproduce.py --size $${SIZE:-full} $${TINY:+--tiny} $${DRY_RUN:+--dry-run} $${ARGS}
 
 PAGES := README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff LICENSE docs experiments/*.md experiments/*/*.md experiments/*/*.png \
 	experiments/*/*.csv

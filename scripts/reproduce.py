@@ -1,13 +1,16 @@
 """Run the experiments of the papers one after the other: train, measure, collect, draw, judge.
 
-    python scripts/reproduce.py [--size full] [--dry-run] [--jobs N] [overrides, such as data_dir=FOLDER]
+    python scripts/reproduce.py [--size full] [--tiny] [--dry-run] [--jobs N] [overrides, such as data_dir=FOLDER]
 
 `--size full` is what the papers did, `reduced` what a machine without a GPU can carry, `public` measures networks
-that others trained (it needs `weights_dir=FOLDER`), `quickstart` takes a minute. First it prints what is done and
-what the rest costs (scripts/reproduce.yaml); with --dry-run that is all. The same command again goes on where it
-stopped, and does nothing when all is done. An experiment that lacks data or weights is left out, and the exit code
-says so. With overrides beside folders, such as recipe.epochs=2, rows and figures go to runs_dir/EXPERIMENT.
-`--jobs N` runs so many trainings, then so many measurements at a time.
+that others trained (it needs `weights_dir=FOLDER`), `quickstart` takes a minute, `all` is all of them. First it
+prints what is done and what the rest costs (scripts/reproduce.yaml); with --dry-run that is all. The same command
+again goes on where it stopped, and does nothing when all is done. An experiment that lacks data or weights is left
+out, and the exit code says so. With overrides beside folders, such as recipe.epochs=2, rows and figures go to
+runs_dir/EXPERIMENT. `--jobs N` runs so many trainings, then so many measurements at a time.
+
+`--tiny` sees in minutes whether everything runs: one seed, two epochs of 50 images, `tiny` in reproduce.yaml. Runs,
+rows and figures lie in folders of their own, named tiny.
 """
 
 import argparse
@@ -15,6 +18,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +30,7 @@ from omegaconf import DictConfig
 from equivariance.errors import UserError
 from equivariance.study.checkout import EXPERIMENTS, REPOSITORY
 from equivariance.study.cli import command_line
-from equivariance.study.cli.jobs import jobs, target
+from equivariance.study.cli.jobs import jobs, preset, target
 from equivariance.study.identity import measurement_folder
 
 STUDY = yaml.safe_load((REPOSITORY / "scripts/reproduce.yaml").read_text())
@@ -38,6 +42,7 @@ class Plan(NamedTuple):
     """What an experiment consists of.
 
     Attributes:
+        overrides: of all its commands.
         networks: the run folders of those that it trains, and their epochs.
         results: the files of its measurements' rows.
         rows: the file in which they are collected.
@@ -45,6 +50,7 @@ class Plan(NamedTuple):
     """
 
     name: str
+    overrides: tuple[str, ...]
     networks: dict[Path, int]
     results: list[Path]
     rows: Path
@@ -65,20 +71,50 @@ class Stage(NamedTuple):
 
 def main(*words: str) -> None:
     parser = argparse.ArgumentParser(prog="reproduce.py")
-    parser.add_argument("--size", choices=STUDY["sizes"], default="full")
+    parser.add_argument("--size", choices=[*STUDY["sizes"], "all"], default="full")
+    parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args(words)
     overrides = tuple(given.overrides)
-    plans = [planned(name, overrides) for name in STUDY["sizes"][given.size]]
-    print(table(plans))
+    names = STUDY["sizes"].get(given.size) or [*chain(*STUDY["sizes"].values())]
+    if given.tiny and not given.dry_run and not run([few_images(overrides)]):
+        raise UserError("tiny experiments have no data; what is printed above says why")
+    plans = [planned(name, overrides_of(name, overrides, given.tiny)) for name in names]
+    print(table(plans, costs=not given.tiny))
     if given.dry_run:
         return
     signal.signal(signal.SIGINT, lambda *_: None)  # the job gets Ctrl-C too, saves what it has, and exits with 130
-    failed = [each.name for each in plans if each.missing or not run(stages(each, overrides, given.jobs))]
+    failed = [each.name for each in plans if each.missing or not run(stages(each, given.jobs))]
     if failed:
         raise UserError(f"not done: {', '.join(failed)}; what is printed above says why, the same command goes on")
+
+
+def few_images(overrides: tuple[str, ...]) -> Stage:
+    """Makes the data folder of tiny experiments."""
+    cfg = preset("quickstart", "measure", without(overrides, "weights_dir"))
+    folder = Path(cfg.runs_dir) / "tiny/data"
+    return Stage(("scripts/small_data.py", str(folder), cfg.data_dir), folder.is_dir)
+
+
+def overrides_of(name: str, given: tuple[str, ...], tiny: bool) -> tuple[str, ...]:
+    """The overrides of one experiment: those that are given, `weights_dir` where it has one, those that make it tiny.
+
+    Tiny ones have their folder of runs inside that of the preset.
+    """
+    cfg = preset(name, "measure", without(given, "weights_dir"))
+    given = given if "weights_dir" in cfg else without(given, "weights_dir")
+    if not tiny:
+        return given
+    data = few_images(given)  # before they are there, the plan asks where the images will come from
+    folders = (f"runs_dir={cfg.runs_dir}/tiny", *([f"data_dir={data.command[1]}"] if data.done() else []))
+    own = without(given, *(word.partition("=")[0] for word in folders))
+    return (*STUDY["tiny"]["every"], *STUDY["tiny"].get(name, ()), *own, *folders)
+
+
+def without(overrides: tuple[str, ...], *keys: str) -> tuple[str, ...]:
+    return tuple(word for word in overrides if word.partition("=")[0] not in keys)
 
 
 def planned(name: str, overrides: tuple[str, ...]) -> Plan:
@@ -88,7 +124,7 @@ def planned(name: str, overrides: tuple[str, ...]) -> Plan:
     networks = {Path(cfg.run_dir): cfg.recipe.epochs for cfg in own if cfg.measure.trained}
     results = {measurement_folder(cfg) / "results.csv": cfg for cfg in configurations}
     lacks = dict(each for file, cfg in results.items() if not file.exists() for each in lacking(cfg))
-    return Plan(name, networks, [*results], target(name, deciding(overrides)) / "results.csv", lacks)
+    return Plan(name, overrides, networks, [*results], target(name, deciding(overrides)) / "results.csv", lacks)
 
 
 def lacking(cfg: DictConfig) -> Iterator[tuple[str, bool]]:
@@ -96,31 +132,38 @@ def lacking(cfg: DictConfig) -> Iterator[tuple[str, bool]]:
     data = STUDY["data"].get(cfg.dataset.name.partition("_")[0])
     if data and not any((Path(cfg.dataset.root) / folder).is_dir() for folder in data["folders"]):
         yield f"{data['what']} in {cfg.dataset.root}", cfg.dataset.get("download", False)
-    if cfg.measure.trained and "weights_dir" in cfg.model:
+    if not cfg.measure.trained:
+        return
+    if "weights_dir" in cfg.model:
         file = Path(cfg.model.weights_dir).expanduser() / PUBLIC[cfg.model.network]["file"]
         if not file.is_file():
             yield f"{file}, see python scripts/public.py --help; weights_dir=FOLDER names another place", False
+    elif cfg.model.get("pretrained") or cfg.model.get("weights"):
+        yield f"the weights of {cfg.model.name}, unless timm or torchvision has them in its cache", True
 
 
-def table(plans: list[Plan]) -> str:
+def table(plans: list[Plan], costs: bool = True) -> str:
     """What is done and what the rest costs, a line an experiment; what two of them share is counted once."""
-    devices = STUDY["devices"]
+    devices = STUDY["devices"] if costs else []
     lines, total, counted = list[list[str]](), np.zeros((len(devices), 2)), set[Path]()
     for plan in plans:
         trained = {run: min(epochs_of(run) / asked, 1) for run, asked in plan.networks.items()}
         measured = {file: float(file.exists()) for file in plan.results}
         left = [sum(1 - each[place] for place in {*each} - counted) for each in (trained, measured)]
         counted |= {*trained, *measured}
-        costs = STUDY["minutes"][plan.name]
-        hours = (left[0] * np.array(costs.get("train", 0)) + left[1] * np.array(costs["measure"])) / 60
+        minutes = {"train": 0, **STUDY["minutes"][plan.name]}
+        hours = sum(n * np.array(minutes[what]) / 60 for n, what in zip(left, ("train", "measure"), strict=True))
+        hours = hours[: len(devices)]
         total = total + (0 if plan.missing else hours)
         done = (f"{sum(each.values()):.3g} of {len(each)}" if each else "-" for each in (trained, measured))
         lines.append([plan.name, *done, *(["left out"] * len(devices) if plan.missing else map(span, hours))])
+    lines += [["all", "", "", *map(span, total)]] if costs else []
     columns = ["experiment", "trained", "measured", *(f"hours, {device}" for device in devices)]
-    text = [pd.DataFrame([*lines, ["all", "", "", *map(span, total)]], columns=columns).to_string(index=False)]
+    text = [pd.DataFrame(lines, columns=columns).to_string(index=False)]
     text += [f"{plan.name} is left out: no {plan.missing[0]}" for plan in plans if plan.missing]
     wanted = {each for plan in plans if not plan.missing for each in plan.lacking}
-    return "\n".join([*text, *(f"will be downloaded: {each}" for each in sorted(wanted)), STUDY["note"]])
+    text += [f"will be downloaded: {each}" for each in sorted(wanted)]
+    return "\n".join([*text, *([STUDY["note"]] if costs else [])])
 
 
 def epochs_of(folder: Path) -> int:
@@ -138,16 +181,19 @@ def span(hours: Iterable[float]) -> str:
     return " - ".join(f"{float(f'{each:.2g}'):,g}" for each in hours)
 
 
-def stages(plan: Plan, overrides: tuple[str, ...], at_a_time: int) -> list[Stage]:
+def stages(plan: Plan, at_a_time: int) -> list[Stage]:
     """The commands of an experiment in their order."""
-    name, rows = plan.name, plan.rows
+    name, overrides, rows = plan.name, plan.overrides, plan.rows
     together = (f"experiment={name}", *overrides)
     if at_a_time > 1:
         together += ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_a_time}")
     committed = [rows] if rows.is_relative_to(EXPERIMENTS) else []
     own = () if committed else (str(rows.parent),)
     return [
-        Stage(("train.py", *together), lambda: all(epochs_of(run) >= n for run, n in plan.networks.items())),
+        Stage(
+            ("train.py", *(word for word in together if not word.startswith("measure."))),
+            lambda: all(epochs_of(run) >= n for run, n in plan.networks.items()),
+        ),
         Stage(("measure.py", *together), lambda: all(file.exists() for file in plan.results)),
         Stage(("scripts/collect.py", name, *deciding(overrides)), lambda: follows([rows], plan.results)),
         Stage(("scripts/figures.py", name, *own), lambda: follows(rows.parent.glob("*.png"), [rows])),

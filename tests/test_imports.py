@@ -41,7 +41,7 @@ EXCEPTIONS = {  # may only become fewer
     # a metric is drawn where it is asked for it
     "equivariance.metric.equivariance": {"equivariance.figures.depth"},
     # a preset's list of networks is asked for when it is composed
-    "equivariance.study.config": {"equivariance.study.models.library", "equivariance.study.models.public"},
+    "equivariance.study.config": {"equivariance.study.models.library"},
 }
 WITHOUT_TORCH = ("figures", "rows", "study/verdicts", "study/figures", "study/tables")
 

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Union, cast, get_type_hints
 
@@ -300,19 +301,22 @@ def _timm_models(models: str | list[str], pretrained: bool) -> str:
     return ",".join(select(models, pretrained))
 
 
+@cache
+def published_networks() -> dict[str, dict[str, Any]]:
+    """The table of networks that others published, models/public.yaml, by name."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(Path(__file__).parent / "models/public.yaml"))
+    return {name: content["sources"][row["source"]] | row for name, row in content["networks"].items()}
+
+
 def _published(network: str) -> DictConfig | None:
     """The stated accuracy of a network in the table of published ones."""
-    from equivariance.study.models.public import published  # here, as importing torch takes seconds
-
-    found = published(network)
-    return None if found is None else OmegaConf.create(found)
+    row = published_networks().get(network, {})
+    return OmegaConf.create({"top1": row["top1"], "source": row["repository"]}) if row.get("top1") else None
 
 
 def _public_networks(dataset: str) -> str:
     """The values of a sweep over the networks in the table of published ones that were trained on a data set."""
-    from equivariance.study.models.public import table  # here, as importing torch takes seconds
-
-    return ",".join(name for name, row in table().items() if row["dataset"] == dataset)
+    return ",".join(name for name, row in published_networks().items() if row["dataset"] == dataset)
 
 
 ConfigStore.instance().store(name="schema", node=SCHEMA)

@@ -1,6 +1,8 @@
 """The jobs of an experiment preset, composed as its sweep composes them."""
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from equivariance.study.checkout import CONF, EXPERIMENTS
 from equivariance.study.identity import options
@@ -41,24 +43,47 @@ def jobs(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> list[Di
     Args:
         name: a preset of conf/experiment/.
         entrypoint: "train" or "measure".
-        overrides: as on the command line, without sweeps.
+        overrides: as on the command line; a sweep takes the place of the preset's.
     """
     return [*each_job(name, entrypoint, overrides)]
 
 
 def each_job(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> Iterator[DictConfig]:
-    """The configurations of `jobs`, each composed when it is asked for: many take seconds."""
-    chosen = [f"experiment={name}", *overrides]
+    """The configurations of `jobs`, one by one.
+
+    Hydra composes one for each choice of groups, such as `measure`, as that takes a tenth of a second; the values
+    of other keys, such as `seed`, are set in copies of it.
+    """
+    parse = OverridesParser.create().parse_overrides
+    sweeps = [word for word, each in zip(overrides, parse([*overrides]), strict=True) if each.is_sweep_override()]
+    chosen = (f"experiment={name}", *(word for word in overrides if word not in sweeps))
+    given = {override.partition("=")[0] for override in overrides}  # the command line wins over the preset
+    _, params = _composed(entrypoint, chosen)
+    axes = [f"{key}={values}" for key, values in params.items() if key not in given]
+    (points,) = BasicSweeper.split_arguments(parse([*axes, *sweeps]), None)
+    for point in points:
+        groups = tuple(word for word in point if (CONF / word.partition("=")[0]).is_dir())
+        cfg = preset(name, entrypoint, (*chosen[1:], *groups))
+        for value in parse([word for word in point if word not in groups]):
+            OmegaConf.update(cfg, value.key_or_group, value.value())
+        cfg.measure.options = options([*chosen, *point], params)
+        yield cfg
+
+
+def preset(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> DictConfig:
+    """The configuration of a preset with these overrides, and without its sweeps."""
+    return deepcopy(_composed(entrypoint, (f"experiment={name}", *overrides))[0])
+
+
+@cache
+def _composed(entrypoint: str, words: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
+    """What Hydra composes, and what is swept over."""
     with initialize_config_dir(str(CONF), version_base="1.3", job_name=entrypoint):
-        preset = compose("config", chosen, return_hydra_config=True)
-        given = {override.partition("=")[0] for override in overrides}  # the command line wins over the preset
-        params = swept(preset.hydra.sweeper.params, entrypoint)
-        axes = [f"{key}={values}" for key, values in params.items() if key not in given]
-        (points,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(axes), None)
-        for point in points:
-            cfg = compose("config", chosen + point)
-            cfg.measure.options = options(chosen + point, params)
-            yield cfg
+        cfg = compose("config", [*words], return_hydra_config=True)
+    params = swept(cfg.hydra.sweeper.params, entrypoint)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, params
 
 
 def target(name: str, overrides: tuple[str, ...]) -> Path:

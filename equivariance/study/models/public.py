@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,11 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
+from equivariance.study.config import published_networks as table
 from equivariance.study.data.classes import CIFAR10, imagenet_classes
 from equivariance.study.models import library, weights
 from equivariance.study.models.library import Preprocessing
 
-TABLE = Path(__file__).with_suffix(".yaml")
 TARGET = f"{__name__}.network"
 
 
@@ -72,19 +71,6 @@ def entry(network: str) -> dict[str, Any]:
     if network not in table():
         raise UserError(f"model.name={network}: the table of published networks has {', '.join(table())}")
     return table()[network]
-
-
-@cache
-def table() -> dict[str, dict[str, Any]]:
-    """All networks by name."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(TABLE))
-    return {name: content["sources"][row["source"]] | row for name, row in content["networks"].items()}
-
-
-def published(network: str) -> dict[str, Any] | None:
-    """The accuracy that the authors state, as `model.published`; None where they state none."""
-    row = entry(network)
-    return {"top1": row["top1"], "source": row["repository"]} if row.get("top1") else None
 
 
 def classes(network: str) -> list[str]:
