@@ -99,7 +99,7 @@ def few_images(overrides: tuple[str, ...]) -> Stage:
 
 
 def overrides_of(name: str, given: tuple[str, ...], tiny: bool) -> tuple[str, ...]:
-    """The overrides of one experiment: those that are given, `weights_dir` where it has one, those that make it tiny.
+    """The overrides of one experiment: what is given, `weights_dir` where it has one, and what makes it tiny.
 
     Tiny ones have their folder of runs inside that of the preset.
     """

@@ -2,8 +2,8 @@
 
     python scripts/small_data.py FOLDER DATA_DIR
 
-Writes 50 training and 50 held-out images of CIFAR-10 and of MNIST without symmetric digits from DATA_DIR, downloaded
-if need be. All else there, such as `imagenet` and `public`, is linked.
+Writes 50 training and 50 held-out images of CIFAR-10 and of MNIST without symmetric digits, from DATA_DIR or
+downloaded there. All else in it, such as `imagenet` and `public`, is linked.
 """
 
 import shutil

@@ -1,15 +1,23 @@
 """The plan of a reproduction: what is done, what is missing, what the rest costs; no stage is repeated."""
 
 import os
-from itertools import chain
+import struct
+from itertools import chain, product
 
+import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from PIL import Image
 
 from equivariance.study.checkout import CONF
 from equivariance.study.cli.jobs import jobs
+from equivariance.study.data import datasets
+from equivariance.study.data.classes import CIFAR10
 from equivariance.study.identity import measurement_folder
 from equivariance.study.runs.folder import CHECKPOINT, Run
-from scripts import reproduce
+from equivariance.study.verdicts.rules import described
+from scripts import reproduce, small_data
 from scripts.reproduce import Stage
 
 
@@ -21,7 +29,7 @@ def done(stages):
 def test_stages_follow_what_is_there(tmp_path):
     given = (f"runs_dir={tmp_path}", "recipe.epochs=10")
     plan = reproduce.planned("quickstart", given)
-    stages = reproduce.stages(plan, given, 1)
+    stages = reproduce.stages(plan, 1)
     (folder,), (results,) = plan.networks, plan.results
     assert plan.networks[folder] == 10 and plan.rows == tmp_path / "quickstart/results.csv" and not plan.missing
     scripts = ["train.py", "measure.py", "scripts/collect.py", "scripts/figures.py", "scripts/claims.py"]
@@ -88,7 +96,77 @@ def test_what_is_missing_is_named_and_what_is_downloaded_is_said_once(tmp_path):
     assert "architectures is left out: no ImageNet" in text and str(tmp_path / "imagenet") in text
     for folder in ("cifar10", "imagenet/val"):
         (tmp_path / folder).mkdir(parents=True)
-    assert not any(reproduce.planned(name, given).lacking for name in ("similarity", "architectures"))
+    assert not reproduce.planned("similarity", given).lacking
+    weights = reproduce.planned("architectures", given)
+    assert len(weights.lacking) == 6 and not weights.missing  # which their libraries download
+    assert not reproduce.planned("architectures", (*given, "measure.trained=false")).lacking
+
+
+def test_jobs_are_what_hydra_composes():
+    """Against one composition a job, by Hydra alone: groups that bring a recipe, values, a sweep of one's own."""
+    own = ("recipe.epochs=3", "measure.epoch=0,3", "seed=1", "aug=none,cutmix")
+    wanted = []
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name="measure"):
+        for measure in ("translation16", "rotation"):
+            for point in product((0, 3), (0, 1), ("none", "cutmix")):
+                words = [
+                    f"{key}={value}" for key, value in zip(("measure.epoch", "seed", "aug"), point, strict=True)
+                ]
+                composed = ["experiment=augmentation_reduced", "recipe.epochs=3", f"measure={measure}", *words]
+                wanted.append(OmegaConf.to_container(compose("config", composed)))
+    found = [OmegaConf.to_container(cfg) for cfg in jobs("augmentation_reduced", "measure", own)]
+    assert found == wanted
+
+
+def test_what_decides_claims_is_reproduced():
+    for about in described().values():
+        for kind, entries in about["evidence"].items():
+            named = {
+                *chain(*(np.atleast_1d(entry["rows"]).tolist() for entry in entries if entry.get("by") != "others"))
+            }
+            there = {*chain(*reproduce.STUDY["sizes"].values())}
+            assert named <= there, f"{kind}: {named - there}"
+
+
+def test_tiny_experiments_have_folders_and_data_of_their_own(tmp_path):
+    given = (f"runs_dir={tmp_path}/runs", f"data_dir={tmp_path}", "weights_dir=/there")
+    overrides = reproduce.overrides_of("augmentation_reduced", given, True)
+    assert not any(word.startswith("weights_dir=") for word in overrides)
+    plan = reproduce.planned("augmentation_reduced", overrides)
+    assert plan.rows == tmp_path / "runs/tiny/augmentation_reduced/results.csv"
+    assert len(plan.networks) == 5 and {*plan.networks.values()} == {2} and len(plan.results) == 20
+    assert all(file.is_relative_to(tmp_path / "runs/tiny") and "images20" in str(file) for file in plan.results)
+    train, measure = (stage.command for stage in reproduce.stages(plan, 1)[:2])
+    assert "measure.images=20" in measure and not any(word.startswith("measure.") for word in train)
+    assert "weights_dir=/there" in reproduce.overrides_of("public_cifar", given, False)
+
+
+def test_few_images_load_as_the_data_sets_do(tmp_path):
+    draw = np.random.default_rng(0)
+    source, target = tmp_path / "data", tmp_path / "runs/tiny/data"
+    (source / "imagenet").mkdir(parents=True)
+    raw = source / "MNIST/raw"
+    raw.mkdir(parents=True)
+    for cifar, mnist in (("train", "train"), ("test", "t10k")):
+        for name in CIFAR10:
+            (source / "cifar10" / cifar / name).mkdir(parents=True)
+            for index in range(6):
+                image = Image.fromarray(draw.integers(256, size=(32, 32, 3), dtype=np.uint8))
+                image.save(source / "cifar10" / cifar / name / f"{index}.png")
+        pixels, digits = draw.integers(256, size=(100, 28, 28), dtype=np.uint8), bytes([*range(10)] * 10)
+        (raw / f"{mnist}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 0x803, 100, 28, 28) + pixels.tobytes())
+        (raw / f"{mnist}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 0x801, 100) + digits)
+    small_data.main(str(target), str(source))
+    for load, given in ((datasets.cifar10, (False,)), (datasets.mnist6, ("upright", False))):
+        for split in datasets.SPLITS:
+            pixels, labels, classes = load(str(target), *given, split)
+            all_pixels, all_labels, all_classes = load(str(source), *given, split)
+            assert (
+                len(pixels) == small_data.IMAGES and classes == all_classes and len(labels.unique()) == len(classes)
+            )
+            places = (pixels[:, None] == all_pixels).flatten(2).all(2).nonzero()[:, 1]
+            assert (all_labels[places] == labels).all()
+    assert (target / "imagenet").is_dir()
 
 
 @pytest.mark.parametrize("entrypoint", ["train", "measure"])
