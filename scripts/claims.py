@@ -135,10 +135,20 @@ def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
     parts = [HEAD.format(counts=first, overview=overview(decided, folder), level=level, **smallest)]
     for group, verdicts in decided.items():
         parts.append(section(group, verdicts, folder, "" if group in papers else counts({group: verdicts})))
-    changed = [f"- {claim.number}: {claim.changed}" for claim in claimed().values() if claim.changed]
-    parts += ["## Verdicts that changed with the rules of November 2026\n", *changed, ""] if changed else []
+    parts += ["## Verdicts that changed with the rules of November 2026\n", *changed(decided), ""]
     parts += ["## How the sources are read\n", *(f"- {line}" for line in document()["sources"]), ""]
     return "\n".join(parts)
+
+
+def changed(decided: dict[str, list[Verdict]]) -> list[str]:
+    """A line for each claim that has another verdict than by the rules of before, or had none; with the reason."""
+    lines = []
+    for number, claim in claimed().items():
+        now = {kind: agreed(of(decided, number, kind)) for kind in KINDS}
+        texts = [f"{kind} {was}, now {now[kind]}" for kind, was in claim.before.items() if was != now[kind]]
+        if texts or (claim.why and not claim.before):
+            lines.append(f"- {number}: {'; '.join(texts)}{'. ' if texts else ''}{claim.why}")
+    return lines
 
 
 def counts(decided: dict[str, list[Verdict]]) -> str:

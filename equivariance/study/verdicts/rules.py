@@ -61,7 +61,8 @@ class Claim:
     parts: bool = False
     decided_by: str = ""
     note: str = ""
-    changed: str = ""
+    before: Mapping[str, str] = field(default_factory=dict)  # its state by kind, by the rules of before
+    why: str = ""  # today's may differ
 
     def __str__(self) -> str:
         return self.decided_by or "; and ".join(map(in_words, self.tests))
