@@ -145,7 +145,7 @@ def changed(decided: dict[str, list[Verdict]]) -> list[str]:
     lines = []
     for number, claim in claimed().items():
         now = {kind: agreed(of(decided, number, kind)) for kind in KINDS}
-        texts = [f"{kind} {was}, now {now[kind]}" for kind, was in claim.before.items() if was != now[kind]]
+        texts = [f"{kind}: {was} before, {now[kind]} now" for kind, was in claim.before.items() if was != now[kind]]
         if texts or (claim.why and not claim.before):
             lines.append(f"- {number}: {'; '.join(texts)}{'. ' if texts else ''}{claim.why}")
     return lines
