@@ -15,6 +15,7 @@ COMPARED = {  # how the names of its networks begin
     "jazhiel_resnet": "ResNet of jazhiel: depth",
     "theo_resnet": "ResNet of theo: depth",
     "akamaster_resnet": "ResNet of akamaster: depth",
+    "dansun_resnet": "ResNet of dansun: depth",
 }
 
 
@@ -32,11 +33,11 @@ def figures(folder: Path) -> dict[str, style.Figure]:
 
 
 def draw(axes: style.Axes, layers: pd.DataFrame) -> None:
-    """A curve for each network, named by what follows the prefix."""
-    models = sorted(layers.model.unique(), key=lambda name: (len(name), name))
-    for model, look in style.looks(models).items():
+    """A curve for each network, named by what follows the prefix, in the order of the rows."""
+    for model, look in style.looks(layers.model.unique()).items():
+        named = {**look, "label": model.removeprefix(layers.prefix.iloc[0]).replace("_", "-")}
         for trained, one in layers[layers.model == model].groupby(rows.is_trained(layers)):
-            line = {**look, "label": model.removeprefix(one.prefix.iloc[0])} if trained else {"color": "0.75"}
+            line = named if trained else {"color": "0.75"}
             x = one["index"] / max(1, one["index"].max())
             axes.plot(x, one.value, lw=1, markevery=max(1, len(one) // 8), **line)
     axes.set_ylim(-0.02, 1.02)

@@ -239,6 +239,63 @@ def test_rank_correlations_and_their_growth():
     assert state(other, networks({"early": -2, "final": 1})) == "contradicted"
 
 
+def agreements(gain, authors=4, noise=0.01):
+    """Networks of two depths of several authors; the deeper one agrees by so much more."""
+    draw = np.random.default_rng(0)
+    found = table(
+        {"model": f"{author}{depth}", "layer": "final", "part": "final", "element": 1, "transform": "translation"}
+        | {"score": "invariance", "value": 0.5, "agreement": 0.5 + gain * (depth == 56) + noise * draw.normal()}
+        for author, depth in product(range(authors), (20, 56))
+    )
+    return found.assign(series=found.model.str[0], depth=found.model.str[1:].astype(int))
+
+
+def test_another_column_and_unit():
+    deeper = {"plus": {"depth": 56}, "minus": {"depth": 20}, "column": "agreement", "unit": "series"}
+    deeper |= {"for": {"part": ["final"]}, "expect": "higher"}
+    assert state(deeper, agreements(0.2)) == "holds"
+    assert state(deeper, agreements(-0.2)) == "contradicted"
+    assert state(deeper, agreements(0.02)) == "undecided"
+    assert state(deeper, agreements(0.2, authors=1)) == "undecided"
+    assert state(deeper, agreements(0.2)[lambda one: one.depth == 20]) == "not run"
+
+
+KINDS_OF_TESTS = {  # a test of two parts, and rows of which the first fulfils both and the second the first alone
+    "difference": (
+        MIDDLE | {"expect": "higher", "for": {"part": ["middle", "early"]}},
+        pairs(0.1).assign(value=lambda one: one.value + 0.1 * ((one.aug == "b") & (one.part == "early"))),
+        pairs(0.1),
+    ),
+    "along": (
+        {"along": "index", "for": {"score": ["invariance", "equivariance"]}, "expect": "lower"},
+        *(
+            pd.concat([curves([-0.01] * 3), curves([slope] * 3).assign(score="equivariance")])
+            for slope in (-0.01, 0.01)
+        ),
+    ),
+    "rank": (
+        {"rank": "accuracy", "for": {"part": ["final", "early"]}, "expect": "higher"},
+        *(networks({"final": 1, "early": sign}) for sign in (1, -1)),
+    ),
+    "another column": (
+        {"plus": {"depth": 56}, "minus": {"depth": 20}, "column": "agreement", "unit": "series", "expect": "higher"}
+        | {"for": {"score": ["invariance", "equivariance"]}},
+        *(pd.concat([agreements(0.2), agreements(gain).assign(score="equivariance")]) for gain in (0.2, -0.2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_TESTS)
+def test_partly_and_depends_for_each_kind(kind):
+    test, both, one = KINDS_OF_TESTS[kind]
+    assert state(test, both, parts=True) == "holds"
+    assert state(test, one, parts=True) == "partly"
+    assert state(test, one) == "contradicted"  # one claim of all parts
+    found = verdicts(test, pd.concat([both, one.assign(over="dataset")]), parts=True)
+    assert agreed(found) == "depends"
+    assert said(found) == "**depends**: holds (`image`), partly (`dataset`)"
+
+
 def test_every_border_and_over_is_decided_and_disagreement_said_first():
     test, up, down = MIDDLE | {"expect": "higher"}, pairs(0.1), pairs(-0.1)
     found = verdicts(
