@@ -55,12 +55,14 @@ def each_job(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> Ite
     of other keys, such as `seed`, are set in copies of it.
     """
     parse = OverridesParser.create().parse_overrides
-    sweeps = [word for word, each in zip(overrides, parse([*overrides]), strict=True) if each.is_sweep_override()]
-    chosen = (f"experiment={name}", *(word for word in overrides if word not in sweeps))
-    given = {override.partition("=")[0] for override in overrides}  # the command line wins over the preset
+    parsed = zip(overrides, parse([*overrides]), strict=True)
+    sweeps = {each.key_or_group: word for word, each in parsed if each.is_sweep_override()}
+    single = tuple(word for word in overrides if word not in sweeps.values())
+    chosen = (f"experiment={name}", *single)
     _, params = _composed(entrypoint, chosen)
-    axes = [f"{key}={values}" for key, values in params.items() if key not in given]
-    (points,) = BasicSweeper.split_arguments(parse([*axes, *sweeps]), None)
+    given = {word.partition("=")[0] for word in single}  # the command line wins over the preset
+    axes = {key: f"{key}={values}" for key, values in params.items() if key not in given} | sweeps
+    (points,) = BasicSweeper.split_arguments(parse([*axes.values()]), None)
     for point in points:
         groups = tuple(word for word in point if (CONF / word.partition("=")[0]).is_dir())
         cfg = preset(name, entrypoint, (*chosen[1:], *groups))
