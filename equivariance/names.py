@@ -1,6 +1,7 @@
 """The words that rows, figures and verdicts share: parts of a network, scores, similarities, columns."""
 
 PARTS = ("early", "middle", "late", "pool", "final")  # of a network, in the order of its layers
+HEAD = PARTS[-2:]  # what enters the classifier, and the logits: layers that are parts themselves
 BEFORE_POOLING = PARTS[:3]
 SCORES = ("invariance", "equivariance")  # of the papers
 NESTED = (*SCORES, "linear")  # all scores, each at most as large as the next

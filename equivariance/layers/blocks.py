@@ -44,10 +44,10 @@ def find_blocks(record: Record) -> tuple[list[Call], dict[str, str]]:
 
 def classifier(record: Record) -> Call | None:
     """The last linear map, whose output is the logits (of one head, where a network averages several)."""
-    per_image = record.logits.shape[1:] if record.logits else ()
+    per_image = [s for s in record.logits.shape[1:] if s > 1] if record.logits else None
     found = None
     for call in record.root.walk():
-        alike = [value for value in call.outputs if [s for s in value.shape[1:] if s > 1] == list(per_image)]
+        alike = [value for value in call.outputs if [s for s in value.shape[1:] if s > 1] == per_image]
         linear = alike and not call.children and record.holds_product(call)
         if linear and (alike[0].node in record.trunk or found is None):
             found = call

@@ -14,7 +14,7 @@ from equivariance.errors import UserError
 from equivariance.layers.blocks import classifier, find_blocks
 from equivariance.layers.layout import Arrangement, read_layout, rows
 from equivariance.layers.record import Call, Function, Record, Value, readable, record, take
-from equivariance.names import PARTS
+from equivariance.names import HEAD, PARTS
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Layer:
 
     Attributes:
         name: the module's path in the network (its second call in a pass: `relu#2`); `pool` and `final` are what
-            enters the classifier and the logits. A network with `feature_layers()` gives its own names.
+            enters the classifier and the logits (modules of these names: `pool#1`, `final#1`). A network with
+            `feature_layers()` gives its own names.
         index: its place in the network, from 0.
         part: early, middle or late third of the layers before pooling; pool; final.
         module: the module whose call holds the map.
@@ -131,7 +132,7 @@ def find_layers(
         if isinstance(layout, str):
             left_out[site.name] = layout
             continue
-        part = site.name if site.name in PARTS else ""
+        part = site.name if site.name in HEAD else ""
         if not part and layout.size is None and (patterns or not own_names):
             part = "final" if history.logits and site.value.node == history.logits.node else "pool"
         functions = {node: history.functions[node] for node in site.functions}
@@ -187,7 +188,8 @@ UNCALLED = "it is not called in a forward pass, or puts out nothing that depends
 def _output(call: Call, history: Record, name: str | None = None) -> _Site:
     """What a module puts out: of several tensors the one through which all data pass, or the first."""
     value = next((value for value in call.outputs if value.node in history.trunk), call.outputs[0])
-    return _Site((name or call.name) + (f"#{call.count + 1}" if call.count else ""), call, value)
+    again = f"#{call.count + 1}" if call.count else ""
+    return _Site(name + again if name else call.title, call, value)
 
 
 def _all_sites(history: Record) -> tuple[list[_Site], dict[str, str]]:

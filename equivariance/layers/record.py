@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from equivariance.errors import UserError
 from equivariance.layers import operations
 from equivariance.layers.axes import Atom, Axes, Axis, channels
+from equivariance.names import HEAD
 
 PRODUCTS = {"convolution", "_convolution", "linear", "addmm", "mm", "baddbmm", "bmm", "matmul"}
 COPIES = {"detach", "alias", "clone", "_to_copy"}
@@ -57,8 +58,8 @@ class Call:
 
     @property
     def title(self) -> str:
-        """Its module's name; of a second call in the pass `name#2`."""
-        return self.name + (f"#{self.count + 1}" if self.count else "")
+        """Its module's name; of a second call in the pass `name#2`, and `pool#1` where `pool` is another layer."""
+        return self.name + (f"#{self.count + 1}" if self.count or self.name in HEAD else "")
 
     @property
     def has_parameters(self) -> bool:
@@ -360,7 +361,7 @@ def record(model: nn.Module, image: Tensor) -> Record:
     root = stack[0].children[0] if stack[0].children else None
     if root is None or not root.outputs:
         raise UserError(f"{type(model).__name__} cannot be measured: its output cannot be traced back to the image")
-    logits = _logits(root.outputs)
+    logits = _logits(root.outputs, n)
     ends = [logits] if logits else root.outputs
     nodes = frozenset().union(*(trunk(flow.sources, end.node) for end in ends))
     return Record(root, logits, nodes, frozenset(flow.products), flow.functions, flow.sources)
@@ -370,10 +371,10 @@ def _mapped(tensor: Tensor) -> bool:
     return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
-def _logits(outputs: list[Value]) -> Value | None:
+def _logits(outputs: list[Value], images: int) -> Value | None:
     """The output; of several, the one called logits or out, or the first with one row per image."""
     named = [value for value in outputs if value.place and value.place[-1] in ("logits", "out")]
-    rows = [value for value in outputs if len(value.shape) == 2]
+    rows = [value for value in outputs if len(value.shape) == 2 and value.shape[0] == images]
     alone = outputs if len(outputs) == 1 else []
     return next(iter(named + rows + alone), None)
 

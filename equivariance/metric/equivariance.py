@@ -20,7 +20,7 @@ from equivariance.metric import inputs
 from equivariance.metric.memory import affordable_blocks, affordable_images, affordable_layers
 from equivariance.metric.partners import partners
 from equivariance.metric.predictions import Predictions
-from equivariance.metric.premises import kept_buffers, logits_of, probe
+from equivariance.metric.premises import FEWER, kept_buffers, logits_of, probe
 from equivariance.metric.sums import Sums
 from equivariance.metric.table import ScoreTable
 from equivariance.names import NESTED, OVER, PARTS, SCORE_COLUMNS, SCORES, SIMILARITIES
@@ -504,7 +504,7 @@ class Equivariance:
             if passed[name] >= end:
                 return
             if len(maps) != len(orbit):
-                raise UserError(f"layer {name} has maps of {len(maps)} of {len(orbit)} images: leave it out")
+                raise UserError(FEWER.format(name, len(maps), len(orbit)))
             by_copy = maps.unflatten(0, (-1, n))
             for index, part, pairs in parts:
                 for over in self.sums.readings_of(layer):
@@ -516,7 +516,7 @@ class Equivariance:
 
         with self._tapped(receive):
             logits = logits_of(self.model(orbit), len(orbit))
-        if logits is not None:
+        if logits is not None and self.classes:
             self.predictions.add(logits.unflatten(0, (-1, n))[:, int(again) :], labels, self.transforms)
         self.blocks.counted(images, again)
 

@@ -17,6 +17,7 @@ OTHERS = (
     "{}: the maps of an image depend on the other images of its batch, from layer {} on: is a batch norm without "
     "running statistics, or kept in training mode?"
 )
+FEWER = "layer {} has maps of {} of {} images: leave it out"
 
 
 class Probe(NamedTuple):
@@ -53,18 +54,21 @@ def probe(model: nn.Module, layers: Iterable[Layer], images: Tensor, prepare: An
     first: dict[str, Tensor] = {}
     differing: list[str] = []
 
-    def keep(name: str, maps: Tensor) -> None:
-        first[name] = maps.clone()  # what follows may overwrite them
+    classes = set()
 
-    def compare(name: str, maps: Tensor) -> None:
-        if name in first and len(maps) >= 2:
-            before = first[name]
-            if (maps[:2] - before).abs().max() > tolerance * before.abs().max():
-                differing.append(name)
+    def receive(name: str, maps: Tensor) -> None:
+        if len(maps) != len(batch):
+            raise UserError(FEWER.format(name, len(maps), len(batch)))
+        if name not in first:
+            first[name] = maps.clone()  # what follows may overwrite them
+        before, now = first[name][:2], maps[:2]
+        if now.shape != before.shape or (now - before).abs().max() > tolerance * before.abs().max():
+            differing.append(name)
 
-    for batch, receive, fault in ((few, keep, ""), (few, compare, RANDOM), (many, compare, OTHERS)):
+    for batch, fault in ((few, RANDOM), (few, RANDOM), (many, OTHERS)):
         with evaluating(model), tap(layers, receive):
             output = logits_of(model(batch), len(batch))
+        classes.add(None if output is None else output.shape[1])
         if output is not None:
             receive("final", output)
         if differing:
@@ -77,7 +81,7 @@ def probe(model: nn.Module, layers: Iterable[Layer], images: Tensor, prepare: An
         if far.any():
             power = largest.double().log2().round().clamp(-126, 126)
             scales[name] = torch.where(far, 2.0**-power, 1).to(torch.promote_types(maps.dtype, torch.float32))
-    return Probe(scales, magnitudes, None if output is None else output.shape[1])
+    return Probe(scales, magnitudes, classes.pop() if len(classes) == 1 else None)  # by chance, boxes are as many
 
 
 @contextmanager

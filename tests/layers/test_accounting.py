@@ -13,6 +13,7 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 import equivariance as eq
 from equivariance.layers.find import find_layers, tap
 from equivariance.layers.record import record
+from equivariance.names import PARTS
 
 TURNS = eq.rotations([180])
 
@@ -20,10 +21,10 @@ TURNS = eq.rotations([180])
 class Plain(nn.Module):
     """Three convolutions, with `between` before the third, a linear map, and `head` behind it."""
 
-    def __init__(self, change=lambda layer: layer, between=lambda x: x, head=lambda logits: logits):
+    def __init__(self, change=lambda layer: layer, between=lambda x: x, head=lambda logits: logits, classes=4):
         super().__init__()
         self.convs = nn.ModuleList(change(nn.Conv2d(i, 8, 3, padding=1)) for i in (3, 8, 8))
-        self.fc, self.between, self.head = change(nn.Linear(8, 4)), between, head
+        self.fc, self.between, self.head = change(nn.Linear(8, classes)), between, head
 
     def forward(self, x):
         for index, conv in enumerate(self.convs):
@@ -109,6 +110,7 @@ PLAIN = {  # all of them have three convolutions, and measure all of them
     "swish": lambda: Plain(between=lambda x: x * torch.sigmoid(x)),
     "compiled": lambda: torch.compile(Plain(), backend="eager"),
     "lazy": lambda: Plain(lambda layer: nn.LazyConv2d(8, 3, padding=1) if isinstance(layer, nn.Conv2d) else layer),
+    "one logit": lambda: Plain(parametrizations.spectral_norm, classes=1),
     "logits sorted": lambda: Plain(head=lambda logits: logits.gather(1, logits.argsort(1))),
     "logits unknown": lambda: Plain(head=lambda logits: logits.unfold(1, 3, 1).flatten(1)),
 }
@@ -122,7 +124,7 @@ def test_all_convolutions_are_measured(kind):
     values = table[table.score == "equivariance"].set_index("layer")
     convolutions = [name for name in values.index if name.startswith("convs.")]
     assert len(convolutions) == 3 and values.value[convolutions].between(0, 1).all()
-    assert values.agreement["final"] >= 0
+    assert values.agreement["final"] >= 0 and ("pool" in values.index or kind == "logits unknown")
     maps = eq.Equivariance(model, TURNS).maps(images)
     assert all(maps[name].shape == (4, 8, 8, 8) and maps[name].min() >= 0 for name in convolutions)
     model.train()
@@ -145,6 +147,33 @@ class Mapped(nn.Module):
 
     def forward(self, x):
         return self.fc(torch.vmap(self.inner)(x).mean((2, 3)))
+
+
+class Named(nn.Module):
+    """Its convolutions have the names of parts of a network."""
+
+    def __init__(self, names=PARTS):
+        super().__init__()
+        for index, name in enumerate(names):
+            setattr(self, name, nn.Conv2d(8 if index else 3, 8, 3, padding=1))
+        self.names, self.fc = names, nn.Linear(8, 4)
+
+    def forward(self, x):
+        for name in self.names:
+            x = getattr(self, name)(x).relu()
+        return self.fc(x.mean((2, 3)))
+
+
+class Detector(nn.Module):
+    """Puts out boxes, as many as it finds in each image."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.conv, self.fc, self.count = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 4), count
+
+    def forward(self, x):
+        features = self.fc(self.conv(x).mean((2, 3)))
+        return [{"boxes": each.expand(self.count, 4) + 0, "scores": each[: self.count]} for each in features]
 
 
 class Shared(nn.Module):
@@ -191,6 +220,7 @@ WALKED = {
     **PLAIN,
     "vmap": Mapped,
     "shared": Shared,
+    "named": Named,
     "pyramid": Pyramid,
     "resnet": resnet,
     "classes": lambda: resnet(num_classes=30000),
@@ -215,6 +245,7 @@ def test_no_map_is_without_a_word(kind):
     history = record(getattr(model, "_orig_mod", model), torch.randn(3, 64, 64))
     nodes = {layer.read.node for layer in layers}
     named = {layer.name for layer in layers} | set(layers.left_out)
+    assert len(named) == len(layers) + len(layers.left_out), "two layers have one name"
 
     def walk(call, inside):
         """A map is a part of a named layer, leads to its output, or holds such ones; or its own name is there."""
@@ -235,6 +266,33 @@ def test_no_map_is_without_a_word(kind):
     for child in history.root.children:
         walk(child, False)
     assert pickle.loads(pickle.dumps(layers.left_out)) == layers.left_out
+
+
+def test_modules_may_have_the_names_of_parts():
+    torch.manual_seed(0)
+    model, images = Named().eval(), torch.randn(4, 3, 8, 8)
+    layers = find_layers(model, images)
+    assert [(layer.name, layer.part) for layer in layers[2:5]] == [
+        ("late", "middle"),
+        ("pool#1", "middle"),
+        ("final#1", "late"),
+    ]
+    others = Named(tuple("abcde")).eval()
+    others.load_state_dict(dict(zip(others.state_dict(), model.state_dict().values(), strict=True)))
+    tables = [eq.measure(each, images, TURNS) for each in (model, others)]
+    assert (tables[0].value == tables[1].value).all() and (tables[0].part == tables[1].part).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_boxes_are_no_logits(count):
+    """Two are as many as the images of the recorded pass."""
+    model, images = Detector(count), torch.randn(4, 3, 8, 8)
+    if count == 2:
+        with pytest.raises(eq.UserError, match=r"^layer final has maps of 2 of 3 images: leave it out$"):
+            eq.measure(model, images, TURNS)
+    else:
+        assert "none has one row per image" in find_layers(model, images).left_out["final"]
+        assert eq.measure(model, images, TURNS).layer.unique().tolist() == ["conv"]
 
 
 def test_what_is_left_out_says_why():
