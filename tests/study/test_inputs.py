@@ -93,6 +93,30 @@ def test_train_refuses_in_one_line(run, tmp_path, arguments, line):
     assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.csv"))
 
 
+GLOBAL = "# @package _global_\n"
+PRESETS = {
+    "- 1\n": r"preset.yaml: it must be a YAML file of keys",
+    "word\n": "experiment: a preset begins with the line # @package _global_",
+    "seed: 3\n": "experiment: a preset begins with the line # @package _global_",
+    f"{GLOBAL}sed: 3\n": r"unknown key sed: did you mean seed\?",
+    f"{GLOBAL}recipe: {{epoch: 3}}\n": r"unknown key recipe.epoch: did you mean epochs\?",
+    f"{GLOBAL}helper: 3\n": r"unknown key helper: there is seed, ",
+    f"{GLOBAL}seed: 1\nseed: 2\n": r"preset.yaml, line 3: found duplicate key seed",
+    f"{GLOBAL}a:\n\t- b\n": r"preset.yaml, line 3: found character",
+    f"{GLOBAL}seed: !!python/name:os.system\n": r"preset.yaml, line 2: could not determine a constructor",
+    f"{GLOBAL}helper: -3\nseed: ${{helper}}\n": r"seed=-3: needs a whole number from 0 on",  # used, so known
+}
+
+
+@pytest.mark.parametrize("text", PRESETS)
+def test_no_line_of_a_preset_is_ignored(run, tmp_path, text):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/preset.yaml").write_text(text)
+    result = run("train.py", f"--config-dir={tmp_path}", "experiment=preset", *DIGITS)
+    assert result.code == 1 and result.error.strip().count("\n") == 0, result.error
+    assert re.search(PRESETS[text], result.error), result.error
+
+
 def test_classes_of_the_held_out_images_are_those_of_training(run, folder):
     (folder / "val/dog").rename(folder / "val/fox")
     result = run("train.py", "dataset=image_folder", f"dataset.root={folder}", "dataset.size=32", "model=resnet44")

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from equivariance import progress
 from equivariance.errors import UserError
 from equivariance.study.checkout import CONF
-from equivariance.study.cli.messages import check, is_expected, one_line
+from equivariance.study.cli.messages import check, check_files, is_expected, one_line
 from equivariance.study.cli.signals import end_with_parent
 from equivariance.study.cli.sweeps import FAILED, TALLY, comparison, limit_cores
 from equivariance.study.cli.words import help_text, prepared
@@ -126,6 +126,7 @@ def _run_job(task: Callable[[DictConfig], None], cfg: DictConfig) -> None:
         end_with_parent()  # joblib's processes would wait for ever for a parent that was killed
     limit_cores(launcher)
     progress.shared_terminal = "BasicLauncher" not in launcher._target_
+    check_files(hydra_config.runtime.choices, hydra_config.runtime.config_sources)
     if cfg.run is not None:
         cfg = of_run(cfg)
     check(cfg)

@@ -3,8 +3,9 @@
 import difflib
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException
@@ -23,6 +24,7 @@ from equivariance.study.checkout import CONF
 from equivariance.study.config import RANGES, SCHEMA, check_ranges, shown
 
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, YAMLError)
+KEYS_WANTED = "it must be a YAML file of keys"
 REPORT = "this is a mistake of this program, not yours: please report it, with the command and the lines above"
 LIBRARIES = "timm and torchvision have others: model=timm model.name={0}, model=torchvision model.name={0}"
 
@@ -60,7 +62,15 @@ def one_line(error: BaseException) -> str:
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse a configuration that no task can do anything with, whatever it is."""
+    """Refuse a configuration that no task can do anything with, whatever it is, and keys that nothing uses."""
+    known, text = _keys_beside("seed"), OmegaConf.to_yaml(cfg)
+    for key in map(str, cfg):
+        if key == "experiment" and cfg[key] is not None:
+            raise UserError(
+                "experiment: a preset begins with the line # @package _global_, or its keys are not used"
+            )
+        if key not in known and f"${{{key}" not in text:
+            raise UserError(_unknown(key))
     for name, schema in SCHEMA.items():
         if not OmegaConf.is_dict(cfg.get(name)):
             raise UserError(f"{name}={cfg.get(name)}: needs its keys, {', '.join(_keys_beside(f'{name}.'))}")
@@ -77,6 +87,15 @@ def check(cfg: DictConfig) -> None:
         if "name" not in cfg[group]:
             raise UserError(f"{group}.name: there must be one, for the run's folder")
     check_ranges(cfg)
+
+
+def check_files(choices: Mapping[str, Any], sources: Iterable[Any]) -> None:
+    """Refuse a chosen file of conf/, or of a folder given by --config-dir, that holds no keys: Hydra ignores it."""
+    for source in sources:
+        for group, choice in choices.items():
+            file = Path(source.path) / group / f"{choice}.yaml"
+            if source.schema == "file" and file.exists() and not OmegaConf.is_dict(OmegaConf.load(file)):
+                raise UserError(f"{file}: {KEYS_WANTED}")
 
 
 def _missing(node: Any, key: str = "") -> list[str]:
@@ -113,9 +132,7 @@ def _of_yaml(error: YAMLError) -> str:
     """Where a file of conf/ is no YAML, and why."""
     mark = getattr(error, "problem_mark", None)
     where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
-    return (
-        f"{where}{getattr(error, 'problem', None) or ' '.join(str(error).split())}; it must be a YAML file of keys"
-    )
+    return f"{where}{getattr(error, 'problem', None) or ' '.join(str(error).split())}; {KEYS_WANTED}"
 
 
 def _no_choice(error: MissingConfigException) -> str:
