@@ -173,11 +173,12 @@ class _Flow(TorchDispatchMode):
         found = self._axes(name, func, args, kwargs, known, outputs)
         for tensor, axes in zip(outputs, found, strict=True):
             in_place = any(tensor is t for t in inputs)
-            self.enter(tensor, sources, axes)
+            is_real = not tensor.is_complex()  # of complex numbers there is no correlation here
+            self.enter(tensor, sources, axes if is_real else None)
             node = len(self.sources) - 1
             if name in PRODUCTS and any(t.ndim > 1 and numbers[id(t)] is None for t in inputs):
                 self.products.add(node)
-            elif pointwise := self._function(func, name, args, kwargs, numbers):
+            elif is_real and (pointwise := self._function(func, name, args, kwargs, numbers)):
                 self.functions[node] = pointwise
             if in_place and func._schema.is_mutable:
                 filled = axes or next((axes for t, axes in known if t.ndim == tensor.ndim), None)

@@ -82,8 +82,8 @@ class Equivariance:
         blocks: int = 10,
         batch_size: int = 250,
     ):
-        readings = (over,) if isinstance(over, str) else tuple(over)
-        scores = (scores,) if isinstance(scores, str) else tuple(scores)
+        readings = tuple(over) if isinstance(over, list | tuple) else (over,)
+        scores = tuple(scores) if isinstance(scores, list | tuple) else (scores,)
         _check(readings, similarity, scores)
         self.model, self.readings, self.similarity = readable(model), readings, similarity
         self.transforms = several(transforms)
@@ -560,8 +560,9 @@ def _check(
 
 
 def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Device and type of the network's parameters; the CPU and float32 for a network that has none."""
-    for value in (*model.parameters(), *model.buffers()):
-        if value.is_floating_point():
-            return value.device, value.dtype
-    return torch.device("cpu"), torch.float32
+    """Device and type of the network's filters and matrices; the CPU and float32 for a network without numbers."""
+    values = [value for value in (*model.parameters(), *model.buffers()) if value.is_floating_point()]
+    if any(value.is_meta for value in values):
+        raise UserError(f"{type(model).__name__} has no weights yet, its device is meta: load them first")
+    value = next((value for value in values if value.ndim > 1), values[0] if values else torch.empty(0))
+    return value.device, value.dtype

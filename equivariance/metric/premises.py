@@ -1,6 +1,6 @@
 """What the measure takes for granted of a network, checked once on a few images before the first batch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ class Probe(NamedTuple):
     classes: int | None
 
 
-def probe(model: nn.Module, layers: Iterable[Layer], images: Tensor, prepare: Any) -> Probe:
+def probe(model: nn.Module, layers: Sequence[Layer], images: Tensor, prepare: Any) -> Probe:
     """Run a network on an image alone and among others, and twice.
 
     Args:
@@ -69,7 +69,7 @@ def probe(model: nn.Module, layers: Iterable[Layer], images: Tensor, prepare: An
         with evaluating(model), tap(layers, receive):
             output = logits_of(model(batch), len(batch))
         classes.add(None if output is None else output.shape[1])
-        if output is not None:
+        if output is not None and all(layer.name != "final" for layer in layers):
             receive("final", output)
         if differing:
             raise UserError(fault.format(type(model).__name__, differing[0]))

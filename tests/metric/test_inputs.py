@@ -122,6 +122,8 @@ def test_what_is_no_batch_of_images_is_refused_in_one_line(kind):
         ({"model": lambda x: x}, "^model: needs a torch.nn.Module, this is a function"),
         ({"batch_size": 0}, "^batch_size=0: needs a whole number"),
         ({"batch_size": -1}, "^batch_size=-1: needs a whole number"),
+        ({"over": 3}, "^over=3: choose image"),
+        ({"scores": 3}, "^scores=3: choose invariance"),
         ({"batch_size": 2.5}, "^batch_size=2.5: needs a whole number"),
         ({"transforms": 90}, r"^transforms: 90 is no transformation; give equivariance.rotations\(\)"),
         ({"transforms": X}, "^transforms: a Tensor is no transformation; give [^\n]*$"),

@@ -83,6 +83,44 @@ def test_any_other_network_is_measured(between):
     assert eq.measure(Net(between), images(6), TURNS).value.notna().all()
 
 
+class Scaled(Net):
+    """Its first parameter is a number of another type than its filters."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0, dtype=dtype))  # of this module itself: before its modules'
+
+    def forward(self, x):
+        return self.head(self.second(self.first(x).relu()).relu().mean((2, 3))) * self.scale
+
+
+def spectrum(x):
+    return torch.fft.ifft2(torch.fft.fft2(x.relu()) * 2).real
+
+
+ANY = {  # what a network may do or hold, and how many layers are measured
+    "complex numbers inside": (lambda: Net(Function(spectrum)), {"first", "final"}),
+    "a float64 number first": (lambda: Scaled(torch.float64), {"first", "second", "final"}),
+    "a bfloat16 number first": (lambda: Scaled(torch.bfloat16), {"first", "second", "final"}),
+    "no parameters": (lambda: nn.AvgPool2d(2), {"final"}),
+    "no matrix": (nn.Flatten, {"final"}),
+    "bfloat16": (lambda: Net().to(torch.bfloat16), {"first", "second", "pool", "final"}),
+    "float64": (lambda: Net().double(), {"first", "second", "pool", "final"}),
+}
+
+
+@pytest.mark.parametrize("kind", ANY)
+def test_networks_of_any_numbers_are_measured(kind):
+    make, layers = ANY[kind]
+    table = eq.measure(make(), images(6), TURNS)
+    assert layers <= {*table.layer} and table.value.between(0, 1).all()
+
+
+def test_a_network_without_weights_is_refused():
+    with pytest.raises(eq.UserError, match=r"^Net has no weights yet, its device is meta: load them first$"):
+        eq.measure(Net().to("meta"), images(6), TURNS)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("batch_size", [4, 250])
 def test_a_bad_map_of_any_image_is_refused(value, batch_size):
