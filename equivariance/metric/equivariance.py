@@ -82,7 +82,7 @@ class Equivariance:
         blocks: int = 10,
         batch_size: int = 250,
     ):
-        readings = tuple(over) if isinstance(over, list | tuple) else (over,)
+        readings: tuple[Any, ...] = tuple(over) if isinstance(over, list | tuple) else (over,)
         scores = tuple(scores) if isinstance(scores, list | tuple) else (scores,)
         _check(readings, similarity, scores)
         self.model, self.readings, self.similarity = readable(model), readings, similarity
