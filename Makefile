@@ -57,10 +57,9 @@ docs: setup        ## the pages of docs/ with the reference, as a site in build/
 	$(PYTHON) -m mkdocs build --strict --quiet
 	@echo "build/site/index.html"
 
-bench: setup       ## time training steps and measurements against the plain way; who waits for whom, network or images
+bench: setup       ## time training steps and measurements against the plain way
 	$(PYTHON) scripts/bench.py train
 	$(PYTHON) scripts/bench.py measure
-	$(PYTHON) scripts/bench_images.py
 
 clean:             ## remove the environment and caches; runs and data stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build equivariance.egg-info

@@ -31,14 +31,14 @@ def main(cfg: DictConfig) -> None:
 def measure(cfg: DictConfig, process: Processes) -> None:
     """Measure this process's share of the images; the first process merges all shares and reports."""
     from equivariance.progress import progress
-    from equivariance.study.measuring import layer_table, prepare
+    from equivariance.study.measuring import Measurement, layer_table
     from equivariance.study.report import announce, report, report_again
     from equivariance.study.runs.cost import Cost
 
     if cfg.measure.dry_run:
         print(layer_table(cfg, print if process.first else None))
         return
-    job = prepare(cfg, process)
+    job = Measurement(cfg, process)
     metric = job.metric
     with job.alone(), stoppable() as stop:
         if job.complete:

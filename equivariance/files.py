@@ -1,7 +1,6 @@
 """Files appear whole or not at all: written beside the target, then renamed over it."""
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,24 +33,3 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
         ) from error
     finally:
         beside.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files in a folder of processes that were killed while they wrote.
-
-    The folder must be locked: processes on other machines cannot be seen.
-    """
-    for file in folder.glob(".*"):
-        process = re.fullmatch(r"\..+\.(\d+)", file.name)
-        if process and not _runs(int(process[1])):
-            file.unlink(missing_ok=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it is somebody else's
-        return True
-    return True

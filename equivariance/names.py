@@ -1,5 +1,7 @@
 """The words that rows, figures and verdicts share: parts of a network, scores, similarities, columns."""
 
+from itertools import product
+
 PARTS = ("early", "middle", "late", "pool", "final")  # of a network, in the order of its layers
 HEAD = PARTS[-2:]  # what enters the classifier, and the logits: layers that are parts themselves
 BEFORE_POOLING = PARTS[:3]
@@ -7,7 +9,7 @@ SCORES = ("invariance", "equivariance")  # of the papers
 NESTED = (*SCORES, "linear")  # all scores, each at most as large as the next
 SIMILARITIES = ("pearson", "cosine")
 OVER = ("image", "image_relu", "image_max", "dataset")  # over what a correlation runs, see `statistics`
-ELEMENTS = {  # what an element of a transformation is, on an axis
+UNITS = {  # what an element of a transformation is, on an axis
     "rotation": "angle (degrees)",
     "continuous rotation": "angle (degrees)",
     "translation": "shift (pixels)",
@@ -15,12 +17,10 @@ ELEMENTS = {  # what an element of a transformation is, on an axis
     "sub-pixel shift": "shift (pixels)",
     "scaling": "scale",
 }
-ELEMENTS |= {
-    f"{border} {name}": ELEMENTS[name]
-    for border in ("full", "circular")  # where the overlap is not what is compared
-    for name in ("translation", "relative translation")
+ELEMENTS = {  # the same where the overlap is not what is compared, or maps are not lined up
+    f"{aligned}{border}{name}": UNITS[name]
+    for aligned, border, name in product(("", "unaligned "), ("", "full ", "circular "), UNITS)
 }
-ELEMENTS |= {f"unaligned {name}": element for name, element in ELEMENTS.items()}
 
 SCORE_COLUMNS = [
     # where in the network, and how

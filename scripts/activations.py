@@ -5,28 +5,23 @@
 Writes experiments/NAME/activations.csv: one row per network and layer, over the images of the experiment.
 """
 
-from __future__ import annotations
+from equivariance.study.cli import answer_help, command_line
 
-from typing import TYPE_CHECKING
+answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from equivariance.files import write_atomic
-from equivariance.study.cli import command_line
+from equivariance.layers.find import tap
 from equivariance.study.cli import jobs as experiments
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from equivariance.study.measuring import Measurement
+from equivariance.study.measuring import Measurement
+from equivariance.study.runs.processes import Processes
 
 
 def activations(job: Measurement) -> pd.DataFrame:
     """Columns layer, index, mean, rms: of all values of a layer's maps of the chosen images, in float64."""
-    import torch  # here, as it takes seconds that --help does not need
-
-    from equivariance.layers.find import tap
-
     layers = job.metric.layers.values()
     sums = {layer.name: torch.zeros(3, dtype=torch.float64) for layer in layers}
 
@@ -48,13 +43,10 @@ def activations(job: Measurement) -> pd.DataFrame:
 
 
 def main(name: str, *overrides: str) -> None:
-    from equivariance.study.measuring import prepare
-    from equivariance.study.runs.processes import Processes
-
     tables: dict[str, pd.DataFrame] = {}
     for cfg in experiments.jobs(name, "measure", overrides):
         if cfg.measure.trained and cfg.model.name not in tables:
-            tables[cfg.model.name] = activations(prepare(cfg, Processes())).assign(model=cfg.model.name)
+            tables[cfg.model.name] = activations(Measurement(cfg, Processes())).assign(model=cfg.model.name)
     target = experiments.target(name, overrides) / "activations.csv"
     write_atomic(target, pd.concat(tables.values()).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     print(f"{len(tables)} networks in {target}")

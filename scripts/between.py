@@ -12,8 +12,8 @@ import pandas as pd
 
 import equivariance as eq
 from equivariance.files import write_atomic
-from equivariance.study.checkout import EXPERIMENTS
 from equivariance.study.cli import command_line
+from equivariance.study.config import EXPERIMENTS
 
 IMAGES, SEED = 500, 0
 PAIRS = {  # title: the two networks, and whether the second one is trained

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from equivariance.errors import UserError
 from equivariance.files import write_atomic
 from equivariance.rows import of_last_epoch
-from equivariance.study.checkout import EXPERIMENTS, REPOSITORY
 from equivariance.study.cli import command_line
+from equivariance.study.config import EXPERIMENTS, REPOSITORY
 from equivariance.study.verdicts.decide import ALPHA
 from equivariance.study.verdicts.rules import (
     KINDS,

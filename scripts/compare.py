@@ -22,8 +22,8 @@ from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.files import write_atomic
 from equivariance.names import OVER
-from equivariance.study.checkout import REPOSITORY
 from equivariance.study.cli import command_line
+from equivariance.study.config import REPOSITORY
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -45,14 +45,31 @@ def main(*words: str) -> None:
     if given.out.suffix.removeprefix(".") not in FORMATS:
         raise UserError(f"--out {given.out}: needs the ending {', '.join('.' + each for each in FORMATS)}")
     tables, minus = of_readings(tables_of(given.runs), given.over), baseline(given.minus)
+    tables = dict(zip(without_common_folders(list(tables)), tables.values(), strict=True))
     figure = compare.plot_compare(tables, given.by, given.score, minus)
     style.save(figure, given.out, (given.out.suffix.removeprefix("."),))
     table = compare.values(tables, given.by, given.score, minus)
     write_atomic(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-    if given.by == "depth" and not compare.has_shared_places(table):  # no two layers in one line: parts are
+    if given.by == "depth" and not has_shared_places(table):  # no two layers in one line: parts are
         table = compare.values(tables, "part", given.score, minus)
     print(compared_latex(table) if given.latex else compared(table))
     print(f"\nfigure: {given.out}; values: {given.out.with_suffix('.csv')}", file=sys.stderr)
+
+
+def without_common_folders(paths: list[str]) -> list[str]:
+    """What tells paths apart: "runs/a/measure/rotation", "runs/b/measure/rotation" are "a" and "b"."""
+    split = [path.split("/") for path in paths]
+    for end in (0, -1):
+        while min(map(len, split)) > 1 and len({parts[end] for parts in split}) == 1:
+            for parts in split:
+                parts.pop(end)
+    return ["/".join(parts) for parts in split]
+
+
+def has_shared_places(table: pd.DataFrame) -> bool:
+    """Whether the numbers of all curves stand at the same places, as those of layers with other names do not."""
+    scores = table[table.kind == "score"]
+    return len({frozenset(zip(one.name, one.x, strict=True)) for _, one in scores.groupby("label")}) == 1
 
 
 def refuse(message: str) -> NoReturn:

@@ -6,30 +6,28 @@ Logged in (`wandb login`), it saves them there and prints their addresses. Other
 that it would send to runs/dashboard.json.
 """
 
-from __future__ import annotations
+from equivariance.study.cli import answer_help, command_line
+
+answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import wandb
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
 from hydra import compose, initialize_config_dir
 
 from equivariance.files import write_atomic
 from equivariance.names import PARTS, SCORES
-from equivariance.study.checkout import CONF
-from equivariance.study.cli import command_line
 from equivariance.study.cli.jobs import FOLDER
-
-if TYPE_CHECKING:
-    import wandb_workspaces.reports.v2 as wr
-    import wandb_workspaces.workspaces as ws
+from equivariance.study.config import CONF
+from equivariance.study.runs.tracking import mode_of
+from equivariance.study.verdicts.rules import described, markdown, verdicts_of
 
 
 def main(*overrides: str) -> None:
-    import wandb_workspaces.workspaces as ws  # here and below, as importing W&B takes seconds
-
-    from equivariance.study.runs.tracking import mode_of
-
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="train"):
         cfg = compose("config", list(overrides))
     mode, project = mode_of(cfg.wandb.mode), cfg.wandb.project
@@ -38,8 +36,6 @@ def main(*overrides: str) -> None:
         write_atomic(target, specification(cfg.wandb.entity or "ENTITY", project))
         print(f"W&B is {mode}: nothing is sent; what would be is in {target}")
         return
-    import wandb
-
     entity = cfg.wandb.entity or wandb.Api().default_entity
     for view in (workspace(entity, project), *reports(entity, project)):
         print(view.save().url if isinstance(view, ws.Workspace) else view.save() or view.url)
@@ -54,9 +50,6 @@ def specification(entity: str, project: str) -> str:
 
 def workspace(entity: str, project: str) -> ws.Workspace:
     """Training, both scores by depth and by part, accuracy against equivariance."""
-    import wandb_workspaces.reports.v2 as wr
-    import wandb_workspaces.workspaces as ws
-
     sections = [
         ws.Section(name="Training, mean and deviation over seeds", panels=training(), is_open=True),
         ws.Section(name="By depth, mean and deviation over seeds", panels=depth(), is_open=True),
@@ -69,10 +62,6 @@ def workspace(entity: str, project: str) -> ws.Workspace:
 
 def reports(entity: str, project: str) -> list[wr.Report]:
     """For each experiment its claims, verdicts and command, and the panels of its runs."""
-    import wandb_workspaces.reports.v2 as wr
-
-    from equivariance.study.verdicts.rules import described, markdown, verdicts_of
-
     return [
         wr.Report(
             entity=entity,
@@ -94,23 +83,17 @@ def reports(entity: str, project: str) -> list[wr.Report]:
 
 def by_curve() -> dict[str, Any]:
     """Mean and deviation over the runs that differ in nothing but their seed, see runs/tracking.py of the study."""
-    import wandb_workspaces.reports.v2 as wr
-
     return {"groupby": wr.Config("curve"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
 
 
 def training() -> list:
     """Of train.py's runs: loss, accuracy and seconds by epoch."""
-    import wandb_workspaces.reports.v2 as wr
-
     curves = {"loss": ["train_loss", "loss"], "accuracy": ["train_accuracy", "accuracy"], "seconds": ["seconds"]}
     return [wr.LinePlot(title=title, x="epoch", y=y, **by_curve()) for title, y in curves.items()]
 
 
 def depth() -> list:
     """Of measure.py's runs: each score and its chance level by layer."""
-    import wandb_workspaces.reports.v2 as wr
-
     return [
         wr.LinePlot(
             title=f"{measure} by depth", x="layer", y=[measure, f"{measure} chance"], range_y=(0, 1), **by_curve()
@@ -121,8 +104,6 @@ def depth() -> list:
 
 def parts() -> list:
     """Of measure.py's runs: the mean of each score in each part of the network."""
-    import wandb_workspaces.reports.v2 as wr
-
     return [
         wr.BarPlot(title=f"{measure}, {part}", metrics=[f"{measure}/{part}"], range_x=(0, 1), **by_curve())
         for measure in SCORES
@@ -132,8 +113,6 @@ def parts() -> list:
 
 def accuracy() -> list:
     """Of measure.py's runs: the accuracy of the network against its equivariance in each part."""
-    import wandb_workspaces.reports.v2 as wr
-
     return [
         wr.ScatterPlot(
             title=f"accuracy against equivariance, {part}",

@@ -7,24 +7,23 @@ networks and kept epochs to experiments/decisions/logits.csv, and skips those th
 `quantities`.
 """
 
-from __future__ import annotations
+from equivariance.study.cli import answer_help, command_line
+
+answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
+import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from equivariance.files import write_atomic
-from equivariance.study.checkout import EXPERIMENTS
-from equivariance.study.cli import command_line
 from equivariance.study.cli import jobs as experiments
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from equivariance.study.measuring import Measurement
+from equivariance.study.config import EXPERIMENTS
+from equivariance.study.measuring import Measurement
+from equivariance.study.runs.processes import Processes
 
 FILE = EXPERIMENTS / "decisions/logits.csv"
 LARGEST = (1, 3, 10)  # logits of each image that are told from the rest
@@ -43,8 +42,6 @@ def quantities(before: Tensor, after: Tensor) -> dict[str, float]:
             images and classes: of the k largest logits `before` of each image, and of the rest. Each is divided by
             the mean square of these logits `before`: 1 where all stays.
     """
-    import torch  # here and below, as it takes seconds that --help does not need
-
     found = {"agreement": (before.argmax(1) == after.argmax(1)).double().mean().item()}
     for name, (a, b) in {"": (before, after), "softmax_": (before.softmax(1), after.softmax(1))}.items():
         found[f"{name}over_images"] = (_standardised(a, 0) * _standardised(b, 0)).mean().item()
@@ -65,8 +62,6 @@ def _standardised(x: Tensor, dim: int) -> Tensor:
 
 def logits(job: Measurement) -> tuple[Tensor, Tensor | None]:
     """The logits (1 + elements, n, classes) of the chosen images and of their copies; and the labels (n,)."""
-    import torch
-
     found, known = [], []
     with torch.inference_mode():
         for images, labels in job.batches():
@@ -78,10 +73,7 @@ def logits(job: Measurement) -> tuple[Tensor, Tensor | None]:
 
 def row(cfg: DictConfig) -> dict[str, object]:
     """The quantities of a network, mean over the elements."""
-    from equivariance.study.measuring import prepare
-    from equivariance.study.runs.processes import Processes
-
-    (before, *after), labels = logits(prepare(cfg, Processes()))
+    (before, *after), labels = logits(Measurement(cfg, Processes()))
     return {
         **dict(zip(KEY, key(cfg), strict=True)),
         "images": len(before),

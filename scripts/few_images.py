@@ -8,7 +8,9 @@ experiments/few_images/errors.csv: for each case and number of images the means 
 often the truth lies between both ends, in the plug-in value's own interval, and in `low` to `high`.
 """
 
-from __future__ import annotations
+from equivariance.study.cli import answer_help, command_line
+
+answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 import math
 from collections import OrderedDict
@@ -16,22 +18,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
+import torch
+from torch import Tensor, nn
 
 import equivariance as eq
 from equivariance.files import write_atomic
+from equivariance.metric.equivariance import Equivariance
+from equivariance.metric.precision import Precision
 from equivariance.names import PARTS
 from equivariance.progress import progress
-from equivariance.study.checkout import EXPERIMENTS
-from equivariance.study.cli import command_line
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-    from equivariance.metric.equivariance import Equivariance
+from equivariance.study.config import EXPERIMENTS
+from equivariance.study.data import datasets
+from equivariance.study.models import ResNet, weights
 
 IMAGES = [40, 100, 200, 400, 1000, 2000]
 REPETITIONS = 100  # for each number of images: choices of the test images, or draws of made features
@@ -68,15 +69,11 @@ class Exchange:
         return copy, original
 
 
-def first_half() -> nn.Module:
-    """A network whose layer `features` is the first half of the channels: (n, 2c, 1, 1) to (n, c)."""
-    from torch import nn
+class FirstHalf(nn.Module):
+    """The first half of the channels: (n, 2c, 1, 1) to (n, c)."""
 
-    class FirstHalf(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            return images[:, : images.shape[1] // 2, 0, 0]
-
-    return nn.Sequential(OrderedDict(features=FirstHalf()))
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, : images.shape[1] // 2, 0, 0]
 
 
 def made(correlations: list[float], channels: int, images: int, generator: torch.Generator) -> Tensor:
@@ -84,8 +81,6 @@ def made(correlations: list[float], channels: int, images: int, generator: torch
 
     With a_c and e_c independent and standard, b_c' = sum_k r_k a_(c' - k) + sqrt(1 - sum_k r_k^2) e_c'.
     """
-    import torch  # here and below, as it takes seconds that --help does not need
-
     original, noise = torch.randn(2, images, channels, generator=generator)
     common = sum(r * original.roll(step, 1) for step, r in enumerate(correlations))
     other = common + math.sqrt(1 - sum(r * r for r in correlations)) * noise
@@ -94,10 +89,8 @@ def made(correlations: list[float], channels: int, images: int, generator: torch
 
 def of_made(name: str, channels: int) -> Iterator[dict[str, Any]]:
     """What is measured on made features, whose truth is the largest correlation."""
-    import torch
-
     generator = torch.Generator().manual_seed(0)
-    model = first_half()
+    model = nn.Sequential(OrderedDict(features=FirstHalf()))
     for images in IMAGES:
         for _ in range(REPETITIONS):
             features = made(MADE[name], channels, images, generator)
@@ -109,11 +102,6 @@ def of_made(name: str, channels: int) -> Iterator[dict[str, Any]]:
 
 def of_network(file: str, data_dir: str) -> Iterator[dict[str, Any]]:
     """What is measured on choices of the test images, and on all of them, which stands for the truth."""
-    import torch
-
-    from equivariance.study.data import datasets
-    from equivariance.study.models import ResNet, weights
-
     model = ResNet(3, 10, depth=44).eval()
     weights.load(model, file)
     pixels, labels, classes = datasets.cifar10(data_dir, False, "held_out")
@@ -191,12 +179,8 @@ def looks(until: float = 0.07, channels: int = 16, most: int = 2048) -> pd.DataF
 
     The invariance of made features is their first correlation, where that is above 0.
     """
-    import torch
-
-    from equivariance.metric.precision import Precision
-
     generator = torch.Generator().manual_seed(0)
-    model = first_half()
+    model = nn.Sequential(OrderedDict(features=FirstHalf()))
     metric, precision, found = eq.Equivariance(model, [Exchange()], ["features"]), Precision(until, PARTS), []
     for name, correlations in MADE.items():
         for _ in range(LOOKED):

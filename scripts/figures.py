@@ -13,8 +13,8 @@ from pathlib import Path
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.study.checkout import CONF, EXPERIMENTS
 from equivariance.study.cli import command_line
+from equivariance.study.config import CONF, EXPERIMENTS
 from equivariance.study.verdicts.pages import renew
 
 

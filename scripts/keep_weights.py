@@ -7,20 +7,21 @@ measured from then on is what is kept; then they are written. weights.csv says w
 measure.py: a measurement of the weights before rounding is another one.
 """
 
-from __future__ import annotations
+from equivariance.study.cli import answer_help, command_line
+
+answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
+from safetensors.torch import save
+from torch import Tensor
 
 from equivariance.files import write_atomic
-from equivariance.study.checkout import EXPERIMENTS
-from equivariance.study.cli import command_line
 from equivariance.study.cli import jobs as experiments
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from equivariance.study.config import EXPERIMENTS
+from equivariance.study.models.weights import digest_of
+from equivariance.study.runs.folder import Run, read_state
 
 KEY = ["dataset", "model", "aug", "seed"]
 
@@ -33,11 +34,6 @@ def rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def main(name: str, *overrides: str, folder: Path | None = None) -> None:
-    from safetensors.torch import save  # these take seconds, which --help does not need
-
-    from equivariance.study.models.weights import digest_of
-    from equivariance.study.runs.folder import Run, read_state
-
     folder = folder or EXPERIMENTS / name / "weights"
     table = folder / "weights.csv"
     known = pd.read_csv(table) if table.exists() else pd.DataFrame(columns=[*KEY, "file"])

@@ -17,9 +17,9 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from equivariance.files import write_atomic
-from equivariance.study.checkout import EXPERIMENTS
 from equivariance.study.cli import command_line
 from equivariance.study.cli import jobs as experiments
+from equivariance.study.config import EXPERIMENTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,10 +61,10 @@ def correlations(cfg: DictConfig) -> tuple[Any, dict[str, tuple[Tensor, Tensor]]
 
     from equivariance.metric.sums import key_of
     from equivariance.statistics.image_blocks import CHANCE
-    from equivariance.study.measuring import prepare
+    from equivariance.study.measuring import Measurement
     from equivariance.study.runs.processes import Processes
 
-    job = prepare(cfg, Processes())
+    job = Measurement(cfg, Processes())
     metric, found = job.metric, {}
     for images, _ in job.batches():
         metric.update(images)

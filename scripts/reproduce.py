@@ -28,9 +28,9 @@ import yaml
 from omegaconf import DictConfig
 
 from equivariance.errors import UserError
-from equivariance.study.checkout import EXPERIMENTS, REPOSITORY
 from equivariance.study.cli import command_line
 from equivariance.study.cli.jobs import jobs, preset, target
+from equivariance.study.config import EXPERIMENTS, REPOSITORY
 from equivariance.study.identity import measurement_folder
 
 STUDY = yaml.safe_load((REPOSITORY / "scripts/reproduce.yaml").read_text())

@@ -11,19 +11,16 @@ from pathlib import Path
 
 from equivariance import rows
 from equivariance.errors import UserError
+from equivariance.figures.score_drops import score_drops
 from equivariance.files import write_atomic
 from equivariance.study.cli import command_line
+from equivariance.study.tables import sentence
 from scripts.compare import tables_of
 
 SHOWN = 3  # sentences a score
 
 
 def main(*runs: str) -> None:
-    from equivariance.figures.score_drops import (
-        score_drops,
-        sentence,
-    )  # here, as importing Matplotlib takes seconds
-
     if not runs:
         raise UserError("give the folder of a run; --help explains the arguments")
     for place, table in tables_of([Path(run) for run in runs]).items():

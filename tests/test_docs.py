@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import nn
 
 import equivariance
-from equivariance.study.checkout import CONF
+from equivariance.study.config import CONF
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow

@@ -21,27 +21,24 @@ LIBRARY = {  # each may import itself, the ground floor, and these
 }
 STUDY = {
     "config": set(),
-    "checkout": {"config"},
-    "data": {"checkout", "config"},
-    "models": {"checkout", "config", "data"},
-    "training": {"checkout", "config", "data", "models"},
-    "runs": {"checkout", "config", "data", "models", "training"},
+    "data": {"config"},
+    "models": {"config", "data"},
+    "training": {"config", "data", "models"},
+    "runs": {"config", "data", "models", "training"},
     "rank_correlation": set(),
     "tables": set(),
     "figures": {"rank_correlation"},
     "partners": {"runs"},
-    "verdicts": {"checkout", "config", "rank_correlation"},
+    "verdicts": {"config", "rank_correlation"},
     "identity": {"config", "runs"},
-    "cli": {"checkout", "config", "data", "models", "training", "runs", "identity"},
-    "measuring": {"checkout", "config", "data", "models", "training", "runs", "identity", "cli"},
+    "cli": {"config", "data", "models", "training", "runs", "identity"},
+    "measuring": {"config", "data", "models", "training", "runs", "identity", "cli"},
     "report": {"data", "training", "runs", "measuring", "partners"},
 }
 PACKAGES = {"torch", "numpy", "pandas", "scipy", "tqdm", "matplotlib", "mpl_toolkits"}  # of others, in the library
 EXCEPTIONS = {  # may only become fewer
     # a metric is drawn where it is asked for it
     "equivariance.metric.equivariance": {"equivariance.figures.depth"},
-    # a preset's list of networks is asked for when it is composed
-    "equivariance.study.config": {"equivariance.study.models.library"},
 }
 WITHOUT_TORCH = ("figures", "rows", "study/verdicts", "study/figures", "study/tables")
 

@@ -149,32 +149,15 @@ def values(
     return pd.concat(found, ignore_index=True)
 
 
-def has_shared_places(table: pd.DataFrame) -> bool:
-    """Whether the numbers of all curves stand at the same places, as those of layers with other names do not."""
-    scores = table[table.kind == "score"]
-    return len({frozenset(zip(one.name, one.x, strict=True)) for _, one in scores.groupby("label")}) == 1
-
-
 def _gathered(tables: Tables) -> pd.DataFrame:
     """All rows with their source, each once."""
     named = tables if isinstance(tables, Mapping) else {str(place): each for place, each in enumerate(tables)}
     if not named:
         raise UserError("nothing to compare: give folders of runs, or files of rows")
-    sources = zip(_without_common_folders(list(named)), named.values(), strict=True)
-    table = pd.concat([completed(each).assign(source=name) for name, each in sources], ignore_index=True)
+    table = pd.concat([completed(each).assign(source=name) for name, each in named.items()], ignore_index=True)
     key = [*MEASUREMENT, "layer", "element", "score"]
     table = table.drop_duplicates([*key, "value"])
     return table if table.duplicated(key).any() else table.assign(source="")  # where all else tells rows apart
-
-
-def _without_common_folders(paths: list[str]) -> list[str]:
-    """What tells paths apart: "runs/a/measure/rotation", "runs/b/measure/rotation" are "a" and "b"."""
-    split = [path.split("/") for path in paths]
-    for end in (0, -1):
-        while min(map(len, split)) > 1 and len({parts[end] for parts in split}) == 1:
-            for parts in split:
-                parts.pop(end)
-    return ["/".join(parts) for parts in split]
 
 
 def _in_common(gathered: pd.DataFrame, table: pd.DataFrame) -> str:

@@ -47,12 +47,3 @@ def score_drops(rows: pd.DataFrame) -> pd.DataFrame:
             layer, value, low, high, stride = one.layer, one.value, one.low, one.high, one.stride
     table = pd.DataFrame(found, columns=COLUMNS)
     return table.sort_values("drop", ascending=False, kind="stable", ignore_index=True)
-
-
-def sentence(drop: "pd.Series[float]") -> str:
-    """Such as "block 15: invariance falls by 0.24 (stride 2 to 4)", of a row of `score_drops`."""
-    verb = "falls" if drop["drop"] >= 0 else "rises"
-    strides = ""
-    if drop.stride_before != drop.stride and not (math.isnan(drop.stride) or math.isnan(drop.stride_before)):
-        strides = f" (stride {drop.stride_before:g} to {drop.stride:g})"
-    return f"{drop.layer}: {drop.score} {verb} by {abs(drop['drop']):.2f}{strides}"

@@ -68,16 +68,6 @@ def curve(axes: Axes, x: Any, mean: Any, low: Any = None, high: Any = None, **lo
         axes.fill_between(x, low, high, color=look["color"], alpha=SPREAD, lw=0)
 
 
-def legend(figure: Figure, *references: str, **options) -> None:
-    """One legend below all panels: each label once, then these keys of `REFERENCES`."""
-    entries = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    handles: dict[str, Any] = {str(label): handle for handle, label in entries}
-    for name in references:
-        handles[name] = plt.Line2D([], [], **REFERENCES[name] | {"color": GREY, "marker": ""})
-    look: dict[str, Any] = {"loc": "outside lower center", "ncols": 2} | options
-    figure.legend(list(handles.values()), list(handles), **look)
-
-
 def named_layers(layers: Sequence[str]) -> tuple[list[int], list[str]]:
     """Places and names of layers along an axis: every n-th where there are many, and those behind pooling."""
     step = max(1, -(-len(layers) // 12))

@@ -88,7 +88,9 @@ class Equivariance:
         self.model, self.readings, self.similarity = readable(model), readings, similarity
         self.transforms = several(transforms)
         self.scores = tuple(score for score in NESTED if score in scores)
-        self.chosen, self.blocks_at_most = layers, inputs.whole("blocks", blocks)
+        self.arguments: dict[str, Any] = {"layers": layers, "over": readings, "similarity": similarity}
+        self.arguments |= {"scores": scores, "blocks": blocks, "batch_size": batch_size}
+        self.blocks_at_most = inputs.whole("blocks", blocks)
         self.batch_size = inputs.whole("batch_size", batch_size)
         self.controls = {g: g.control for g in self.transforms if hasattr(g, "control")}
         self.copies = [*self.transforms, *self.controls.values()]
@@ -122,7 +124,7 @@ class Equivariance:
         """
         image = self._images(example if example.ndim == 4 else example[None])[:1]
         with ONE_AT_A_TIME, kept_buffers(self.model), inputs.explained(self.model, image):
-            there = find_layers(self.model, image[0], self.chosen)
+            there = find_layers(self.model, image[0], self.arguments["layers"])
             elements = len(self.copies) * len(self.readings)
             found, too_wide = affordable_layers(there, elements)
             self.probe = probe(self.model, found, image, self.prepare)
@@ -192,8 +194,7 @@ class Equivariance:
     def __call__(self, images: Tensor | np.ndarray, labels: Tensor | np.ndarray | None = None) -> pd.DataFrame:
         """`update`, and the scores of these images alone, for which the network runs on them a second time."""
         self.update(images, labels)
-        kind, given, named, *_ = self.__reduce__()[1]
-        alone = kind(*given, **named)
+        alone = type(self)(self.model, self.transforms, **self.arguments)
         alone.update(images, labels)
         return alone.compute()
 
@@ -252,7 +253,7 @@ class Equivariance:
             raise UserError("both metrics begin with the same image: merge those of different images")
         self.blocks.merge(state, self.sums.device)
         self.start, self.first = self.blocks.start, self.first + state["first"]
-        self.predictions.merge(state["predictions"])
+        self.predictions.counts.update(state["predictions"])
         for name, images in state["reached"].items():
             self.reached[name] += images
 
@@ -266,7 +267,7 @@ class Equivariance:
         if not self.shape:
             raise UserError("nothing has been measured: there are no statistics to save")
         about = {"measured": self._measured(), "magnitudes": self.probe.magnitudes, "first": self.first}
-        counts = {"reached": dict(self.reached), "predictions": self.predictions.state()}
+        counts = {"reached": dict(self.reached), "predictions": dict(self.predictions.counts)}
         return about | counts | self.blocks.state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -280,20 +281,8 @@ class Equivariance:
 
     def __reduce__(self) -> tuple:
         """Pickled as its arguments and its statistics: the layers are found again."""
-        named = {
-            "over": self.readings,
-            "similarity": self.similarity,
-            "scores": self.scores,
-            "blocks": self.blocks_at_most,
-            "batch_size": self.batch_size,
-        }
-        return _again, (
-            type(self),
-            (self.model, self.transforms, self.chosen),
-            named,
-            self.start,
-            self.state_dict() if self.shape else None,
-        )
+        state = self.state_dict() if self.shape else None
+        return _again, (type(self), (self.model, self.transforms), self.arguments, self.start, state)
 
     def dead_layers(self) -> list[str]:
         """The layers no channel of which has varied over the images in the statistics so far."""
@@ -381,22 +370,8 @@ class Equivariance:
             raise UserError(
                 f"{len(found)} of the transformations have the element {element}: give the transformation"
             )
-        return self._table().whole(self.layers[layer], found[0], self._reading(layer, over)).similarities()
-
-    @torch.no_grad()
-    def in_sample(self, layer: str, transform: Transformation, over: str | None = None) -> dict[str, float]:
-        """All three scores of a layer, `linear` fitted and judged on the same images: so they are nested exactly.
-
-        Args:
-            over: one of those that are measured; None: the first.
-
-        Raises:
-            UserError: `linear` is not measured there.
-        """
-        table, over = self._table(), self._reading(layer, over)
-        if not self.sums.fits(self.layers[layer], over):
-            raise UserError(f"there is no linear score of {layer} over {over}: see the argument scores")
-        return table.in_sample(self.layers[layer], transform, over)
+        there = self.sums.readings_of(self.layers[layer])
+        return self._table().whole(self.layers[layer], found[0], over if over in there else there[0]).similarities()
 
     @torch.no_grad()
     def partners(self) -> pd.DataFrame:
@@ -422,10 +397,6 @@ class Equivariance:
         with ONE_AT_A_TIME, self._tapped(found.__setitem__):
             self.model(torch.cat([images, *(g.act(images) for g in transforms)]))
         return found
-
-    def _reading(self, layer: str, over: str | None) -> str:
-        there = self.sums.readings_of(self.layers[layer])
-        return over if over in there else there[0]
 
     def _table(self, level: float = 0.95) -> ScoreTable:
         """What the statistics say so far."""
@@ -532,22 +503,16 @@ class Equivariance:
                 )
 
 
-def _again(
-    kind: type, given: tuple, named: dict[str, Any], start: int, state: dict[str, Any] | None
-) -> Equivariance:
+def _again(kind: type, given: tuple, arguments: dict[str, Any], start: int, state: Any) -> Equivariance:
     """A metric that was pickled."""
-    metric = kind(*given, **named)
+    metric = kind(*given, **arguments)
     metric.reset(start)
     if state is not None:
         metric.merge_state(state)
     return metric
 
 
-def _check(
-    readings: Sequence[str],
-    similarity: str,
-    scores: Sequence[str],
-) -> None:
+def _check(readings: Sequence[str], similarity: str, scores: Sequence[str]) -> None:
     """Raises: UserError, where an argument of `Equivariance` is not as said."""
     words: list[tuple[str, str, tuple[str, ...]]] = [("similarity", similarity, SIMILARITIES)]
     words += [("over", each, OVER) for each in readings or ("",)]

@@ -50,11 +50,3 @@ class Predictions:
         """`agreement` and `top1` under g, and both under all transformations of its name; NaN without labels."""
         each = {column: self.share(column, g.name, g.element) for column in ("agreement", "top1")}
         return each | {f"{column}_worst": self.share(f"{column}_worst", g.name) for column in each}
-
-    def merge(self, state: dict) -> None:
-        """Add the counts that the `state()` of others describes."""
-        self.counts.update(state)
-
-    def state(self) -> dict:
-        """All counts, copied."""
-        return dict(self.counts)

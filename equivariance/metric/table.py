@@ -102,12 +102,6 @@ class ScoreTable:
             what = {"transform": g.name, "element": g.element, "over": over, "score": score}
             yield place | images | what | self.predictions.shares(g)
 
-    def in_sample(self, layer: Layer, g: Transformation, over: str) -> dict[str, float]:
-        """All three scores, `linear` fitted and judged on the same images."""
-        whole = self.whole(layer, g, over)
-        fitted = linear.in_sample(self._products(layer, g, over, whole), *self._live(whole))
-        return whole.values() | {"linear": fitted}
-
     def _bracket(self, score: Score, sizes: Sequence[int]) -> dict[str, float]:
         """The ends of an interval, from the lower of both values to the plug-in one."""
         half = half_width(score.value, score.without, sizes, self.level) if len(score.without) > 1 else math.nan

@@ -32,7 +32,6 @@ from equivariance.statistics.moments import Moments, chance_channels
 OVER = ("image", "dataset")  # the readings that are products of sums
 MOST_CHANNELS = 512  # of a layer that is fitted: solving for the maps takes the third power
 RIDGES = (1e-6, 1e-3, 1e-2, 1e-1, 1.0)  # added to the diagonal, times its mean; chosen on the blocks left out
-NEGLIGIBLE = 1e-10  # share of the variance of standardised channels along a direction that none of them has
 
 
 @dataclass(frozen=True)
@@ -113,16 +112,6 @@ def linear(parts: Sequence[Products], live: Tensor, constant: Tensor) -> Score:
     true = _chosen(errors[..., :channels][..., live], squares[:, :channels][:, live])
     level = _chosen(errors[..., channels:][..., live[rows]], squares[:, channels:][:, live[rows]])
     return Score(true[0], level[0], true[0], true[1])
-
-
-def in_sample(parts: Sequence[Products], live: Tensor, constant: Tensor) -> float:
-    """The score of predictions that are fitted and judged on the same images, without a ridge: never below
-    equivariance, and too high with few images."""
-    whole, channels = standardised(parts, constant)[1], len(live)
-    targets = whole.targets[:, :channels]
-    maps = torch.linalg.pinv(whole.own, rtol=NEGLIGIBLE, hermitian=True) @ targets
-    explained = (maps * targets).sum(0) / whole.squares[:channels]
-    return explained[live].clamp(0, 1).sqrt().mean().item()
 
 
 def _errors(fitted: Products, judged: Products) -> Tensor:

@@ -122,7 +122,8 @@ class MaximumImageStatistics(ImageStatistics):
 
     def add(self, a: Side, b: Side) -> None:
         super().add(a, b)
-        rows = chance_channels(b.values.shape[2], b.values.device) if self._is_chance else None
+        is_chance = len(self.products) < self.products.shape[1]
+        rows = chance_channels(b.values.shape[2], b.values.device) if is_chance else None
         for i in range(len(a.values)):  # one at a time: (c, c) an image
             r = (self._rows(a.values[i]).mT @ b.values[i]).clamp_(-1, 1)
             if a.live is not None:
@@ -140,7 +141,3 @@ class MaximumImageStatistics(ImageStatistics):
 
     def values(self, r: Tensor | None = None) -> dict[str, float]:
         return dict(zip(FORMULAS, (self.maxima[0] / self.maxima[1]).tolist(), strict=True))
-
-    @property
-    def _is_chance(self) -> bool:
-        return len(self.products) < self.products.shape[1]

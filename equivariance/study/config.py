@@ -2,7 +2,7 @@
 
 `conf/config.yaml` names the schema first in its defaults list. Each field says beside its type which values it
 takes, and `check_ranges` holds them to it; combinations are checked where the values are used. Importing this
-module also registers the resolvers of conf/.
+module also registers the schema, and where the repository lies; `cli.jobs` has what conf/ asks for besides.
 """
 
 import math
@@ -20,7 +20,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from equivariance.errors import UserError
 from equivariance.names import NESTED, OVER, PARTS, SIMILARITIES
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent.parent  # where this checkout lies
+CONF, EXPERIMENTS = REPOSITORY / "conf", REPOSITORY / "experiments"
 LARGEST = 2**63  # beyond all integers of tensors and seeds
 Range = tuple[Callable[[Any], bool], str]  # whether a value is in it, and what is needed, in words
 
@@ -197,76 +198,40 @@ class WandbConfig:
     entity: Annotated[str | None, _or_null(WORD)] = None
 
 
-class Places:
-    """The keys of no group."""
-
-    seed: Annotated[Any, _whole(0)]
-    run: Annotated[Any, _or_null(FOLDER)]
-    data_dir: Annotated[Any, FOLDER]
-    runs_dir: Annotated[Any, FOLDER]
-    run_dir: Annotated[Any, FOLDER]
-
-
-class DatasetKeys:
-    """Of the group `dataset`, whose other keys are arguments of its `_target_`."""
-
-    name: Annotated[Any, NAME]
-    root: Annotated[Any, FOLDER]
-    size: Annotated[Any, _or_null((_sides, "needs pixels, a whole number from 1 on, or [height,width]"))]
-    mean: Annotated[Any, _or_null(NUMBERS)]
-    std: Annotated[Any, _or_null(_numbers(0))]
-    statistics: Annotated[Any, _or_null(_keys("mean and std"))]
-    download: Annotated[Any, BOOLEAN]
-
-
-class StatisticsKeys:
-    """Of `dataset.statistics`."""
-
-    mean: Annotated[Any, NUMBERS]
-    std: Annotated[Any, _numbers(0)]
-
-
-class ModelKeys:
-    """Of the group `model`, whose other keys are arguments of its `_target_`."""
-
-    name: Annotated[Any, NAME]
-    _target_: Annotated[Any, WORD]
-    pretrained: Annotated[Any, BOOLEAN]
-    weights: Annotated[Any, _or_null((WORD[0], "needs the name of a file"))]
-
-
-class AugKeys:
-    """Of the group `aug`; each other key is an augmentation."""
-
-    name: Annotated[Any, NAME]
-
-
-class TransformKeys:
-    """Of `measure.transform`, whose other keys are arguments of its `_target_`."""
-
-    _target_: Annotated[Any, WORD]
-    elements: Annotated[Any, ELEMENTS]
-
-
 SCHEMA = {"recipe": Recipe, "hardware": HardwareConfig, "measure": MeasureConfig, "wandb": WandbConfig}
-KEYS: dict[str, type] = SCHEMA | {
-    "": Places,
-    "dataset": DatasetKeys,
-    "dataset.statistics": StatisticsKeys,
-    "model": ModelKeys,
-    "aug": AugKeys,
-    "measure.transform": TransformKeys,
-}
 RANGES: dict[str, Range] = {
-    f"{group}.{key}".removeprefix("."): hint.__metadata__[0]
-    for group, keys in KEYS.items()
+    f"{group}.{key}": hint.__metadata__[0]
+    for group, keys in SCHEMA.items()
     for key, hint in get_type_hints(keys, include_extras=True).items()
     if hasattr(hint, "__metadata__")
+}
+RANGES |= {  # of no group; and of groups whose other keys are arguments of their `_target_`
+    "seed": _whole(0),
+    "run": _or_null(FOLDER),
+    "data_dir": FOLDER,
+    "runs_dir": FOLDER,
+    "run_dir": FOLDER,
+    "dataset.name": NAME,
+    "dataset.root": FOLDER,
+    "dataset.size": _or_null((_sides, "needs pixels, a whole number from 1 on, or [height,width]")),
+    "dataset.mean": _or_null(NUMBERS),
+    "dataset.std": _or_null(_numbers(0)),
+    "dataset.statistics": _or_null(_keys("mean and std")),
+    "dataset.download": BOOLEAN,
+    "dataset.statistics.mean": NUMBERS,
+    "dataset.statistics.std": _numbers(0),
+    "model.name": NAME,
+    "model._target_": WORD,
+    "model.pretrained": BOOLEAN,
+    "model.weights": _or_null((WORD[0], "needs the name of a file")),
+    "aug.name": NAME,
+    "measure.transform._target_": WORD,
+    "measure.transform.elements": ELEMENTS,
 }
 
 
 def check_ranges(cfg: DictConfig) -> None:
-    """Refuse a value outside the range that stands beside its key in the schema."""
+    """Refuse a value outside the range of its key."""
     for key, (holds, words) in RANGES.items():
         group, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, group) if group else cfg
@@ -276,6 +241,17 @@ def check_ranges(cfg: DictConfig) -> None:
         value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         if not holds(value):
             raise UserError(f"{key}={shown(value)}: {words}")
+
+
+def chain(folder: Path, choice: str | None) -> list[Path]:
+    """The file of a choice, after those that it inherits from."""
+    file = folder / f"{choice}.yaml"
+    if not choice or not file.exists():
+        return []
+    content: Any = OmegaConf.load(file)
+    parents: Any = content.get("defaults", [])
+    known = [str(parent) for parent in parents if isinstance(parent, str) and parent != "_self_"]
+    return [inherited for parent in known for inherited in chain(folder, parent)] + [file]
 
 
 def recipe_of(cfg: DictConfig) -> Recipe:
@@ -292,13 +268,6 @@ def experiment() -> str:
     """The name given as `experiment=NAME`, or "none"."""
     chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}  # scripts compose without it
     return chosen.get("experiment") or "none"
-
-
-def _timm_models(models: str | list[str], pretrained: bool) -> str:
-    """The values of a sweep over these networks, see `models.library.select`."""
-    from equivariance.study.models.library import select  # here, as importing timm takes a second
-
-    return ",".join(select(models, pretrained))
 
 
 @cache
@@ -320,8 +289,6 @@ def _public_networks(dataset: str) -> str:
 
 
 ConfigStore.instance().store(name="schema", node=SCHEMA)
-# Paths in conf/ that depend on where the repository lies, and sweeps over networks of a table.
 OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
-OmegaConf.register_new_resolver("timm_models", _timm_models, replace=True)
 OmegaConf.register_new_resolver("public_networks", _public_networks, replace=True)
 OmegaConf.register_new_resolver("published", _published, replace=True)

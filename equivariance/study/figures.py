@@ -55,6 +55,16 @@ def facets(
     return figure, grid
 
 
+def legend(figure: style.Figure, *references: str, **options) -> None:
+    """One legend below all panels: each label once, then these keys of `style.REFERENCES`."""
+    entries = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    handles: dict[str, Any] = {str(label): handle for handle, label in entries}
+    for name in references:
+        handles[name] = style.plt.Line2D([], [], **style.REFERENCES[name] | {"color": style.GREY, "marker": ""})
+    look: dict[str, Any] = {"loc": "outside lower center", "ncols": 2} | options
+    figure.legend(list(handles.values()), list(handles), **look)
+
+
 @style.styled
 def plot_rank_correlation(found: pd.DataFrame, places: Sequence[str], label: str, title: str = "") -> style.Figure:
     """Draw rank correlations of parts of networks with something else, a panel for each transformation.
@@ -83,7 +93,7 @@ def plot_rank_correlation(found: pd.DataFrame, places: Sequence[str], label: str
     networks = found.groupby("transform", sort=False).networks.max()
     names = {transform: f"{transform}, {count} networks" for transform, count in networks.items()}
     figure, _ = facets(found, draw, ("transform", names), each=1.8, more=0.6)
-    style.legend(figure, ncols=3)
+    legend(figure, ncols=3)
     figure.suptitle(title, fontsize=7.5)
     return figure
 
@@ -125,6 +135,6 @@ def plot_accuracy(
             axes.xaxis.set_major_locator(style.plt.MaxNLocator(2, min_n_ticks=2))
             axes.margins(0.1)
         line[0].set_ylabel("top-1 accuracy (%)")
-    style.legend(figure, fontsize=6)
+    legend(figure, fontsize=6)
     figure.suptitle(title, fontsize=7.5)
     return figure

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from equivariance.errors import UserError
-from equivariance.study.config import REPOSITORY, Recipe, experiment, plain
+from equivariance.study.config import CONF, Recipe, chain, experiment, plain
 
 PLACES = ("root", "download")  # where data lie, not what they are
 ORIGINS = ("weights", "weights_key", "weights_dir", "published")  # of weights; their digest says what they are
@@ -172,15 +172,10 @@ def of_run(cfg: DictConfig) -> DictConfig:
 
 def _places(given: DictConfig, trained_on: dict[str, Any]) -> dict[str, Any]:
     """Where the data of a training lie: as given on the command line, or as conf/dataset/ says."""
-    function = trained_on["_target_"].rpartition(".")[2]
-    files = [REPOSITORY / f"conf/dataset/{name}.yaml" for name in (trained_on["name"], function)]
-    node: Any = {}
-    for file in [file for file in files if file.exists()][:1]:
-        node = OmegaConf.load(file)
-        parents = [file.with_name(f"{name}.yaml") for name in node.get("defaults", []) if name != "_self_"]
-        node = OmegaConf.merge(*map(OmegaConf.load, parents), node)
-    there = OmegaConf.to_container(OmegaConf.create(node))
-    places = {key: there[key] for key in PLACES if key in there}  # type: ignore[index,operator,call-overload]
+    names = trained_on["name"], trained_on["_target_"].rpartition(".")[2]
+    files = next(filter(None, (chain(CONF / "dataset", name) for name in names)), [])
+    there: Any = OmegaConf.to_container(OmegaConf.merge({}, *map(OmegaConf.load, files)))
+    places = {key: there[key] for key in PLACES if key in there}
     if "root" in given and not OmegaConf.is_interpolation(given, "root"):
         places["root"] = given.root
     return places

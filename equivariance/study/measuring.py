@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
@@ -20,7 +19,6 @@ from equivariance.metric.precision import Precision
 from equivariance.study import models
 from equivariance.study.config import plain
 from equivariance.study.data import datasets
-from equivariance.study.data.datasets import Images
 from equivariance.study.data.image_files import Stream
 from equivariance.study.identity import about, measurement_config, measurement_folder, tracking, training_config
 from equivariance.study.models import weights
@@ -32,9 +30,10 @@ from equivariance.study.training.hardware import Hardware
 from equivariance.transforms.protocol import Transformation
 
 
-@dataclass
 class Measurement:
-    """One measurement of one network, made by `prepare`; of several processes, this one's share.
+    """One measurement of one network, as the configuration asks for it; of several processes, this one's share.
+
+    Making it prints what differs from what was asked for.
 
     Attributes:
         about: what all rows say of the network: dataset, model, aug, width, trained, seed.
@@ -47,26 +46,57 @@ class Measurement:
         share: the places in `chosen` of this process's images, [start, stop).
         config: all that decides the rows, as plain values.
         tracking: arguments of `tracking.tracked`.
+        waited: seconds, for images.
     """
 
-    about: dict[str, Any]
-    measure: dict[str, Any]
-    network: DictConfig
-    published: bool
-    training: dict[str, Any]
-    model: nn.Module
-    metric: Equivariance
-    precision: Precision
-    images: Images
-    classifies: bool
-    chosen: Tensor
-    share: tuple[int, int]
-    hardware: Hardware
-    process: Processes
-    folder: Path
-    config: dict[str, Any]
-    tracking: dict[str, Any]
-    waited: float = field(default=0.0)  # seconds, for images
+    def __init__(self, cfg: DictConfig, process: Processes):
+        say = print if process.first else None
+        self.process, self.waited, self.about, self.measure = process, 0.0, about(cfg), plain(cfg.measure)
+        wanted, trained, epoch = (self.measure[key] for key in ("images", "trained", "epoch"))
+        self.precision = Precision(self.measure["until"], self.measure["until_parts"])
+        if self.precision.until is not None and process.count > 1:
+            raise UserError(f"measure.until={self.precision.until:g}: needs one process, not {process.count}")
+        self.hardware = Hardware.for_measuring(**cfg.hardware)
+        cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=say)
+        images = datasets.load(cfg.dataset, "held_out", decode=False)
+        transforms = _transforms(cfg.measure.transform, images.pixels.shape[-2:])
+        self.chosen = images.choose(wanted, self.measure["image_seed"])
+        if len(self.chosen) < wanted and say:
+            say(f"measuring all {len(images)} held-out images: measure.images={wanted} are not there")
+        if len(self.chosen) < 2:
+            raise UserError(f"dataset {cfg.dataset.name} has one held-out image: needs at least two")
+        torch.manual_seed(cfg.seed)
+        self.network = cfg.model if trained else models.untrained(cfg.model)
+        channels, height, width = images.pixels.shape[1:]
+        model = models.build(self.network, (channels, height, width), images.num_classes)
+        computation = computation_digest(model, (channels, height, width))  # on the CPU: devices differ in it
+        self.model, self.images = self.hardware.place(model).eval(), images.to(self.hardware.device)
+        self.published = models.brings_weights(self.network)
+        if epoch is not None and (self.published or not trained):
+            what = "given weights have" if self.published else "an untrained network has"
+            raise UserError(f"measure.epoch={epoch}: {what} no epochs; give measure.epoch=null")
+        self.training: dict[str, Any] = {"epoch": 0, "epochs": 0}
+        if self.published:
+            self.training = {"epoch": None, "epochs": None, "aug": None}  # the weights do not say
+        elif trained:
+            config = training_config(cfg, computation=computation)
+            self.training = Run(Path(cfg.run_dir)).load_weights(self.model, config, images.classes, epoch)
+        self.share = process.share(len(self.chosen))
+        chosen = {key: self.measure[key] for key in ("over", "similarity", "scores", "blocks", "batch_size")}
+        chosen = {key: value for key, value in chosen.items() if value}  # null scores: the two of the papers
+        self.metric = Equivariance(self.model, transforms, _patterns(self.measure["layers"]), **chosen)
+        self.metric.setup(self.example)
+        self.metric.reset(self.share[0])
+        logits = self.metric.classes
+        self.classifies = models.predicts_dataset_classes(self.network, images.classes, logits)
+        identity = {
+            "normalisation": {key: list(cfg.dataset[key]) for key in ("mean", "std")},
+            "images": images.digest(self.chosen),
+            "weights": weights.digest(self.model),
+            "computation": computation,
+        }
+        self.config = measurement_config(cfg, self.network, **identity)
+        self.folder, self.tracking = measurement_folder(cfg), tracking(cfg)
 
     @property
     def title(self) -> str:
@@ -119,77 +149,6 @@ class Measurement:
         if self.published and metric.correct is not None:
             models.check_accuracy(self.network, metric.correct, metric.images)
         metric.check_alive()
-
-
-def prepare(cfg: DictConfig, process: Processes) -> Measurement:
-    """The measurement that the configuration asks for. Prints what differs from what was asked for."""
-    say = print if process.first else None
-    measure = plain(cfg.measure)
-    precision = Precision(measure["until"], measure["until_parts"])
-    if precision.until is not None and process.count > 1:
-        raise UserError(f"measure.until={precision.until:g}: needs one process, not {process.count}")
-    hardware = Hardware.for_measuring(**cfg.hardware)
-    cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=say)
-    images = datasets.load(cfg.dataset, "held_out", decode=False)
-    transforms = _transforms(cfg.measure.transform, images.pixels.shape[-2:])
-    chosen = images.choose(measure["images"], measure["image_seed"])
-    if len(chosen) < measure["images"] and say:
-        say(f"measuring all {len(images)} held-out images: measure.images={measure['images']} are not there")
-    if len(chosen) < 2:
-        raise UserError(f"dataset {cfg.dataset.name} has one held-out image: needs at least two")
-    torch.manual_seed(cfg.seed)
-    network = cfg.model if measure["trained"] else models.untrained(cfg.model)
-    channels, height, width = images.pixels.shape[1:]
-    shape = channels, height, width
-    model = models.build(network, shape, images.num_classes)
-    computation = computation_digest(model, shape)  # on the CPU: devices differ in it
-    model, images = hardware.place(model).eval(), images.to(hardware.device)
-    published = models.brings_weights(network)
-    training: dict[str, Any] = {"epoch": 0, "epochs": 0}
-    if measure["epoch"] is not None and (published or not measure["trained"]):
-        what = "given weights have" if published else "an untrained network has"
-        raise UserError(f"measure.epoch={measure['epoch']}: {what} no epochs; give measure.epoch=null")
-    if published:
-        training = {"epoch": None, "epochs": None, "aug": None}  # the weights do not say
-    elif measure["trained"]:
-        trained = training_config(cfg, computation=computation)
-        training = Run(Path(cfg.run_dir)).load_weights(model, trained, images.classes, measure["epoch"])
-    share = process.share(len(chosen))
-    metric = Equivariance(
-        model,
-        transforms,
-        _patterns(measure["layers"]),
-        **{key: measure[key] for key in ("over", "similarity", "blocks", "batch_size")},
-        **({"scores": measure["scores"]} if measure["scores"] else {}),
-    )
-    metric.setup(images.normalise(images.pixels[:1].to(hardware.device)))
-    metric.reset(share[0])
-    identity = {
-        "normalisation": {key: list(cfg.dataset[key]) for key in ("mean", "std")},
-        "images": images.digest(chosen),
-        "weights": weights.digest(model),
-        "computation": computation,
-    }
-    return Measurement(
-        about=about(cfg),
-        measure=measure,
-        network=network,
-        published=published,
-        model=model,
-        metric=metric,
-        precision=precision,
-        images=images,
-        classifies=metric.classes is not None
-        and models.predicts_dataset_classes(network, images.classes, metric.classes),
-        training=training,
-        chosen=chosen,
-        share=share,
-        hardware=hardware,
-        process=process,
-        folder=measurement_folder(cfg),
-        config=measurement_config(cfg, network, **identity),
-        tracking=tracking(cfg),
-    )
 
 
 def layer_table(cfg: DictConfig, say: Callable[[str], None] | None) -> str:

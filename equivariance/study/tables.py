@@ -1,5 +1,6 @@
-"""Tables of numbers as text, for pages and papers."""
+"""Numbers as text, for pages and papers: tables and sentences."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -54,3 +55,12 @@ def _wide(table: pd.DataFrame) -> pd.DataFrame:
     order = table.assign(**ranks).sort_values(list(ranks), kind="stable").place.unique()
     wide = table.drop_duplicates(["place", "label"]).pivot(index="place", columns="label", values="text")
     return wide.reindex(order)[list(dict.fromkeys(table.label))].fillna("")
+
+
+def sentence(drop: "pd.Series[float]") -> str:
+    """Such as "block 15: invariance falls by 0.24 (stride 2 to 4)", of a row of `score_drops`."""
+    verb = "falls" if drop["drop"] >= 0 else "rises"
+    strides = ""
+    if drop.stride_before != drop.stride and not (math.isnan(drop.stride) or math.isnan(drop.stride_before)):
+        strides = f" (stride {drop.stride_before:g} to {drop.stride:g})"
+    return f"{drop.layer}: {drop.score} {verb} by {abs(drop['drop']):.2f}{strides}"

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from equivariance.errors import UserError
+from equivariance.transforms.protocol import Derived
 
 LOBES = 3  # of the Lanczos kernel
 EDGE = 2.0  # pixels over which the disc fades
@@ -73,7 +74,7 @@ class Warp:
         return Control(self)
 
     def check(self, height: int, width: int) -> None:
-        if not len(self._compared(height, width, 1, torch.device("cpu"), torch.float64)[0]):
+        if self._compared(height, width, 1, torch.device("cpu"), torch.float64) is None:
             raise UserError(
                 f"elements: {self.name} by {self.element} leaves nothing to compare of images of {height}x{width}; "
                 "give smaller ones"
@@ -87,12 +88,10 @@ class Warp:
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
         """Both maps at the valid positions, (n, c, positions, 1); see `Transformation.align`."""
-        if stride is None and any(self.shift):
+        where = (*copy.shape[-2:], stride, copy.device, copy.dtype)
+        if (found := self._compared(*where)) is None:
             return None
-        height, width = copy.shape[-2:]
-        positions, index, weight = self._compared(height, width, stride, copy.device, copy.dtype)
-        if not len(positions):
-            return None
+        positions, index, weight = found
         interpolated, picked = (copy, original) if self._magnifies else (original, copy)
         sides = _sampled(interpolated, index, weight), _picked(picked, positions)
         return sides if self._magnifies else sides[::-1]
@@ -109,11 +108,16 @@ class Warp:
 
     def _compared(
         self, height: int, width: int, stride: float | None, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The valid positions (p,), and for each of them the taps of the finer map and their weights, (p, 4)."""
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The valid positions (p,), and for each of them the taps of the finer map and their weights, (p, 4).
+
+        None where there are no valid positions, or a map without a stride would have to be shifted.
+        """
+        if stride is None and any(self.shift):
+            return None
         warp = self.inverse if self._magnifies else self
         positions, index, weight = _bilinear(warp, height, width, stride, device, dtype)
-        return positions, index[positions], weight[positions]
+        return (positions, index[positions], weight[positions]) if len(positions) else None
 
     def _sources(self, height: int, width: int, stride: float | None) -> Tensor:
         """The row and column (h * w, 2) that each position of the transformed map comes from."""
@@ -164,7 +168,7 @@ class Warp:
 
 
 @dataclass(frozen=True)
-class Control:
+class Control(Derived):
     """The identity control of a `Warp`: the same layer under T_g^-1 T_g, images and maps warped there and back.
 
     Without interpolation every network would have 1, so that a low value says that interpolation takes part in the
@@ -176,40 +180,25 @@ class Control:
     the warp of the same element.
     """
 
-    warp: Warp
+    moved: Warp
 
     @property
     def name(self) -> str:
-        return f"{self.warp.name} control"
-
-    @property
-    def element(self) -> float:
-        return self.warp.element
-
-    @property
-    def prepare(self) -> Callable[[Tensor], Tensor] | None:
-        """As of the warp."""
-        return self.warp.prepare
-
-    def check(self, height: int, width: int) -> None:
-        self.warp.check(height, width)
+        return f"{self.moved.name} control"
 
     def act(self, images: Tensor) -> Tensor:
         """T_g^-1 T_g x for images (n, c, h, w), which have been through `prepare`."""
-        return self.warp.inverse.act(self.warp.act(images))
+        return self.moved.inverse.act(self.moved.act(images))
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
         """f(T_g^-1 T_g x) and T_g^-1 T_g f(x) at the positions that the warp compares, (n, c, positions, 1)."""
-        if stride is None and any(self.warp.shift):
+        where = (*copy.shape[-2:], stride, copy.device, copy.dtype)
+        if (found := self.moved._compared(*where)) is None:
             return None
-        height, width = copy.shape[-2:]
-        where = height, width, stride, copy.device, copy.dtype
-        positions = self.warp._compared(*where)[0]
-        if not len(positions):
-            return None
-        _, index, weight = _bilinear(self.warp, *where)
+        positions = found[0]
+        _, index, weight = _bilinear(self.moved, *where)
         there = _sampled(original, index, weight).reshape(original.shape)
-        _, index, weight = _bilinear(self.warp.inverse, *where)
+        _, index, weight = _bilinear(self.moved.inverse, *where)
         return _picked(copy, positions), _sampled(there, index[positions], weight[positions])
 
 

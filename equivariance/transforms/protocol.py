@@ -1,6 +1,7 @@
 """What a transformation is: how it acts on an image, and how it lines up two feature maps."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -46,6 +47,24 @@ class Transformation(Protocol):
         Returns:
             Two maps of equal shape that hold the positions defined on both sides; None where there are none.
         """
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A transformation made of another one, `moved`, whose element, preparation and images it has."""
+
+    moved: Any
+
+    @property
+    def element(self) -> float | str:
+        return self.moved.element
+
+    @property
+    def prepare(self) -> Callable[[Tensor], Tensor] | None:
+        return getattr(self.moved, "prepare", None)
+
+    def check(self, height: int, width: int) -> None:
+        self.moved.check(height, width)
 
 
 def preparation(transforms: Sequence[Transformation]) -> Callable[[Tensor], Tensor]:

@@ -3,7 +3,7 @@
 It returns a list of objects with the methods of `Transformation`; a file in conf/measure/ names the function.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,11 +14,11 @@ from torch import Tensor
 from equivariance.errors import UserError
 from equivariance.transforms.exact import DIRECTIONS, Dihedral, QuarterTurn, RelativeShift, Shift
 from equivariance.transforms.interpolated import Warp, rotation
-from equivariance.transforms.protocol import Transformation
+from equivariance.transforms.protocol import Derived, Transformation
 
 
 @dataclass(frozen=True)
-class Unaligned:
+class Unaligned(Derived):
     """A transformation of images alone: f(T_g x) is compared with f(x), position by position.
 
     That is Eq. 4 of the paper as it is written. The other scores are taken of the same two maps.
@@ -28,23 +28,11 @@ class Unaligned:
         still: the identity, which takes the positions that are compared from both maps.
     """
 
-    moved: Transformation
     still: Transformation
 
     @property
     def name(self) -> str:
         return f"unaligned {self.moved.name}"
-
-    @property
-    def element(self) -> float | str:
-        return self.moved.element
-
-    @property
-    def prepare(self) -> Callable[[Tensor], Tensor] | None:
-        return getattr(self.moved, "prepare", None)
-
-    def check(self, height: int, width: int) -> None:
-        self.moved.check(height, width)
 
     def act(self, images: Tensor) -> Tensor:
         return self.moved.act(images)

@@ -11,6 +11,7 @@ import pandas as pd
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING, PARTS
+from equivariance.study.figures import legend
 
 NAMES = {
     "efficientnet_b6": "EfficientNet-B6",
@@ -49,7 +50,7 @@ def by_part(scores: pd.DataFrame, names: Mapping[str, str], title: str) -> style
         draw(axes, scores.loc[panel], names)
         axes.set_title(PANELS[panel], fontsize=7)
     figure.suptitle(title, fontsize=7.5)
-    style.legend(figure, "chance", fontsize=6.5)
+    legend(figure, "chance", fontsize=6.5)
     return figure
 
 

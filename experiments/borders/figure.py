@@ -7,7 +7,7 @@ import pandas as pd
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING
-from equivariance.study.figures import facets
+from equivariance.study.figures import facets, legend
 from equivariance.study.tables import markdown
 
 BORDERS = {
@@ -74,7 +74,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     figure.suptitle(
         f"Difference of equivariance, shifts of 1 to 8 pixels\n{results.images.max()} images", fontsize=7.5
     )
-    style.legend(figure, fontsize=6.5)
+    legend(figure, fontsize=6.5)
     return {"figure": figure}
 
 

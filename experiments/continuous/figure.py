@@ -9,7 +9,7 @@ from equivariance import rows
 from equivariance.figures import style
 from equivariance.figures.summary import INTERPOLATED
 from equivariance.names import BEFORE_POOLING, ELEMENTS, NESTED, PARTS, SCORES
-from equivariance.study.figures import facets
+from equivariance.study.figures import facets, legend
 from equivariance.study.tables import markdown
 
 TITLES = {"akamaster_resnet44": "ResNet-44", "mobilenet_v1_0.25_224": "MobileNet 0.25"}
@@ -47,7 +47,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
         axes.set_xticks(elements, [f"{each:g}" for each in elements], fontsize=5.5, rotation=90)
         axes.set_xlabel(ELEMENTS[other[other.panel == panel]["transform"].iloc[0]], fontsize=7)
     for figure in (angles, scales):
-        style.legend(figure, "untrained", "chance", ncols=4, fontsize=6.5, handlelength=1.4)
+        legend(figure, "untrained", "chance", ncols=4, fontsize=6.5, handlelength=1.4)
     return {"figure": angles, "scales": scales}
 
 

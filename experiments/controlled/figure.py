@@ -5,6 +5,7 @@ from pathlib import Path
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import SCORES
+from equivariance.study.figures import legend
 
 NAMES = {"whole": "isotropic filters", "cut": "one corner cut"}
 
@@ -33,5 +34,5 @@ def figures(folder: Path) -> dict[str, style.Figure]:
         axes.set_ylim(0.97, 1.001)
         if not side:
             axes.set_ylabel("mean correlation\n(axis from 0.97)")
-    style.legend(figure)
+    legend(figure)
     return {"figure": figure}

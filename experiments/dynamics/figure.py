@@ -7,7 +7,7 @@ import pandas as pd
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import NESTED, PARTS
-from equivariance.study.figures import facets
+from equivariance.study.figures import facets, legend
 from equivariance.study.tables import markdown
 
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq", "cifar10": "ResNet-44"}
@@ -32,7 +32,7 @@ def figures(folder: Path, title: str = CNN7) -> dict[str, style.Figure]:
         axes.set_xticks(named, [f"{epochs[place]:g}" for place in named], fontsize=6)
         axes.set_xlabel("epoch")
     figure.suptitle(f"{title}, over={results.over.iloc[0]}\n{spread(scores)}", fontsize=7.5)
-    style.legend(figure, "chance", ncols=4, fontsize=6.5)
+    legend(figure, "chance", ncols=4, fontsize=6.5)
     return {"figure": figure}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance.figures import style
+from equivariance.study.figures import legend
 
 ENDS = {"plug_in": "plug-in", "cross_fitted": "cross-fitted", "middle": "middle"}
 PANELS = {  # network, layer: title
@@ -32,5 +33,5 @@ def figures(folder: Path) -> dict[str, style.Figure]:
         axes.set_title(title)
     figure.supxlabel("images", fontsize=8)
     figure.supylabel("equivariance", fontsize=8)
-    style.legend(figure, loc="outside upper center", ncols=4)
+    legend(figure, loc="outside upper center", ncols=4)
     return {"figure": figure}

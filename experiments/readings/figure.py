@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING, OVER
-from equivariance.study.figures import facets
+from equivariance.study.figures import facets, legend
 from equivariance.study.tables import markdown
 from experiments.symmetry.figure import TASKS
 
@@ -31,7 +31,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     shown = layers[layers.score == "equivariance"]
     figure, grid = facets(shown, draw, ("dataset", TASKS), each=1.5, more=0.9, sharex=True)
     grid[1, 0].set_ylabel("equivariance")
-    style.legend(figure)
+    legend(figure)
     seeds = shown.seed.nunique()
     figure.suptitle(f"CNN-7, quarter turns, {seeds} seed{'s' * (seeds > 1)}; pooling at the line", fontsize=8)
     return {"figure": figure}

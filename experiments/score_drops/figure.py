@@ -4,9 +4,10 @@ from pathlib import Path
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.figures.score_drops import score_drops, sentence
+from equivariance.figures.score_drops import score_drops
 from equivariance.names import BEFORE_POOLING
-from equivariance.study.tables import markdown
+from equivariance.study.figures import legend
+from equivariance.study.tables import markdown, sentence
 
 NETWORKS = {
     "akamaster_resnet44": "as published",
@@ -34,7 +35,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     lower.set_ylabel("drop over the block")
     lower.axhline(0, color=style.GREY, lw=0.6)
     lower.set_xticks(*style.named_layers(list(one.layer)), **style.SLANTED)
-    style.legend(figure, ncols=1, fontsize=6.5)
+    legend(figure, ncols=1, fontsize=6.5)
     figure.suptitle("ResNet-44, shift by one pixel; strides at the lines", fontsize=7.5)
     return {"figure": figure}
 

@@ -8,6 +8,7 @@ import pandas as pd
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import SIMILARITIES
+from equivariance.study.figures import legend
 
 NAMES = {"pearson": "correlation", "cosine": "cosine"}
 LOOKS = style.looks(SIMILARITIES)
@@ -19,7 +20,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     figure, grid = style.panels(2, 1, 1.7, 1.0, height_ratios=(1, 1.5))
     random_maps(grid[0, 0])
     by_activation(grid[1, 0], results)
-    style.legend(figure, ncols=1, fontsize=6.5)
+    legend(figure, ncols=1, fontsize=6.5)
     return {"figure": figure}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from equivariance.figures import style
 from equivariance.names import SCORES
-from equivariance.study.figures import facets
+from equivariance.study.figures import facets, legend
 
 TRANSFORMS = {"rotation": "quarter turn", "translation": "shift by 8 pixels"}
 FAMILIES = ("n c h w", "tokens, one stride", "tokens, stages")
@@ -24,7 +24,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     both = pd.concat([survey.assign(transform=name) for name in TRANSFORMS])
     kinds = {kind: f"{kind}\n{count} networks" for kind in FAMILIES if (count := (survey.kind == kind).sum())}
     figure, _ = facets(both, draw, ("transform", TRANSFORMS), ("kind", kinds), 1.7, 0.9, sharex=True, sharey=True)
-    style.legend(figure)
+    legend(figure)
     figure.suptitle(f"{len(survey)} untrained networks, two photographs;\nfirst and last layer before pooling")
     return {"figure": figure}
 

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from equivariance.figures import style
+from equivariance.study.figures import legend
 from equivariance.study.tables import markdown
 
 TASKS = {"mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}
@@ -58,7 +59,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
         axes.set_title(f"weight decay {decay:g}, {int(one.n.min())} seeds", fontsize=7)
         axes.set_xticks(range(len(PARTS)), PARTS)
     grid[0, 0].set_ylabel("equivariance beyond chance,\ntask minus MNIST6")
-    style.legend(figure)
+    legend(figure)
     return {"figure": figure}
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from equivariance.errors import UserError
 from equivariance.figures import style
-from equivariance.study.figures import plot_accuracy
+from equivariance.study.figures import legend, plot_accuracy
 
 SHOWN = {"equivariance": "equivariance before pooling", "equivariance_final": "equivariance, logits"}
 
@@ -49,6 +49,6 @@ def by_family(board: pd.DataFrame, colour_by: str, title: str) -> style.Figure:
     axes.set_yticks(range(len(order)), order, fontsize=6)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("equivariance")
-    style.legend(figure, ncols=3, fontsize=6)
+    legend(figure, ncols=3, fontsize=6)
     figure.suptitle(title)
     return figure

@@ -14,6 +14,7 @@ from equivariance.study import partners
 from equivariance.study.cli.sweeps import comparison
 from equivariance.study.figures import plot_accuracy
 from equivariance.study.tables import compared, compared_latex
+from scripts.compare import without_common_folders
 from tests.conftest import REPOSITORY
 from tests.study.verdicts.test_claims import REPORTED, shifts, symmetry
 
@@ -39,12 +40,8 @@ def test_curves_are_named_by_whatever_differs():
     assert labels(one) == ["net"]
     twice = values({"here": one, "there": one.assign(value=one.value / 2)})
     assert list(dict.fromkeys(twice[twice.kind == "score"].label)) == ["here", "there"]
-    runs = {
-        f"runs/own/seed0/measure/rotation-{name}": one.assign(value=value)
-        for name, value in (("a", 0.1), ("b", 0.2))
-    }
-    found = values(runs)  # two checkpoints of one network: named by where their folders part
-    assert list(dict.fromkeys(found[found.kind == "score"].label)) == ["rotation-a", "rotation-b"]
+    runs = [f"runs/own/seed0/measure/rotation-{name}" for name in "ab"]  # two checkpoints of one network
+    assert without_common_folders(runs) == ["rotation-a", "rotation-b"]
     assert labels(one, one) == ["net"]  # the same rows twice are one curve
 
 

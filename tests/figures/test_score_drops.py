@@ -10,8 +10,9 @@ from torch import nn
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures.score_drops import score_drops, sentence
+from equivariance.figures.score_drops import score_drops
 from equivariance.metric.measure import measure
+from equivariance.study.tables import sentence
 from equivariance.transforms.sets import shifts
 from tests.conftest import REPOSITORY
 

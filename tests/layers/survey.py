@@ -36,11 +36,11 @@ from equivariance.files import write_atomic
 from equivariance.layers.find import Layer, find_layers
 from equivariance.metric.memory import affordable_layers
 from equivariance.study import models
-from equivariance.study.checkout import CONF
+from equivariance.study.config import CONF
 from equivariance.study.data import datasets as data
 from equivariance.transforms.exact import Shift
 from equivariance.transforms.sets import rotations
-from scripts import samples
+from tests import samples
 from tests.layers.circular import TURNS, circular, scores
 
 MEASURED = {"rotation": rotations([90]), "translation": [Shift(8)]}

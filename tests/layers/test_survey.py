@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from scripts import samples
+from tests import samples
 from tests.conftest import REPOSITORY
 from tests.layers import circular, survey
 

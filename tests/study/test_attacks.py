@@ -14,8 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import open_dict
 
 from equivariance.metric.equivariance import Equivariance
-from equivariance.study.checkout import CONF
 from equivariance.study.cli import entrypoints
+from equivariance.study.config import CONF
 from equivariance.study.training.trainer import Training
 from tests.conftest import REPOSITORY
 

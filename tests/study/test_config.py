@@ -5,9 +5,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from equivariance.study.checkout import CONF
 from equivariance.study.cli import jobs as experiments
-from equivariance.study.config import RANGES, SCHEMA, recipe_of
+from equivariance.study.config import CONF, RANGES, SCHEMA, recipe_of
 
 ABSENT = (OmegaConf.is_missing, OmegaConf.is_interpolation)
 GROUPS = ("dataset", "model", "aug", "recipe", "measure")

@@ -255,10 +255,10 @@ def test_truncated_mnist_is_named(tmp_path):
     (raw / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + (10000).to_bytes(4, "big") + bytes(10000))
     images = raw / "t10k-images-idx3-ubyte"
     images.write_bytes(b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (10000, 28, 28)) + bytes(999))
-    with pytest.raises(UserError, match=f"{images} is truncated: 1015 of 7840016 bytes"):
+    with pytest.raises(UserError, match=f"^{raw}: a file is missing or damaged"):
         data.mnist6(str(tmp_path), "upright", False, "held_out")
     images.write_bytes(b"<html>")
-    with pytest.raises(UserError, match=f"{images} is no IDX file"):
+    with pytest.raises(UserError, match=f"^{raw}: a file is missing or damaged"):
         data.mnist6(str(tmp_path), "upright", False, "held_out")
 
 

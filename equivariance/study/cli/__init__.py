@@ -4,7 +4,7 @@ Nothing here loads PyTorch. An entry point imports what is heavy inside its task
 a misspelt key are answered at once.
 """
 
-from equivariance.study.cli.entrypoints import command_line, entrypoint
+from equivariance.study.cli.entrypoints import answer_help, command_line, entrypoint
 from equivariance.study.cli.messages import one_line
 from equivariance.study.cli.signals import stoppable
 from equivariance.study.cli.sweeps import FAILED, note_measured, recorded

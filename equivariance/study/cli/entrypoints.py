@@ -18,11 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from equivariance import progress
 from equivariance.errors import UserError
-from equivariance.study.checkout import CONF
+from equivariance.study.cli import jobs  # noqa: F401, registers what conf/ refers to
 from equivariance.study.cli.messages import check, check_files, is_expected, one_line
 from equivariance.study.cli.signals import end_with_parent
 from equivariance.study.cli.sweeps import FAILED, TALLY, comparison, limit_cores
 from equivariance.study.cli.words import help_text, prepared
+from equivariance.study.config import CONF
 from equivariance.study.identity import of_run, options
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -75,15 +76,25 @@ def entrypoint(task: Callable[[DictConfig], None]) -> Callable[[], None]:
     return run
 
 
+def answer_help(program: str, text: str) -> None:
+    """Where --help asks for it, print a script's docstring and end: before the script imports what takes seconds.
+
+    Args:
+        program: the script's `__name__`.
+    """
+    if program == "__main__" and HELP & {*sys.argv[1:]}:
+        with one_line_errors():
+            print(text.strip(), flush=True)
+        sys.exit()
+
+
 def command_line(main: Callable[..., None]) -> None:
     """Call a script's `main` with the words of the command line, within `one_line_errors`.
 
     Words that are not its arguments end in the script's docstring; so does --help, without an error.
     """
     words = sys.argv[1:]
-    if HELP & {*words}:
-        print(main.__globals__["__doc__"].strip())
-        return
+    answer_help("__main__", main.__globals__["__doc__"])
     try:
         inspect.signature(main).bind(*words)
     except TypeError:

@@ -1,4 +1,4 @@
-"""The jobs of an experiment preset, composed as its sweep composes them."""
+"""The jobs of an experiment preset, composed as its sweep composes them; what conf/ refers to in composing."""
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from equivariance.study.checkout import CONF, EXPERIMENTS
+from equivariance.study.config import CONF, EXPERIMENTS
 from equivariance.study.identity import options
 
 FOLDER = EXPERIMENTS
@@ -98,3 +98,14 @@ def target(name: str, overrides: tuple[str, ...]) -> Path:
         return FOLDER / name
     with initialize_config_dir(str(CONF), version_base="1.3", job_name="measure"):
         return Path(compose("config", [each for each in overrides if each.startswith("runs_dir=")]).runs_dir) / name
+
+
+def _timm_models(models: str | list[str], pretrained: bool) -> str:
+    """The values of a sweep over these networks, see `models.library.select`."""
+    from equivariance.study.models.library import select  # here, as importing timm takes a second
+
+    return ",".join(select(models, pretrained))
+
+
+# What conf/ asks for when it is composed, besides what `config` knows.
+OmegaConf.register_new_resolver("timm_models", _timm_models, replace=True)

@@ -20,8 +20,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from equivariance.errors import UserError
-from equivariance.study.checkout import CONF
-from equivariance.study.config import RANGES, SCHEMA, check_ranges, shown
+from equivariance.study.config import CONF, RANGES, SCHEMA, check_ranges, shown
 
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, YAMLError)
 KEYS_WANTED = "it must be a YAML file of keys"

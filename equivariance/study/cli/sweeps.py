@@ -10,8 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from equivariance.files import write_atomic
-from equivariance.study.checkout import REPOSITORY
 from equivariance.study.cli.messages import one_line
+from equivariance.study.config import REPOSITORY
 
 TALLY = "EQUIVARIANCE_TALLY"  # names a file with a line for each job of the sweep that is over: outcome, folder
 FAILED = "failed.txt"  # in the folder of a measurement that failed in a sweep over many networks

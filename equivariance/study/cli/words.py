@@ -12,8 +12,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from equivariance.errors import UserError
-from equivariance.study.checkout import CONF
 from equivariance.study.cli.messages import choices
+from equivariance.study.config import CONF, chain
 
 FLAGS = ("-m", "--multirun")  # options of Hydra without a value, which may stand anywhere
 BESIDE_RUN = ("measure", "hardware", "wandb", "hydra", "data_dir", "runs_dir", "dataset.root", "dataset.download")
@@ -92,23 +92,12 @@ def help_text(program: str, words: list[str]) -> str:
     for key in map(str, cfg):
         if key != "hydra":
             comments = _comments(CONF / "config.yaml", "")
-            for file in _chain(CONF / key, chosen.get(key)):
+            for file in chain(CONF / key, chosen.get(key)):
                 comments |= _comments(file, f"{key}.")
             lines += _lines(key, cfg, comments)
     return "\n".join(
         [*lines, "", f"--hydra-help: Hydra's own options; --cfg job: the whole configuration of {program}"]
     )
-
-
-def _chain(folder: Path, choice: str | None) -> list[Path]:
-    """The file of a choice, after those that it inherits from."""
-    file = folder / f"{choice}.yaml"
-    if not choice or not file.exists():
-        return []
-    content: Any = OmegaConf.load(file)
-    parents: Any = content.get("defaults", [])
-    known = [str(parent) for parent in parents if isinstance(parent, str) and parent != "_self_"]
-    return [inherited for parent in known for inherited in _chain(folder, parent)] + [file]
 
 
 def _comments(file: Path, prefix: str) -> dict[str, str]:

@@ -5,13 +5,11 @@ until they are asked for. Downloads and checksums are torchvision's.
 """
 
 import hashlib
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
@@ -26,6 +24,7 @@ from equivariance.study.data.image_files import Cover, Exact, Photographs, class
 
 SPLITS = ("train", "held_out")
 SYMMETRIC_DIGITS = (0, 1, 6, 8)  # a turn maps each to itself or to another digit
+DAMAGED = "{}: a file is missing or damaged; delete the folder to download it again"
 QUICKSTART = "'make quickstart' needs no data set"
 
 
@@ -124,9 +123,10 @@ def mnist6(root: str, task: str, download: bool, split: str) -> Split:
     if not all(file.exists() for file in files):
         layouts = f"{raw}/{{train,t10k}}-{{images-idx3,labels-idx1}}-ubyte"
         _download(partial(datasets.MNIST, root, download=True), "MNIST", raw, layouts, download)
-    for file in files:
-        _check_idx(file)
-    mnist = datasets.MNIST(root, train=split == "train")
+    try:
+        mnist = datasets.MNIST(root, train=split == "train")
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise UserError(DAMAGED.format(raw)) from error
     return _digit_task(mnist.data[:, None], mnist.targets, task)
 
 
@@ -163,9 +163,7 @@ def cifar10(root: str, download: bool, split: str) -> Split:
     try:
         cifar = datasets.CIFAR10(root, train=split == "train")
     except (RuntimeError, EOFError, OSError) as error:
-        raise UserError(
-            f"{official}: a file is missing or damaged; delete the folder to download it again"
-        ) from error
+        raise UserError(DAMAGED.format(official)) from error
     pixels = torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous()
     return pixels, torch.tensor(cifar.targets), cifar.classes
 
@@ -251,17 +249,3 @@ def _download(fetch: Callable, name: str, folder: Path, layouts: str, allowed: b
         f"{name} is not in {folder} and {problem}; put it there as {layouts}, or name the folder that holds it "
         f"with data_dir=FOLDER; with internet access torchvision downloads it; {QUICKSTART}"
     )
-
-
-def _check_idx(file: Path) -> None:
-    """An IDX file holds a magic number, its dimensions (big-endian int32) and then as many bytes as they say."""
-    with open(file, "rb") as stream:
-        head = stream.read(16)
-    dimensions = head[3] if len(head) == 16 and head[:3] == b"\0\0\x08" else 0
-    if dimensions not in (1, 3):
-        raise UserError(f"{file} is no IDX file of bytes; delete it to download it again")
-    expected = 4 + 4 * dimensions + int(np.prod(struct.unpack(f">{dimensions}I", head[4 : 4 + 4 * dimensions])))
-    if file.stat().st_size != expected:
-        raise UserError(
-            f"{file} is truncated: {file.stat().st_size} of {expected} bytes; delete it to download it again"
-        )

@@ -26,7 +26,6 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from equivariance.errors import UserError
 from equivariance.progress import progress
-from equivariance.study.data.file_hashes import check_regular, file_hashes
 
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # of IMG_EXTENSIONS, by what a file begins with
 START = "fork" if sys.platform == "linux" else "spawn"  # of processes; joblib's own would set another
@@ -67,7 +66,7 @@ class Photographs:
         Raises:
             UserError: the file is no image, damaged, or of pixels whose range its type does not say.
         """
-        check_regular(file)
+        _check_regular(file)
         try:
             with Image.open(file, formats=FORMATS) as image:
                 rgb = eight_bit(image).convert("RGB")
@@ -100,16 +99,42 @@ class Photographs:
         def fill(index: int) -> None:
             pixels[index] = self[index]
 
-        title = f"reading {self.files[0].parent.parent}"
-        with ThreadPoolExecutor() as pool, progress(title, len(self), delay=5) as bar:
-            for _ in pool.map(fill, range(len(self))):
-                bar.update()
+        _in_threads(fill, range(len(self)), f"reading {self.files[0].parent.parent}")
         return pixels
 
     def digest(self, chosen: Tensor) -> bytes:
         """Identifies the contents of the chosen files, and what is done to them."""
-        hashes = file_hashes([self.files[index] for index in chosen.tolist()])
+        files = [self.files[index] for index in chosen.tolist()]
+        hashes = _in_threads(_hash, files, "hashing the images")
         return hashlib.blake2b("\n".join([str(self.transform), *hashes]).encode()).digest()
+
+
+def _in_threads(work: Callable[[Any], Any], items: Sequence[Any], title: str) -> list[Any]:
+    """The results of `work` on each item, with a bar where it takes long."""
+    found = []
+    with ThreadPoolExecutor() as pool, progress(title, len(items), delay=5) as bar:
+        for each in pool.map(work, items):
+            found.append(each)
+            bar.update()
+    return found
+
+
+def _hash(file: Path) -> str:
+    """The hash of a file's content."""
+    _check_regular(file)
+    try:
+        with open(file, "rb") as content:
+            return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _check_regular(file: Path) -> None:
+    """Refuse what is no file: opening a pipe would wait for ever."""
+    if not file.is_file():
+        link = file.is_symlink() and not file.exists()
+        what = "a link to nothing" if link else "no regular file" if file.exists() else "not there"
+        raise UserError(f"cannot read the image {file}: it is {what}")
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def input_shape(dataset: DictConfig, model: DictConfig) -> tuple[int, int, int] 
     return None if wanted is None else (len(wanted.mean), *wanted.size)
 
 
-def predicts_dataset_classes(cfg: DictConfig, classes: Sequence[str], logits: int) -> bool:
+def predicts_dataset_classes(cfg: DictConfig, classes: Sequence[str], logits: int | None) -> bool:
     """Whether the logits of the network are the classes of a data set, so that it has an accuracy on it.
 
     A published classifier has its own classes in their order, such as ImageNet's; a library's network that is built

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from equivariance.errors import UserError
-from equivariance.files import remove_leftovers, write_atomic
+from equivariance.files import write_atomic
 from equivariance.study.config import REPOSITORY, Recipe
 
 if TYPE_CHECKING:
@@ -206,6 +206,27 @@ class Run:
             )
         saved = read_state(path, ("accuracy", "model"))
         return saved["accuracy"], saved["model"]
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files in a folder of processes that were killed while they wrote.
+
+    The folder must be locked: processes on other machines cannot be seen.
+    """
+    for file in folder.glob(".*"):
+        process = re.fullmatch(r"\..+\.(\d+)", file.name)
+        if process and not _runs(int(process[1])):
+            file.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True
 
 
 def read_state(path: Path, keys: tuple[str, ...], remedy: str = ANEW) -> dict[str, Any]:

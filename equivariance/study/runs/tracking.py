@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import pandas as pd
 
@@ -17,8 +17,7 @@ KINDS = (("", "value"), (" chance", "chance"))
 class Tracker:
     """Sends the results of a job to W&B; if W&B fails, prints that once on stderr and does nothing from then on."""
 
-    def __init__(self, run=None):
-        self.run = run
+    run: Any = None
 
     @property
     def id(self) -> str | None:
@@ -26,10 +25,10 @@ class Tracker:
         return self.run.id if self.run else None
 
     def log(self, values: dict[str, float], step: int) -> None:
-        self._try(lambda: self.run.log(values, step=step))
+        self._try(lambda run: run.log(values, step=step))
 
     def summary(self, **values: Any) -> None:
-        self._try(lambda: self.run.summary.update(values))
+        self._try(lambda run: run.summary.update(values))
 
     def scores(self, rows: pd.DataFrame) -> None:
         """Rows of a measurement: as a table, as curves by depth, and as a summary by part.
@@ -37,41 +36,41 @@ class Tracker:
         A step `layer` for each layer holds "invariance", "invariance chance", "equivariance" and "equivariance
         chance"; the summary holds "invariance/early" and so on, and the accuracy of the network.
         """
-        if self.run is None:
-            return
-        import wandb
 
-        layers = by_layer(of_first_over(rows))
-        curves = [
-            {"layer": index} | {f"{row.score}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
-            for index, one in layers.groupby("index")
-        ]
-        parts = layers.groupby(["score", "part"]).value.mean()
-        summary = {f"{measure}/{part}": value for (measure, part), value in parts.items()}
-        if rows.accuracy.notna().all():
-            summary["accuracy"] = float(rows.accuracy.iloc[0])
-        self._try(lambda: self.run.log({"scores": wandb.Table(dataframe=rows)}))
-        for name in ("invariance*", "equivariance*"):
-            self._try(lambda name=name: self.run.define_metric(name, step_metric="layer"))
-        for curve in curves:
-            self._try(lambda curve=curve: self.run.log(curve))
-        self.summary(**summary)
+        def send(run: Any) -> None:
+            import wandb
+
+            run.log({"scores": wandb.Table(dataframe=rows)})
+            for name in ("invariance*", "equivariance*"):
+                run.define_metric(name, step_metric="layer")
+            layers = by_layer(of_first_over(rows))
+            for index, one in layers.groupby("index"):
+                scores = {f"{row.score}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
+                run.log({"layer": index} | scores)
+            parts = layers.groupby(["score", "part"]).value.mean()
+            summary = {f"{measure}/{part}": value for (measure, part), value in parts.items()}
+            if rows.accuracy.notna().all():
+                summary["accuracy"] = float(rows.accuracy.iloc[0])
+            run.summary.update(summary)
+
+        self._try(send)
 
     def image(self, name: str, path: Path) -> None:
-        if self.run is None:
-            return
-        import wandb
+        def send(run: Any) -> None:
+            import wandb
 
-        self._try(lambda: self.run.log({name: wandb.Image(str(path))}))
+            run.log({name: wandb.Image(str(path))})
+
+        self._try(send)
 
     def finish(self, exit_code: int) -> None:
-        self._try(lambda: self.run.finish(exit_code=exit_code))
+        self._try(lambda run: run.finish(exit_code=exit_code))
 
-    def _try(self, call) -> None:
+    def _try(self, send: Callable[[Any], None]) -> None:
         if self.run is None:
             return
         try:
-            call()
+            send(self.run)
         except Exception as error:  # whatever it is, the local files are complete
             self.run = None
             print(f"W&B failed and is off from here on ({error}); local files are not affected", file=sys.stderr)
@@ -92,9 +91,23 @@ def tracked(
         settings: mode, project, entity, group, and the folder (`dir`) of W&B's own files.
         wandb_id: of the W&B run that a resumed job goes on with.
     """
-    mode = mode_of(settings["mode"])
-    run = None if mode == "disabled" else _start(settings, mode, job_type, folder, wandb_id, config, provenance)
-    tracker = Tracker(run)
+    mode, top, tracker = mode_of(settings["mode"]), Path(settings["dir"]), Tracker()
+    if mode != "disabled":
+        try:
+            import wandb
+
+            tracker.run = wandb.init(
+                **settings | {"mode": mode},
+                job_type=job_type,
+                name=f"{job_type} {folder.relative_to(top) if folder.is_relative_to(top) else folder.name}",
+                id=wandb_id,
+                resume="allow",
+                config=config | {"provenance": provenance},
+            )
+            if mode == "offline":
+                print(f"W&B is offline; to upload this run: wandb sync {Path(tracker.run.dir).parent}")
+        except Exception as error:  # no network, no disk, no wandb: the job goes on without
+            print(f"W&B did not start ({error}); local files are not affected", file=sys.stderr)
     try:
         yield tracker
     except BaseException as error:
@@ -119,31 +132,6 @@ def mode_of(mode: str) -> str:
         return "online" if wandb.setup().settings.api_key or _netrc_has_key() else "offline"
     except Exception:  # whatever keeps W&B from starting, `_start` says it
         return "offline"
-
-
-def _start(settings, mode, job_type, folder, wandb_id, config, provenance):
-    top = Path(settings["dir"])
-    try:
-        import wandb
-
-        run = wandb.init(
-            project=settings["project"],
-            entity=settings["entity"],
-            group=settings["group"],
-            job_type=job_type,
-            name=f"{job_type} {folder.relative_to(top) if folder.is_relative_to(top) else folder.name}",
-            id=wandb_id,
-            resume="allow",
-            config=config | {"provenance": provenance},
-            dir=top,
-            mode=cast(Literal["online", "offline"], mode),
-        )
-        if mode == "offline":
-            print(f"W&B is offline; to upload this run: wandb sync {Path(run.dir).parent}")
-        return run
-    except Exception as error:  # no network, no disk, no wandb: the job goes on without
-        print(f"W&B did not start ({error}); local files are not affected", file=sys.stderr)
-        return None
 
 
 def _netrc_has_key() -> bool:

@@ -36,7 +36,7 @@ from scipy.stats import pearsonr, spearmanr
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.names import BEFORE_POOLING, OVER
-from equivariance.study.checkout import EXPERIMENTS
+from equivariance.study.config import EXPERIMENTS
 from equivariance.study.verdicts.decide import Case, Outcome, Range, decided, over_networks, over_units
 
 KINDS = ("full", "reduced", "public")

@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from equivariance.study.checkout import CONF
 from equivariance.study.cli.jobs import jobs
+from equivariance.study.config import CONF
 from equivariance.study.data import datasets
 from equivariance.study.data.classes import CIFAR10
 from equivariance.study.identity import measurement_folder

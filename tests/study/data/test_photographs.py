@@ -4,11 +4,9 @@ import contextlib
 import io
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,12 +18,10 @@ from PIL import Image
 
 from equivariance.errors import UserError
 from equivariance.study import models
-from equivariance.study.checkout import CONF
+from equivariance.study.config import CONF
 from equivariance.study.data import datasets as data
 from equivariance.study.data.classes import imagenet_classes
-from equivariance.study.data.file_hashes import file_hashes
 from equivariance.study.data.image_files import Cover, Photographs, Stream, class_folders, list_files
-from scripts import samples
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -56,26 +52,6 @@ def test_a_stream_gives_the_chosen_images_in_order(photographs):
     assert torch.equal(stream[1:4], expected[1:4]) and stream.waited > 0
     assert torch.equal(stream[4:6], expected[4:5])
     assert torch.equal(Stream(expected, torch.arange(5), 0, 2, CPU)[1:3], expected[1:3])
-
-
-def test_the_benchmark_leaves_the_first_batch_out_and_counts_what_was_waited(tmp_path, monkeypatch):
-    """100 s to start, then batches of 4 images that take a second, a quarter of it waiting."""
-    bench = runpy.run_path(str(REPOSITORY / "scripts/bench_images.py"))
-    clock = SimpleNamespace(perf_counter=lambda: clock.now, now=0.0)
-    monkeypatch.setitem(bench["pace"].__globals__, "time", clock)
-
-    def batches(source):
-        for seconds in (100, *[1] * 1000):
-            clock.now += seconds
-            source.waited += seconds / 4
-            yield 4
-
-    source = SimpleNamespace(waited=0.0)
-    assert bench["pace"](batches(source), source, seconds=10) == (4, 0.25)
-    images, _ = bench["photographs"](
-        samples.photographs(tmp_path, "jpg", (500, 375)), "torchvision", "resnet50", 48
-    )
-    assert images.pixels.shape == (2, 3, 48, 48) and images.pixels.decode().float().std() > 20
 
 
 def test_only_the_chosen_files_are_read_and_a_broken_one_is_named_in_a_line(photographs):
@@ -165,21 +141,6 @@ def test_the_digest_follows_the_contents_not_the_size(photographs):
         Image.new("RGB", (20, 20), (value,) * 3).save(file)
         digests.append(same.digest(torch.tensor([0])))
     assert digests[0] == digests[1] != digests[2]
-
-
-def test_hashes_are_remembered_where_hashing_is_slow(photographs, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    hashes = file_hashes(photographs.files)
-    assert not (tmp_path / "cache").exists()
-    assert file_hashes(photographs.files, slow=-1) == hashes
-    (cache,) = (tmp_path / "cache/equivariance").iterdir()
-    cache.write_text(cache.read_text().replace(hashes[0], "remembered"))
-    assert file_hashes(photographs.files) == ["remembered", *hashes[1:]]
-    photographs.files[0].write_bytes(photographs.files[0].read_bytes())  # another time of change
-    assert file_hashes(photographs.files) == hashes
-    for damaged in ("", "[1]", "{"):
-        cache.write_text(damaged)
-        assert file_hashes(photographs.files) == hashes
 
 
 def one_image(tmp_path, name, image, size=(4, 4)):

@@ -17,8 +17,8 @@ from torch import nn
 from equivariance.errors import UserError
 from equivariance.rows import read
 from equivariance.study import models
-from equivariance.study.checkout import CONF
 from equivariance.study.cli import jobs as experiments
+from equivariance.study.config import CONF
 from equivariance.study.models import library
 from equivariance.study.models.weights import digest
 

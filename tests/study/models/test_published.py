@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.study import models
-from equivariance.study.checkout import CONF
 from equivariance.study.cli.jobs import jobs
+from equivariance.study.config import CONF
 from equivariance.study.data import datasets as data
 from equivariance.study.data.datasets import Images
 from equivariance.study.models import ResNet, WideResNet, public

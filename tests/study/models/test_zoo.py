@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.study import models
-from equivariance.study.checkout import CONF
 from equivariance.study.cli import FAILED
 from equivariance.study.cli import jobs as experiments
+from equivariance.study.config import CONF
 from equivariance.study.data.classes import imagenet_classes
 from equivariance.study.identity import measurement_folder, scoring
 from equivariance.study.models import library

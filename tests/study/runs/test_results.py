@@ -19,8 +19,8 @@ from equivariance.errors import UserError
 from equivariance.figures import depth, style
 from equivariance.files import write_atomic
 from equivariance.study import cli
-from equivariance.study.checkout import CONF
 from equivariance.study.cli import jobs as experiments
+from equivariance.study.config import CONF
 from equivariance.study.models import CNN7
 from equivariance.study.models.weights import digest, load
 from equivariance.study.report import _beside_twin

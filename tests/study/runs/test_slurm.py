@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from equivariance.study import cli
-from equivariance.study.checkout import CONF
+from equivariance.study.config import CONF
 
 
 def test_a_warning_that_the_time_is_over_saves_first_and_then_reaches_submitit():

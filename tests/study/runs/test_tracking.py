@@ -10,12 +10,13 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import wandb
 import yaml
 from hydra import compose, initialize_config_dir
 
 from equivariance.errors import UserError
-from equivariance.study.checkout import CONF
 from equivariance.study.cli import jobs as experiments
+from equivariance.study.config import CONF
 from equivariance.study.identity import flat
 from equivariance.study.runs import tracking
 from equivariance.study.verdicts.rules import described
@@ -155,9 +156,9 @@ def test_a_run_that_fails_is_a_failed_run_for_wandb(run, tmp_path):
 @pytest.mark.parametrize(("error", "code"), [(None, 0), (SystemExit(143), 143), (UserError("no"), 1)])
 def test_wandb_is_told_the_exit_code_of_the_job(monkeypatch, error, code):
     told = []
-    fake = SimpleNamespace(id="1", finish=lambda exit_code: told.append(exit_code))
-    monkeypatch.setattr(tracking, "_start", lambda *_: fake)
-    settings = {"mode": "offline"}
+    fake = SimpleNamespace(id="1", dir=".", finish=lambda exit_code: told.append(exit_code))
+    monkeypatch.setattr(wandb, "init", lambda **_: fake)
+    settings = {"mode": "offline", "dir": "."}
     with suppress(UserError, SystemExit), tracking.tracked(settings, "train", REPOSITORY, {}, {}):
         if error:
             raise error
@@ -165,8 +166,6 @@ def test_wandb_is_told_the_exit_code_of_the_job(monkeypatch, error, code):
 
 
 def test_failures_of_wandb_cost_nothing(run, tmp_path, monkeypatch):
-    import wandb
-
     def fail(*_, **__):
         raise wandb.errors.CommError("no network")
 

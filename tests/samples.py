@@ -1,4 +1,4 @@
-"""Photographs for scripts that are given none: the two that come with scikit-learn."""
+"""Photographs for tests: the two that come with scikit-learn."""
 
 from pathlib import Path
 
