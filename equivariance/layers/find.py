@@ -112,14 +112,14 @@ def find_layers(
     if patterns and all(isinstance(pattern, Layer) for pattern in patterns):
         return patterns if isinstance(patterns, Layers) else Layers(patterns)  # type: ignore[arg-type]
     history = record(model, example if example.ndim == 3 else example[0])
-    own_names = getattr(model, "feature_layers", None)
+    own_names: dict[str, nn.Module] = getattr(model, "feature_layers", dict)()
+    named = {id(module): name for name, module in own_names.items()}
+    calls = [call for call in history.root.walk() if id(call.module) in named and call.outputs]
+    sites = [_output(call, history, named[id(call.module)]) for call in calls]
     left_out: dict[str, str] = {}
     if patterns:
-        sites = _matching(history, patterns)
+        sites = _matching(history, patterns, sites)
     elif own_names:
-        named = {id(module): name for name, module in own_names().items()}
-        calls = [call for call in history.root.walk() if id(call.module) in named and call.outputs]
-        sites = [_output(call, history, named[id(call.module)]) for call in calls]
         called = {id(call.module) for call in calls}
         left_out = {name: UNCALLED for module, name in named.items() if module not in called}
     else:
@@ -220,11 +220,15 @@ def _head(history: Record) -> tuple[list[_Site], dict[str, str]]:
     return [_Site("pool", last, pooled, on_input=True), final], {}
 
 
-def _matching(history: Record, patterns: Sequence[str | nn.Module | Layer]) -> list[_Site]:
-    """All calls of modules that are given or whose names match a pattern, in the order of their outputs."""
-    head = _head(history)[0]
-    sites = [_output(call, history) for call in history.root.walk() if call.name and call.outputs] + head
-    chosen: dict[str, _Site] = {}
+def _matching(history: Record, patterns: Sequence[str | nn.Module | Layer], own: list[_Site]) -> list[_Site]:
+    """All calls of modules that are given or whose names match a pattern, in the order of their outputs.
+
+    Args:
+        own: those that the network has names of its own for, which go before the modules' names.
+    """
+    sites = [_output(call, history) for call in history.root.walk() if call.name and call.outputs]
+    sites += [site for site in own if site.name not in HEAD] + _head(history)[0]
+    chosen: dict[tuple[int, bool], _Site] = {}
     for pattern in patterns:
         if isinstance(pattern, nn.Module):
             found = [site for site in sites if site.call.module is pattern and not site.on_input]
@@ -235,7 +239,7 @@ def _matching(history: Record, patterns: Sequence[str | nn.Module | Layer]) -> l
             raise UserError(f"layers: {pattern!r} is no module, and no pattern of names (layers go by themselves)")
         if not found:
             raise UserError(f"layers: {_missing(history.root.module, pattern, [site.name for site in sites])}")
-        chosen |= {site.name: site for site in found}
+        chosen |= {(id(site.call), site.on_input): site for site in found}
     return sorted(chosen.values(), key=lambda site: (site.value.node, site.call.start))
 
 

@@ -82,8 +82,7 @@ class Equivariance:
         blocks: int = 10,
         batch_size: int = 250,
     ):
-        readings: tuple[Any, ...] = tuple(over) if isinstance(over, list | tuple) else (over,)
-        scores = tuple(scores) if isinstance(scores, list | tuple) else (scores,)
+        readings, scores = (tuple(x) if isinstance(x, list | tuple) else (x,) for x in (over, scores))
         _check(readings, similarity, scores)
         self.model, self.readings, self.similarity = readable(model), readings, similarity
         self.transforms = several(transforms)

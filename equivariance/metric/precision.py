@@ -43,6 +43,8 @@ class Precision:
             raise UserError(f"until={until}: needs the width of a bracket, a number above 0 and below 1, or None")
         if not self.parts or {*self.parts} - {*PARTS}:
             raise UserError(f"until_parts={parts}: choose {', '.join(PARTS)}")
+        if until is None and parts is not None:
+            raise UserError(f"until_parts={parts}: needs until, the width of their brackets")
 
     def level(self, metric: Equivariance) -> float:
         """Of the jackknife's half widths, for intervals that cover in 95 % of the measurements."""

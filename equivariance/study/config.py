@@ -210,7 +210,6 @@ RANGES |= {  # of no group; and of groups whose other keys are arguments of thei
     "run": _or_null(FOLDER),
     "data_dir": FOLDER,
     "runs_dir": FOLDER,
-    "run_dir": FOLDER,
     "dataset.name": NAME,
     "dataset.root": FOLDER,
     "dataset.size": _or_null((_sides, "needs pixels, a whole number from 1 on, or [height,width]")),
@@ -227,6 +226,7 @@ RANGES |= {  # of no group; and of groups whose other keys are arguments of thei
     "aug.name": NAME,
     "measure.transform._target_": WORD,
     "measure.transform.elements": ELEMENTS,
+    "run_dir": FOLDER,  # last, as it has the names of groups in it
 }
 
 

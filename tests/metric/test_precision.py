@@ -125,6 +125,7 @@ def test_labels_are_cut_with_their_images():
         ({"until": "0.02"}, "until=0.02: needs the width"),
         ({"until": 0.02, "until_parts": ["first"]}, "choose early, middle, late, pool, final"),
         ({"until": 0.02, "until_parts": []}, "choose early"),
+        ({"until_parts": ["late"]}, "needs until"),
         ({"until": 0.02, "blocks": 1}, "at least two blocks"),
         ({"until": 0.02, "layers": ["fc"]}, "no layer with a score lies there; the layers are of final"),
     ],

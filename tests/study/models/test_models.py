@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
 from equivariance.study import models
-from equivariance.study.models import ResNet, WideResNet
+from equivariance.study.models import CNN7, ResNet, WideResNet
 from experiments.architectures_reduced.figure import NETWORKS
 from tests.study.test_config import config
 
@@ -30,6 +30,17 @@ FAMILIES = {
     "inception32": [32] * 3 + [15] * 3,
     "resnet44": [32] * 8 + [16] * 7 + [8] * 7,
 }
+
+
+@pytest.mark.parametrize("model", [CNN7(1, 6), ResNet(1, 6, depth=20), WideResNet(1, 6, depth=10)])
+def test_the_names_of_layers_can_be_asked_for(model):
+    """Each by itself, and no module has two names."""
+    image = torch.zeros(1, 32, 32)
+    for layer in find_layers(model, image):
+        (found,) = find_layers(model, image, [layer.name])
+        assert (found.name, found.read.node) == (layer.name, layer.read.node)
+    everything = [layer.name for layer in find_layers(model, image, ["**"])]
+    assert len(everything) == len({*everything}) and not {"blocks.0"} & {*everything}
 
 
 @pytest.mark.parametrize(("name", "sides"), FAMILIES.items())
