@@ -32,8 +32,8 @@ class Hardware:
     batch norm is slower than the library's). `scripts/bench.py train` repeats these measurements.
 
     On CUDA devices the network is compiled for training where Triton is there, a step is one graph, and the steps
-    of an epoch do not wait for the device. The choice of algorithms is deterministic, cuDNN's and the compiler's,
-    so that a resumed run repeats an uninterrupted one.
+    of an epoch do not wait for the device. The choice of algorithms is deterministic, cuDNN's, the compiler's and
+    that of attention, so that a resumed run repeats an uninterrupted one; float32 is float32, not TF32.
     """
 
     def __init__(
@@ -60,6 +60,10 @@ class Hardware:
         # The GPU gets an epoch of CIFAR-10 at once: torchvision's operations wait for it once an epoch.
         self.chunk = 32 if self.device.type == "cpu" else 400
         torch.backends.cudnn.deterministic = True  # a resumed run repeats an uninterrupted one
+        torch.backends.cudnn.allow_tf32 = False  # else convolutions read 10 of the 23 bits of float32 numbers
+        if self.device.type == "cuda":  # those backward passes add up in no fixed order
+            torch.backends.cuda.enable_flash_sdp(False)
+            torch.backends.cuda.enable_mem_efficient_sdp(False)
         one_thread = self.device.type == "cpu" and self.threads == 1
         channels_last = self.device.type == "cuda" or one_thread
         self.layout = torch.channels_last if channels_last else torch.contiguous_format

@@ -97,12 +97,18 @@ class Training:
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if self.hardware.device.type == "cuda" else None,
             "totals": [self.totals.loss, self.totals.correct, self.totals.images],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state()` was called."""
-        state = {"draws": None, "step": state.get("start")} | state  # absent from, and named so in, old checkpoints
+        old = {
+            "draws": None,
+            "step": state.get("start"),
+            "cuda_rng": None,
+        }  # absent from, and named so in, old ones
+        state = old | state
         for key in self.PROGRESS:
             setattr(self, key, state[key])
         self.model.load_state_dict(state["model"])
@@ -112,6 +118,8 @@ class Training:
         self.set_learning_rate(float(state["optimiser"]["param_groups"][0]["lr"]))
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_rng"])
+        if self.hardware.device.type == "cuda" and state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"])
         self.totals.set(*state["totals"])
         self.captured = None  # the optimiser's state lies elsewhere in memory now
 

@@ -1,7 +1,10 @@
 """The captured training step: what is replayed, and from where it reads. On the CPU a tape stands for the graph."""
 
+import copy
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -110,3 +113,28 @@ def test_on_a_gpu_a_graph_does_what_eager_steps_do(optimiser, tmp_path):
     for run in (captured, resumed):
         train_until(run, images, 2)
     assert equal(captured.model.state_dict(), resumed.model.state_dict())
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+    ],
+)
+def test_dropout_draws_the_same_after_a_resumption(device):
+    runs = []
+    for seed in (0, 1):
+        run, images = start_training(CUT, seed, RECIPES["sgd"], Hardware(device, threads=1))
+        run.model.register_forward_hook(lambda model, inputs, logits: F.dropout(logits, 0.5, model.training))
+        runs.append(run)
+    train_until(runs[0], images, 0, 6)
+    state = copy.deepcopy(runs[0].state())
+    for run in runs:
+        run.restore(copy.deepcopy(state))
+        train_until(run, images, 1)
+    assert equal(runs[0].model.state_dict(), runs[1].model.state_dict())
+
+
+def test_float32_convolutions_are_not_rounded_to_ten_bits():
+    assert Hardware("cpu").device.type == "cpu" and not torch.backends.cudnn.allow_tf32
