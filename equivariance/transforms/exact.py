@@ -36,18 +36,16 @@ class Dihedral:
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
         # gathering whole channel vectors is faster than flips and transpositions, as maps lie channels-last
-        images, channels, height, width = copy.shape
-        order = _upright(self, images, height, width, copy.device)
-        rows = copy.movedim(1, -1).reshape(-1, channels).index_select(0, order)
-        return rows.view(images, height, width, channels).movedim(-1, 1), original
+        order = _upright(self, *copy.shape[2:], copy.device)
+        rows = copy.movedim(1, -1).flatten(1, 2).index_select(1, order)
+        return rows.unflatten(1, original.shape[2:]).movedim(-1, 1), original
 
 
 @cache
-def _upright(g: Dihedral, images: int, height: int, width: int, device: torch.device) -> Tensor:
-    """Where each position of these maps, row by row, lies on the maps of the transformed images: g undone."""
-    positions = torch.arange(images * height * width, dtype=torch.int32, device=device)
-    positions = positions.view(images, height, width).rot90(-g.turns, (1, 2))
-    return (positions.flip(2) if g.mirrored else positions).flatten()
+def _upright(g: Dihedral, height: int, width: int, device: torch.device) -> Tensor:
+    """Where each position of a map, row by row, lies on the map of the transformed image: g undone."""
+    positions = torch.arange(height * width, device=device).view(height, width).rot90(-g.turns)
+    return (positions.flip(1) if g.mirrored else positions).flatten()
 
 
 @dataclass(frozen=True)
