@@ -1,17 +1,21 @@
 """Time the work that costs most, against the plain way, in one run.
 
-    python scripts/bench.py train [--models cnn7 resnet44] [--threads 2] [--batch 128] [--rounds 12]
-    python scripts/bench.py measure [--models resnet44 resnet50 ...] [--over image dataset] [--scores linear,...]
+    python scripts/bench.py train [--models cnn7,resnet44] [--threads 2] [--batch 128] [--rounds 12]
+    python scripts/bench.py measure [--models resnet44,resnet50,...] [--over image dataset] [--scores linear,...]
+    python scripts/bench.py passes [--models cnn7,resnet44]
 
 `train`: one step of each network (forward, backward, update) on batches drawn from a uint8 tensor, as train.py runs
 it, against the plain step of the same network: eager, contiguous (NCHW), float32, unfused optimiser. Both run in
 turn, so that a busy machine slows both; the best round of each counts.
 
-`measure`: a batch and its three quarter turns through each network, in turn bare and measured under each reading
-(statistics of every layer inside the hooks, chance level included); the ratio to the bare pass, and peak memory.
-`--scores` adds the first reading once more with each of: `linear`,
-the third score; `consistency`, labels, for the share of right classes; `continuous`, turns by 30, 60 and 120
-degrees, each with its control; and their ratios to the plain measurement.
+`measure`: a batch and its three quarter turns through each network, in turn bare, measured under each reading
+(statistics of every layer inside the hooks, chance level included), and as one writes it first: hooks keep all
+maps, then torch correlates all channels within each image. The ratio to the bare pass, and peak memory. `--scores`
+adds the first reading once more with each of: `linear`, the third score; `consistency`, labels, for the share of
+right classes; `continuous`, turns by 30, 60 and 120 degrees, each with its control; and their ratios.
+
+`passes`: the operations that the statistics of a batch consist of, and the least that these could take: every map
+read once, and the products of channels, at the rates of a large sum and of a large product.
 
 All cores without `--threads`; the networks are cnn7 and resnet44, to measure any of timm besides.
 """
@@ -21,6 +25,7 @@ from equivariance.study.cli import answer_help
 answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 import argparse
+import os
 import platform
 import re
 import sys
@@ -30,14 +35,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler writes lines of its own
+
 import timm
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 
 import equivariance as eq
-from equivariance.layers.find import Layers, find_layers
+from equivariance.layers.find import Layers, find_layers, tap
+from equivariance.metric.sums import Sums
 from equivariance.names import NESTED, OVER, SCORES
+from equivariance.statistics.image_blocks import CHANCE, TRUE
+from equivariance.statistics.moments import CHANCE_CHANNELS
 from equivariance.study.config import CONF, Recipe
 from equivariance.study.data.datasets import Images
 from equivariance.study.models import CNN7, ResNet
@@ -124,6 +134,7 @@ def measure(
         measured = partial(_measured, model, inputs, layers)
         kinds = {"bare": partial(torch.inference_mode()(model), orbit)}
         kinds |= {over: measured(turns, over=over) for over in readings}
+        kinds |= {"maps kept": partial(_correlated, model, orbit, layers)}
         for each in additions:
             transforms = eq.rotations([30, 60, 120]) if each == "continuous" else turns
             scores = NESTED if each == "linear" else SCORES
@@ -139,6 +150,60 @@ def measure(
                 f"{peak[kind]:6.0f} MiB{to_plain}"
             )
         sys.stdout.flush()
+
+
+def passes(threads: int | None, batch: int, names: list[str]) -> None:
+    """Print calls and time of the operations on the maps of a batch, and the least time for all of them."""
+    hardware, turns = Hardware.for_measuring(threads=threads), eq.rotations([90, 180, 270])
+    large, square = torch.ones(2**26, device=hardware.device), torch.ones(2048, 2048, device=hardware.device)
+    rates = _best({"sum": large.sum, "product": partial(torch.mm, square, square)}, 3, hardware.device)
+    print(machine(hardware))
+    for name in names:
+        model, inputs, orbit, layers = _network(name, batch, hardware, turns)
+        metric = eq.Equivariance(model, turns, layers, blocks=1)
+        metric.setup(inputs)
+        maps = _maps(model, orbit, layers)
+
+        def statistics(
+            sums: Sums = metric.sums, maps: dict[str, torch.Tensor] = maps, layers: Layers = layers
+        ) -> None:
+            for layer in layers:
+                sums.of_maps(layer, "image", maps[layer.name].unflatten(0, (4, -1)), (TRUE, CHANCE))
+
+        statistics()
+        timed = {event.key: event for event in _profiled(statistics).key_averages()}
+        times = {key: event.self_cpu_time_total / 1e6 for key, event in timed.items()}
+        print(f"{name}, {len(inputs)} images and 3 turns: the statistics take {1e3 * sum(times.values()):.0f} ms")
+        for key in sorted(times, key=times.__getitem__, reverse=True)[:10]:
+            print(f"{key:22s} {timed[key].count:6d} calls {1e3 * times[key]:8.1f} ms")
+        values = {layer: maps[layer.name].nelement() for layer in layers}
+        read = sum(values.values()) / large.nelement() * rates["sum"]
+        pairs = sum(3 / 4 * values[each] * (each.channels + min(each.channels, CHANCE_CHANNELS)) for each in layers)
+        products = pairs / len(square) ** 3 * rates["product"]
+        print(
+            f"the least: {1e3 * read:.0f} ms to read the maps, {1e3 * products:.0f} ms for the products", flush=True
+        )
+
+
+def _maps(model: torch.nn.Module, orbit: torch.Tensor, layers: Layers) -> dict[str, torch.Tensor]:
+    """The maps of all layers for the images and their copies."""
+    maps: dict[str, torch.Tensor] = {}
+    with torch.inference_mode(), tap(layers, maps.__setitem__):
+        model(orbit)
+    return maps
+
+
+def _correlated(model: torch.nn.Module, orbit: torch.Tensor, layers: Layers) -> None:
+    """Keep all maps; then correlate all channels of each image and each turn, behind pooling over the images."""
+    for maps in _maps(model, orbit, layers).values():
+        original, *copies = maps.unflatten(0, (4, -1))
+        for turns, copy in enumerate(copies, 1):
+            if maps.ndim == 4:
+                sides = copy.rot90(-turns, (2, 3)).flatten(2), original.flatten(2)
+            else:
+                sides = copy.mT[None], original.mT[None]
+            a, b = (F.normalize(side - side.mean(2, keepdim=True), dim=2) for side in sides)
+            (a @ b.mT).mean(0).relu().amax(1).mean()
 
 
 def _network(
@@ -184,14 +249,18 @@ def _peak(work: Callable[[], None], device: torch.device) -> float:
         torch.cuda.reset_peak_memory_stats()
         work()
         return torch.cuda.max_memory_allocated() / 2**20
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        work()
     now = most = 0
-    for event in profile.profiler.kineto_results.events():
+    for event in _profiled(work, profile_memory=True).profiler.kineto_results.events():
         if event.name() == "[memory]":
             now += event.nbytes()
             most = max(most, now)
     return most / 2**20
+
+
+def _profiled(work: Callable[[], None], **options: bool) -> torch.profiler.profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], **options) as profile:
+        work()
+    return profile
 
 
 def _best(kinds: dict[str, Callable[[], None]], rounds: int, device: torch.device, steps: int = STEPS) -> dict:
@@ -217,7 +286,7 @@ def _time(step: Callable[[], None], device: torch.device, steps: int = STEPS) ->
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("what", choices=["train", "measure"])
+    parser.add_argument("what", choices=["train", "measure", "passes"])
     parser.add_argument("--threads", type=int)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=12)
@@ -228,8 +297,11 @@ if __name__ == "__main__":
     additions = [score for score in given.scores.split(",") if score not in ("", *SCORES)]
     if unknown := sorted({*additions} - {*ADDITIONS}):
         parser.error(f"--scores {unknown[0]}: choose from {', '.join((*SCORES, *ADDITIONS))}")
+    names = [*NETWORKS, *PHOTOGRAPHS] if given.what == "measure" else [*NETWORKS]
+    names = ",".join(given.models or names).split(",")
     if given.what == "train":
-        train(given.threads, given.batch, given.rounds, given.models or list(NETWORKS))
+        train(given.threads, given.batch, given.rounds, names)
+    elif given.what == "passes":
+        passes(given.threads, given.batch, names)
     else:
-        names = given.models or [*NETWORKS, *PHOTOGRAPHS]
         measure(given.threads, given.batch, given.rounds, names, given.over, additions)
