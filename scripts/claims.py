@@ -9,10 +9,11 @@ Prints the verdicts that the rows of experiment NAME decide, or a line for each 
 
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import OmegaConf
+import yaml
 
 from equivariance.errors import UserError
 from equivariance.files import write_atomic
@@ -70,10 +71,11 @@ ORDER = [*STATES[:1], "depends", *STATES[1:]]
 
 def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
     """Write the pages; NAME is an experiment whose verdicts are printed."""
+    known = dict.fromkeys(each for group in described() for one in evidence_of(group) for each in one.experiments)
+    if name is not None and name not in known:
+        raise UserError(f"NAME={name}: no claim is decided by its rows; choose {', '.join(known)}")
     decided = {group: verdicts_of(group, folder) for group in described()}
     deciding = by_experiment(decided)
-    if name is not None and name not in deciding:
-        raise UserError(f"NAME={name}: no claim is decided by its rows; choose {', '.join(deciding)}")
     write_atomic(folder / "README.md", page(decided, folder))
     every = cases(one for verdicts in decided.values() for one in verdicts)
     write_atomic(folder / "verdicts.csv", every.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
@@ -83,7 +85,7 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
         renew_table(folder / each / "README.md", beside_published(results(each, folder)))
     renew_table(folder / "readings" / "README.md", disputed(decided))
     if name is not None:
-        print(markdown(deciding[name]))
+        print(markdown(deciding.get(name, [])))
     for group in decided if name is None else ():
         print(
             f"{group}: " + "; ".join(f"{kind}: {text}" for kind in KINDS if (text := tally(decided[group], kind)))
@@ -107,9 +109,15 @@ def accuracies(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+@cache
+def published_networks() -> dict[str, dict]:
+    """What public.yaml says of each, by name."""
+    return yaml.safe_load(PUBLIC.read_text())["networks"]
+
+
 def beside_published(table: pd.DataFrame) -> str:
     """The accuracies of networks that others trained, and what their authors say."""
-    published = OmegaConf.load(PUBLIC)["networks"]
+    published = published_networks()
     lines = ["| network | accuracy, measured | published |", "|---|---|---|"]
     for name, accuracy in table[table.trained.astype(bool)].groupby("model", sort=False).accuracy.first().items():
         theirs = published.get(name, {}).get("top1")

@@ -10,6 +10,7 @@ import pytest
 
 from equivariance import rows
 from equivariance.errors import UserError
+from equivariance.figures import style
 from equivariance.study.verdicts.rules import claimed, verdicts_of
 from experiments.public_cifar import figure as public_cifar
 from tests.conftest import REPOSITORY
@@ -45,11 +46,16 @@ def pages(tmp_path):
 
 
 @pytest.fixture
-def pages_without_reduced_rows(pages):
-    """As `pages`, without the committed rows of reduced training: a test that writes its own counts only those."""
-    for name in ("augmentation_reduced", "capacity_reduced"):
-        (pages[0] / "experiments" / name / "results.csv").unlink(missing_ok=True)
-    return pages
+def rows_of(pages):
+    """As `pages`, with the committed rows of these experiments alone."""
+
+    def kept(*names):
+        for file in (pages[0] / "experiments").glob("*/results.csv"):
+            if file.parent.name not in names:
+                file.unlink()
+        return pages[0] / "experiments", pages[1]
+
+    return kept
 
 
 def test_the_pages_are_those_of_the_rows(pages):
@@ -88,13 +94,13 @@ def test_the_first_line_counts_each_kind_apart():
     assert counted == [len(PAPERS), 17, 15]
 
 
-def test_new_rows_change_the_pages_and_a_reduced_verdict_is_no_reproduction(pages_without_reduced_rows):
-    copy, write = pages_without_reduced_rows
-    folder = copy / "experiments"
+def test_new_rows_change_the_pages_and_a_reduced_verdict_is_no_reproduction(rows_of, capsys):
+    folder, write = rows_of("controlled", "public_cifar")
     image = shifts(REPORTED, "aug", accuracy=0.9)
     pooled = shifts(REPORTED | {"cutmix": {"middle": 0.1}}, "aug", over="dataset", accuracy=0.9)
     rows.write(folder / "augmentation_reduced/results.csv", pd.concat([image, pooled]))
     write("augmentation_reduced")
+    assert "| A2 | Random crops" in capsys.readouterr().out
     page = (folder / "README.md").read_text()
     (a4,) = re.findall(r"^\| A4 \| CutMix.*$", page, re.M)
     assert "| **not run** | **depends**: holds (`image`), contradicted (`dataset`) | **undecided** |" in a4
@@ -106,9 +112,8 @@ def test_new_rows_change_the_pages_and_a_reduced_verdict_is_no_reproduction(page
     assert "| A4: CutMix" in (folder / "readings/README.md").read_text()
 
 
-def test_a_verdict_from_fewer_seeds_than_asked_for_says_so(pages_without_reduced_rows):
-    copy, write = pages_without_reduced_rows
-    folder = copy / "experiments"
+def test_a_verdict_from_fewer_seeds_than_asked_for_says_so(rows_of):
+    folder, write = rows_of("controlled")
     table = shifts(REPORTED, "aug", accuracy=0.9)
     rows.write(folder / "augmentation_reduced/results.csv", table[table.seed < 2])
     write("augmentation_reduced")
@@ -118,12 +123,9 @@ def test_a_verdict_from_fewer_seeds_than_asked_for_says_so(pages_without_reduced
     assert "(2 of 3 seeds run)" in overview
 
 
-def test_verdicts_of_an_experiment_are_printed(pages, capsys):
-    _, write = pages
-    write("controlled")
-    assert "| M2 | Two random feature maps" in capsys.readouterr().out
+def test_an_experiment_that_decides_nothing_is_refused(pages):
     with pytest.raises(UserError, match="no claim is decided by its rows; choose similarity"):
-        write("symmetri")
+        pages[1]("symmetri")
 
 
 def test_only_declared_rules_decide(pages):
@@ -148,14 +150,24 @@ def drawn(svg):
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_figures_are_drawn_from_rows(name, tmp_path):
-    """As committed, to half a point, where they were drawn by the matplotlib that is installed here."""
+def test_figures_are_drawn_from_rows(name, tmp_path, monkeypatch):
+    """As committed, to half a point, where they were drawn by the matplotlib that is installed here.
+
+    The pictures that lie beside them come from the same figures: they are laid out, and not drawn again.
+    """
     import matplotlib
 
+    save = style.save
+
+    def save_svg(figure, path, formats):
+        figure.draw_without_rendering()
+        save(figure, path, ("svg",))
+
     copied(tmp_path)
+    monkeypatch.setattr(style, "save", save_svg)
     script("figures")["main"](name, folder=tmp_path)
-    pictures = {figure.name for figure in (COMMITTED / name).glob("*.png")}
-    assert {figure.name for figure in (tmp_path / name).glob("*.png")} == pictures
+    pictures = {figure.stem for figure in (COMMITTED / name).glob("*.png")}
+    assert {figure.stem for figure in (tmp_path / name).glob("*.svg")} == pictures
     for figure in (COMMITTED / name).glob("*.svg"):
         again = tmp_path / name / figure.name
         if f"Matplotlib v{matplotlib.__version__}," not in figure.read_text():

@@ -7,6 +7,7 @@ Convolutional Networks Shift-Invariant Again", 2019).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,19 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> R
     """
     a, b = (np.asarray(values, float) for values in (x, y))
     known = ~(np.isnan(a) | np.isnan(b))
-    a, b = a[known], b[known]
+    return _rank_correlation(tuple(a[known].tolist()), tuple(b[known].tolist()), seed)
+
+
+@lru_cache(maxsize=1000)  # a figure and the table beside it ask for the same ones
+def _rank_correlation(x: tuple[float, ...], y: tuple[float, ...], seed: int) -> RankCorrelation:
+    a, b = np.array(x), np.array(y)
     rho = float(ranks_correlate(a, b)) if len(a) >= FEWEST else np.nan
     if np.isnan(rho):
         return RankCorrelation(rho, np.nan, np.nan, np.nan, len(a))
     generator = np.random.default_rng(seed)
     paired = {"permutation_type": "pairings", "n_resamples": EXACT, "rng": generator}
-    p = permutation_test((a,), lambda a, axis: ranks_correlate(a, b), **paired).pvalue
+    ranks, others = _centred_ranks(a), _centred_ranks(b)  # to pair otherwise changes no rank
+    p = permutation_test((ranks,), lambda ranks, axis: _correlate(ranks, others), **paired).pvalue
     if min(len(np.unique(a)), len(np.unique(b))) < DISTINCT:
         return RankCorrelation(rho, float(p), np.nan, np.nan, len(a))
     chosen = generator.integers(len(a), size=(RESAMPLES, len(a)))
@@ -124,6 +131,14 @@ def _each(parts: pd.DataFrame, other: str) -> Iterator[tuple[pd.DataFrame, dict[
 
 def ranks_correlate(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Pearson's correlation of the ranks along the last axis; NaN where one side is constant."""
-    x, y = (ranks - ranks.mean(-1, keepdims=True) for ranks in (rankdata(x, axis=-1), rankdata(y, axis=-1)))
+    return _correlate(_centred_ranks(x), _centred_ranks(y))
+
+
+def _centred_ranks(x: np.ndarray) -> np.ndarray:
+    ranks = rankdata(x, axis=-1)
+    return ranks - ranks.mean(-1, keepdims=True)
+
+
+def _correlate(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         return (x * y).sum(-1) / np.sqrt((x**2).sum(-1) * (y**2).sum(-1))

@@ -179,12 +179,13 @@ def evidence_of(group: str) -> tuple[Evidence, ...]:
 
 def verdicts_of(group: str, folder: Path = EXPERIMENTS) -> list[Verdict]:
     """The verdicts on the claims of a group: of each claim and evidence, by border and `over` that have rows."""
+    tables = [(evidence, evidence.rows(folder)) for evidence in evidence_of(group)]
     return [
         verdict
         for claim in claimed().values()
-        for evidence in evidence_of(group)
+        for evidence, table in tables
         if claim.group == group and claim.number in (evidence.claims or (claim.number,)) and asks(claim, evidence)
-        for verdict in judge(claim, evidence, evidence.rows(folder), folder)
+        for verdict in judge(claim, evidence, table, folder)
     ]
 
 
@@ -236,21 +237,24 @@ def cases_of(test: Mapping[str, Any], table: pd.DataFrame, evidence: Evidence) -
     showing = list(_grid({**test.get("for", {}), **test["also"]}, evidence)) if "also" in test else []
     expected = _range(test)
     similarity = {} if "similarity" in test.get("for", {}) else {"similarity": "pearson"}
+    unit = test.get("unit", "network" if {"rank", "along"} & {*test} else "seed")
+    columns = {name: table[name].to_numpy() for name in table}
+    columns["unit"] = table.groupby(UNITS.get(unit, [unit]), dropna=False).ngroup().to_numpy()
     for case in [*voting, *(each for each in showing if each not in voting)]:
         name = ", ".join(map(str, [*filter(None, [test.get("name")]), *case.values()]))
-        chosen = _Chosen(table, similarity | case, test, evidence)
+        chosen = _Chosen(columns, similarity | case, test, evidence)
         estimate, count, interval = chosen.correlation() if "rank" in test else chosen.difference()
         yield Case(name, estimate, count, interval, expected, case in voting)
 
 
+@dataclass(frozen=True)
 class _Chosen:
-    """The numbers of one case, by unit."""
+    """The numbers of one case, by unit, from the columns of a table; `unit` numbers the units."""
 
-    def __init__(self, table: pd.DataFrame, case: Mapping[str, Any], test: Mapping[str, Any], evidence: Evidence):
-        self.table, self.case, self.test, self.evidence = table, case, test, evidence
-        self.unit = UNITS.get(
-            unit := test.get("unit", "network" if {"rank", "along"} & {*test} else "seed"), [unit]
-        )
+    columns: Mapping[str, np.ndarray]
+    case: Mapping[str, Any]
+    test: Mapping[str, Any]
+    evidence: Evidence
 
     def difference(self) -> tuple[float, int, Any]:
         """Its mean over units, their number, and the interval."""
@@ -278,45 +282,66 @@ class _Chosen:
         return estimate, each.shape[1], interval
 
     def accuracies(self) -> pd.Series:
-        return self.table.groupby(self.unit, dropna=False).accuracy.first()
+        return pd.Series(self.columns["accuracy"]).groupby(self.columns["unit"]).first()
 
     def means(self, values: Mapping[str, Any]) -> pd.DataFrame:
         """Mean over elements, then layers, by unit: `value`, and `half` the width of its interval over images."""
-        table, column = self.table, self.test.get("column", "value")
+        column, along = self.test.get("column", "value"), self.test.get("along")
+        rows = np.arange(len(self.columns["unit"]))
         for key, value in {**self.case, **values}.items():
             if value is not None and key != "versus":
-                table = table[self._matches(table, key, self.case["versus"] if value == "$versus" else value)]
-        if "along" in self.test:
-            table = table[table.part.isin(BEFORE_POOLING) & (table.layer != "stem")]
-        table = table.assign(half=(table.high - table.value).clip(lower=0) if column == "value" else 0.0)
-        by_layer = table.groupby([*self.unit, "index"], dropna=False)[[column, "half", "activation"]].mean()
-        of_units = by_layer.rename(columns={column: "value"}).groupby(level=self.unit, dropna=False)
-        if along := self.test.get("along"):
-            return of_units[["value", "activation"]].apply(_along, along)
-        return of_units[["value", "half"]].mean()
+                rows = rows[self._match(rows, key, self.case["versus"] if value == "$versus" else value)]
+        if along:
+            rows = rows[self._match(rows, "part", "before") & (self.columns["layer"][rows] != "stem")]
+        unit, index, high, activation = (self.columns[key][rows] for key in ("unit", "index", "high", "activation"))
+        scores = self.columns[column][rows]
+        half = np.maximum(high - scores, 0) if column == "value" else np.zeros(len(rows))
+        deepest = self.columns["index"].max() + 1
+        layers, each = _means(unit * deepest + index, scores, half, activation)
+        units, layers = np.divmod(layers, deepest)
+        if along:
+            of = {one: units == one for one in np.unique(units)}
+            found = {one: _along(layers[of[one]], each[0, of[one]], each[2, of[one]], along) for one in of}
+            return pd.DataFrame({"value": found, "half": 0.0})
+        units, (scores, half) = _means(units, *each[:2])
+        return pd.DataFrame({"value": scores, "half": half}, units)
 
-    def _matches(self, table: pd.DataFrame, key: str, value: Any) -> "pd.Series[bool]":
-        if key not in table:
-            return pd.Series(False, table.index)
+    def _match(self, rows: np.ndarray, key: str, value: Any) -> np.ndarray:
+        """Which of the rows have a value."""
+        if key not in self.columns:
+            return np.zeros(len(rows), bool)
+        found = self.columns[key][rows]
         if (key, value) == ("part", "last"):
-            return table["index"] == table[table.part.isin(BEFORE_POOLING)]["index"].max()
+            index = self.columns["index"][rows]
+            return index == index[np.isin(found, BEFORE_POOLING)].max(initial=-1)
         if (key, value) == ("epoch", "last"):
-            return table.epoch == table.epochs
+            return found == self.columns["epochs"][rows]
         values = _listed(value if isinstance(value, list) else [value], self.evidence.compare.get(key, []))
         if key == "part":
             values = [each for one in values for each in (BEFORE_POOLING if one == "before" else [one])]
-        return table[key].astype(str).isin(map(str, values)) if key == "element" else table[key].isin(values)
+        if key == "element":
+            found, values = found.astype(str), [*map(str, values)]
+        return np.any([np.equal(found, each) for each in values], axis=0)
 
 
-def _along(layers: pd.DataFrame, along: str) -> pd.Series:
+def _means(keys: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The keys that there are, and under them a row for each column: the mean of what is known under each key."""
+    distinct, place = np.unique(keys, return_inverse=True)
+    values = np.array(columns, float)
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        means = [
+            np.bincount(place, each, len(distinct)) / np.bincount(place, there, len(distinct))
+            for each, there in zip(np.where(known, values, 0), known, strict=True)
+        ]
+    return distinct, np.array(means)
+
+
+def _along(index: np.ndarray, scores: np.ndarray, activation: np.ndarray, along: str) -> float:
     """The correlation of a network's scores with depth or activation over its layers."""
-    r = np.nan
-    if len(layers) > 2:
-        index = layers.index.get_level_values("index")
-        r = (
-            spearmanr(index, layers.value) if along == "index" else pearsonr(layers.activation, layers.value)
-        ).statistic
-    return pd.Series({"value": r, "half": 0.0})
+    if len(scores) < 3:
+        return np.nan
+    return (spearmanr(index, scores) if along == "index" else pearsonr(activation, scores)).statistic
 
 
 def _listed(values: Iterable[Any], compared: list) -> list:
