@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from torch import Tensor
 
 from equivariance.statistics.moments import Moments
@@ -68,4 +68,4 @@ def half_width(whole: float, without: Sequence[float], sizes: Sequence[int], lev
     pseudo = [each * whole - (each - 1) * x for each, x in zip(h, without, strict=True)]
     mean = blocks * whole - sum((1 - 1 / each) * x for each, x in zip(h, without, strict=True))
     variance = sum((x - mean) ** 2 / (each - 1) for each, x in zip(h, pseudo, strict=True)) / blocks
-    return float(student.ppf((1 + level) / 2, blocks - 1)) * math.sqrt(variance)
+    return float(stdtrit(blocks - 1, (1 + level) / 2)) * math.sqrt(variance)

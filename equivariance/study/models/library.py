@@ -8,10 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import timm
-import timm.data
-import timm.models
-import timm.utils
 import torch
 import torchvision
 from huggingface_hub import constants
@@ -58,6 +54,9 @@ def timm_network(
         reparameterised: the form for inference, where the architecture has one: a MobileOne's block is one
             convolution instead of branches with norms.
     """
+    import timm  # here and below, as importing it takes seconds, which other networks need not wait
+    import timm.utils
+
     _timm_config(architecture)
     changes: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
     changes = {key: value for key, value in changes.items() if value is not None}
@@ -101,6 +100,8 @@ def preprocessing(cfg: DictConfig, size: tuple[int, int] | None = None) -> Prepr
         size: (height, width) of the images, if not the network's own; the share that is cut off stays the same.
     """
     if cfg._target_ == f"{__name__}.timm_network":
+        import timm
+
         given = {"input_size": (3, *size)} if size else {}
         found = timm.data.resolve_data_config(given, pretrained_cfg=_timm_config(cfg.architecture))
         kept = {key: found[key] for key in ("input_size", "interpolation", "crop_pct", "crop_mode")}
@@ -128,6 +129,8 @@ def select(models: str | Sequence[str], pretrained: bool) -> list[str]:
             star is kept even if timm does not know it: that one will fail, the others are measured.
         pretrained: only networks with weights, under the names of their weights: `resnet18.a1_in1k`.
     """
+    import timm
+
     names: dict[str, None] = {}
     for pattern in [models] if isinstance(models, str) else models:
         if Path(pattern).suffix == ".txt":
@@ -143,6 +146,8 @@ def select(models: str | Sequence[str], pretrained: bool) -> list[str]:
 
 def family(name: str) -> str:
     """The module of timm that defines the network, such as `vision_transformer`; else its name's first word."""
+    import timm
+
     architecture = name.partition(".")[0]
     if timm.is_model(architecture):
         return timm.models.model_entrypoint(architecture).__module__.rpartition(".")[2]
@@ -172,6 +177,8 @@ def _is_file(weights: str) -> bool:
 @cache
 def _timm_config(architecture: str) -> dict[str, Any]:
     """timm's description of a network's weights and images."""
+    import timm
+
     source, _, name = architecture.partition(":")
     if source == "hf-hub" and name:
         try:
