@@ -206,7 +206,7 @@ def test_several_processes_give_the_same_rows(measured, tmp_path):
 
 
 def test_sweeps_run_in_processes_of_joblib(tmp_path):
-    """The entrypoints travel to other processes, whose jobs write what they would here. Trainings: test_signals."""
+    """The entrypoints travel to another process, whose jobs write what they would here. Trainings: test_signals."""
     given = [
         "dataset=digits6",
         "model=cnn7",
@@ -216,7 +216,8 @@ def test_sweeps_run_in_processes_of_joblib(tmp_path):
         "seed=0,1",
         "-m",
     ]
-    given += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hardware.threads=1", "wandb.mode=disabled"]
+    given += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.batch_size=2"]
+    given += ["hardware.threads=1", "wandb.mode=disabled"]
     command = [sys.executable, "measure.py", *given, f"runs_dir={tmp_path}"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

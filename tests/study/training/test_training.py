@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import joblib
 import pandas as pd
@@ -92,52 +91,81 @@ def test_a_corrupt_checkpoint_is_named_and_kept(run, tmp_path):
     assert f"{checkpoint} is damaged" in run("train.py", *TINY).error
 
 
-def start(folder, *extra):
-    words = [sys.executable, "train.py", *TINY[:2], *SIX, *extra]
-    words += [f"runs_dir={folder}", "wandb.mode=disabled", "hardware.threads=1"]
-    return subprocess.Popen(words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-SIX = ("recipe.epochs=6", "recipe.milestones=[4]")
+THREE = ("recipe.epochs=3", "recipe.milestones=[2]")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The runs of a training that nothing interrupts."""
     runs = tmp_path_factory.mktemp("whole")
-    assert command(runs, "train.py", *TINY, *SIX).code == 0
+    assert command(runs, "train.py", *TINY, *THREE).code == 0
     return runs
 
 
+STOPPED = """
+import os, sys
+from equivariance.study.training.trainer import Training
+take, steps = Training.take, iter(range(100))
+def stopped(self, *given):
+    take(self, *given)
+    if next(steps) == 10:  # an epoch has 7
+        os.kill(os.getpid(), {number:d})
+Training.take = stopped
+"""
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_interrupted_runs_end_with_the_weights_of_uninterrupted_ones(run, whole, tmp_path, number, code):
-    process = start(tmp_path / "broken")
-    checkpoint = tmp_path / "broken/digits6/cnn7/none/seed0/checkpoint.pt"
-    while not checkpoint.exists() and process.poll() is None:
-        time.sleep(0.02)
-    time.sleep(0.1)
-    os.kill(process.pid, number)
-    process.communicate(timeout=60)
-    assert process.returncode == code
+def test_interrupted_runs_end_with_the_weights_of_uninterrupted_ones(
+    run, whole, tmp_path, monkeypatch, number, code
+):
+    """Within the second epoch; a kill, which nothing survives, in a process of its own."""
+    broken = tmp_path / "broken"
+    if number == signal.SIGKILL:
+        words = [
+            sys.executable,
+            "-c",
+            f"{STOPPED.format(number=number)}import train; train.main()",
+            *TINY[:2],
+            *THREE,
+        ]
+        words += [f"runs_dir={broken}", "wandb.mode=disabled", "hardware.threads=1"]
+        assert subprocess.run(words, cwd=REPOSITORY).returncode == code
+    else:
+        monkeypatch.setattr(Training, "take", Training.take)  # so that it is as before after the test
+        exec(STOPPED.format(number=number), {})
+        assert run("train.py", *TINY, *THREE, f"runs_dir={broken}").code == code
+        monkeypatch.undo()
+    checkpoint = broken / "digits6/cnn7/none/seed0/checkpoint.pt"
+    assert torch.load(checkpoint, weights_only=True)["epoch"] == 1
     assert not list(checkpoint.parent.glob(".checkpoint*"))
-    again = run("train.py", *TINY, *SIX, f"runs_dir={tmp_path / 'broken'}")
+    again = run("train.py", *TINY, *THREE, f"runs_dir={broken}")
     assert again.code == 0 and "resuming" in again.out
-    assert equal(weights(whole), weights(tmp_path / "broken"))
+    assert equal(weights(whole), weights(broken))
     columns = ["epoch", "train_loss", "train_accuracy", "loss", "accuracy"]
     expected = pd.read_csv(whole / "digits6/cnn7/none/seed0/metrics.csv")
     resumed = pd.read_csv(checkpoint.with_name("metrics.csv"))
     pd.testing.assert_frame_equal(resumed[columns], expected[columns])
 
 
+HOLDING = """
+import sys
+from filelock import FileLock
+lock = FileLock(sys.argv[1])
+lock.acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 def test_a_second_process_in_the_same_folder_stops(run, tmp_path):
-    process = start(tmp_path / "runs", "recipe.epochs=500")
-    lock = tmp_path / "runs/digits6/cnn7/none/seed0/config.yaml"
-    while not lock.exists():
-        time.sleep(0.02)
-    second = run("train.py", *TINY, "recipe.epochs=500")
-    process.kill()
-    process.communicate()
-    assert second.code == 1 and "in use by another process" in second.error
+    folder = tmp_path / "runs/digits6/cnn7/none/seed0"
+    folder.mkdir(parents=True)
+    first = [sys.executable, "-c", HOLDING, str(folder / ".lock")]
+    with subprocess.Popen(first, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        second = run("train.py", *TINY)
+        assert second.code == 1 and "in use by another process" in second.error
+    assert run("train.py", *TINY).code == 0
 
 
 def test_a_loss_that_is_no_number_stops_the_run(run):
