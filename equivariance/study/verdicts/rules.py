@@ -239,7 +239,9 @@ def cases_of(test: Mapping[str, Any], table: pd.DataFrame, evidence: Evidence) -
     similarity = {} if "similarity" in test.get("for", {}) else {"similarity": "pearson"}
     unit = test.get("unit", "network" if {"rank", "along"} & {*test} else "seed")
     columns = {name: table[name].to_numpy() for name in table}
-    columns["unit"] = table.groupby(UNITS.get(unit, [unit]), dropna=False).ngroup().to_numpy()
+    units = UNITS.get(unit, [unit])
+    columns["unit"] = table.groupby(units, dropna=False).ngroup().to_numpy()
+    columns["place"] = table.groupby([*units, "index"], dropna=False).ngroup().to_numpy()
     for case in [*voting, *(each for each in showing if each not in voting)]:
         name = ", ".join(map(str, [*filter(None, [test.get("name")]), *case.values()]))
         chosen = _Chosen(columns, similarity | case, test, evidence)
@@ -249,7 +251,10 @@ def cases_of(test: Mapping[str, Any], table: pd.DataFrame, evidence: Evidence) -
 
 @dataclass(frozen=True)
 class _Chosen:
-    """The numbers of one case, by unit, from the columns of a table; `unit` numbers the units."""
+    """The numbers of one case, by unit, from the columns of a table.
+
+    `unit` numbers the units, and `place` their layers.
+    """
 
     columns: Mapping[str, np.ndarray]
     case: Mapping[str, Any]
@@ -293,17 +298,14 @@ class _Chosen:
                 rows = rows[self._match(rows, key, self.case["versus"] if value == "$versus" else value)]
         if along:
             rows = rows[self._match(rows, "part", "before") & (self.columns["layer"][rows] != "stem")]
-        unit, index, high, activation = (self.columns[key][rows] for key in ("unit", "index", "high", "activation"))
-        scores = self.columns[column][rows]
-        half = np.maximum(high - scores, 0) if column == "value" else np.zeros(len(rows))
-        deepest = self.columns["index"].max() + 1
-        layers, each = _means(unit * deepest + index, scores, half, activation)
-        units, layers = np.divmod(layers, deepest)
+        of = {key: self.columns[key][rows] for key in ("place", "unit", "index", column, "high", "activation")}
+        half = np.maximum(of["high"] - of["value"], 0) if column == "value" else np.zeros(len(rows))
+        layers = _means(of["place"], of["unit"], of["index"], of[column], half, of["activation"])
+        units = np.unique(layers[0])
         if along:
-            of = {one: units == one for one in np.unique(units)}
-            found = {one: _along(layers[of[one]], each[0, of[one]], each[2, of[one]], along) for one in of}
-            return pd.DataFrame({"value": found, "half": 0.0})
-        units, (scores, half) = _means(units, *each[:2])
+            found = [_along(along, *layers[[1, 2, 4]][:, layers[0] == unit]) for unit in units]
+            return pd.DataFrame({"value": found, "half": 0.0}, units)
+        scores, half = _means(layers[0], *layers[2:4])
         return pd.DataFrame({"value": scores, "half": half}, units)
 
     def _match(self, rows: np.ndarray, key: str, value: Any) -> np.ndarray:
@@ -324,20 +326,21 @@ class _Chosen:
         return np.any([np.equal(found, each) for each in values], axis=0)
 
 
-def _means(keys: np.ndarray, *columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The keys that there are, and under them a row for each column: the mean of what is known under each key."""
-    distinct, place = np.unique(keys, return_inverse=True)
+def _means(keys: np.ndarray, *columns: np.ndarray) -> np.ndarray:
+    """A row for each column: its mean over what is known under each key, in the order of the keys."""
     values = np.array(columns, float)
     known = ~np.isnan(values)
+    _, place = np.unique(keys, return_inverse=True)
     with np.errstate(invalid="ignore"):
-        means = [
-            np.bincount(place, each, len(distinct)) / np.bincount(place, there, len(distinct))
-            for each, there in zip(np.where(known, values, 0), known, strict=True)
-        ]
-    return distinct, np.array(means)
+        return np.array(
+            [
+                np.bincount(place, each) / np.bincount(place, there)
+                for each, there in zip(np.where(known, values, 0), known, strict=True)
+            ]
+        )
 
 
-def _along(index: np.ndarray, scores: np.ndarray, activation: np.ndarray, along: str) -> float:
+def _along(along: str, index: np.ndarray, scores: np.ndarray, activation: np.ndarray) -> float:
     """The correlation of a network's scores with depth or activation over its layers."""
     if len(scores) < 3:
         return np.nan
