@@ -4,8 +4,9 @@
 
 The maximum of the equivariance runs over fewer partners where fewer channels are alive. So as many channels as the
 task with the fewest has in a layer are drawn at random from those that are alive, in each task, and scored as if
-there were no others; the mean over `DRAWS` draws. Adds rows to experiments/symmetry_decay/live_channels.csv for
-each seed and weight decay of whose networks all three are trained, and skips those that are there; see `rows`.
+there were no others; the mean over `DRAWS` draws. Adds rows to symmetry_decay/live_channels.csv, where the results
+of that experiment are, for each seed and weight decay of whose networks all three are trained, and skips those that
+are there; see `rows`.
 """
 
 from __future__ import annotations
@@ -19,12 +20,10 @@ from omegaconf import DictConfig
 from equivariance.files import write_atomic
 from equivariance.study.cli import command_line
 from equivariance.study.cli import jobs as experiments
-from equivariance.study.config import EXPERIMENTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FILE = EXPERIMENTS / "symmetry_decay/live_channels.csv"
 NAMES = ("symmetry_reduced", "symmetry_decay")
 DRAWS = 200
 KEY = ["weight_decay", "seed"]
@@ -113,7 +112,8 @@ def groups(overrides: tuple[str, ...]) -> dict[tuple[float, int], dict[str, Dict
     return found
 
 
-def main(*overrides: str, file: Path = FILE) -> None:
+def main(*overrides: str) -> None:
+    file = experiments.target("symmetry_decay", overrides) / "live_channels.csv"
     table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=KEY)
     for key, tasks in groups(overrides).items():
         if len(tasks) < 3 or key in set(table[KEY].itertuples(index=False, name=None)):

@@ -79,6 +79,7 @@ def main(*words: str) -> None:
     given = parser.parse_args(words)
     overrides = tuple(given.overrides)
     names = STUDY["sizes"].get(given.size) or [*chain(*STUDY["sizes"].values())]
+    names = [name for name in names if not given.tiny or STUDY["tiny"].get(name, ()) is not None]
     if given.tiny and not given.dry_run and not run([few_images(overrides)]):
         raise UserError("tiny experiments have no data; what is printed above says why")
     plans = [planned(name, overrides_of(name, overrides, given.tiny)) for name in names]
@@ -189,13 +190,18 @@ def stages(plan: Plan, at_a_time: int) -> list[Stage]:
         together += ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_a_time}")
     committed = [rows] if rows.is_relative_to(EXPERIMENTS) else []
     own = () if committed else (str(rows.parent),)
+    decide = deciding(overrides)
     return [
         Stage(
             ("train.py", *(word for word in together if not word.startswith("measure."))),
             lambda: all(epochs_of(run) >= n for run, n in plan.networks.items()),
         ),
         Stage(("measure.py", *together), lambda: all(file.exists() for file in plan.results)),
-        Stage(("scripts/collect.py", name, *deciding(overrides)), lambda: follows([rows], plan.results)),
+        Stage(("scripts/collect.py", name, *decide), lambda: follows([rows], plan.results)),
+        *(
+            Stage((f"scripts/{script}", *words, *decide), (rows.parent / file).exists)
+            for script, *words, file in STUDY["tables"].get(name, [])
+        ),
         Stage(("scripts/figures.py", name, *own), lambda: follows(rows.parent.glob("*.png"), [rows])),
         Stage(("scripts/claims.py",), lambda: follows([EXPERIMENTS / "README.md"], committed)),
     ]

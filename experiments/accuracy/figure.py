@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from equivariance import rows
+from equivariance.errors import UserError
 from equivariance.figures.style import Figure
 from equivariance.names import BEFORE_POOLING, PARTS
 from equivariance.study.figures import plot_accuracy, plot_rank_correlation
@@ -18,6 +19,8 @@ def figures(folder: Path) -> dict[str, Figure]:
     """One dot a network, coloured by family (figure); rho where there are networks enough for one (rho)."""
     results = rows.of_last_epoch(rows.of_first_over(rows.read(folder / "results.csv")))
     results = results[rows.is_trained(results) & results.accuracy.notna()]
+    if results.empty:
+        raise UserError(f"{folder} has no rows of trained networks with an accuracy")
     title = f"{results.model.nunique()} networks trained by others, {results.images.max()} images"
     drawn, found = {"figure": plot_accuracy(points(results), SHOWN, "family", title=title)}, with_accuracy(results)
     if found.rho.notna().any():
