@@ -71,11 +71,14 @@ class Layers(list[Layer]):
 
     Attributes:
         left_out: names of what is not measured, each with the reason.
+        logits: where they lie in the network's output, see `record.take`; None where there are none.
     """
 
-    def __init__(self, layers: Iterable[Layer] = (), left_out: dict[str, str] | None = None):
+    def __init__(
+        self, layers: Iterable[Layer] = (), left_out: dict[str, str] | None = None, logits: tuple | None = None
+    ):
         super().__init__(layers)
-        self.left_out = left_out or {}
+        self.left_out, self.logits = left_out or {}, logits
 
     def __str__(self) -> str:
         rows = [("layer", "kind", "channels", "h x w", "stride", "part")]
@@ -109,9 +112,12 @@ def find_layers(
         raise UserError(f"example: needs an image (c, h, w) or a batch (n, c, h, w), this is {(*example.shape,)}")
     model = readable(model)
     patterns = [patterns] if isinstance(patterns, str | nn.Module) else patterns
-    if patterns and all(isinstance(pattern, Layer) for pattern in patterns):
-        return patterns if isinstance(patterns, Layers) else Layers(patterns)  # type: ignore[arg-type]
+    if isinstance(patterns, Layers) and patterns:
+        return patterns
     history = record(model, example if example.ndim == 3 else example[0])
+    logits = history.logits.place if history.logits else None
+    if patterns and all(isinstance(pattern, Layer) for pattern in patterns):
+        return Layers(patterns, None, logits)  # type: ignore[arg-type]
     own_names: dict[str, nn.Module] = getattr(model, "feature_layers", dict)()
     named = {id(module): name for name, module in own_names.items()}
     calls = [call for call in history.root.walk() if id(call.module) in named and call.outputs]
@@ -144,7 +150,7 @@ def find_layers(
         reasons = [f"{name}: {reason}" for name, reason in left_out.items()] or ["no module puts out a map"]
         shown = "; ".join(reasons[-3:]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
         raise UserError(f"{type(model).__name__} has no layer to measure ({shown})")
-    return Layers(_in_thirds(layers), left_out)
+    return Layers(_in_thirds(layers), left_out, logits)
 
 
 @contextmanager

@@ -362,7 +362,7 @@ def record(model: nn.Module, image: Tensor) -> Record:
     root = stack[0].children[0] if stack[0].children else None
     if root is None or not root.outputs:
         raise UserError(f"{type(model).__name__} cannot be measured: its output cannot be traced back to the image")
-    logits = _logits(root.outputs, n)
+    logits = _logits(root.outputs, n, flow.sources)
     ends = [logits] if logits else root.outputs
     nodes = frozenset().union(*(trunk(flow.sources, end.node) for end in ends))
     return Record(root, logits, nodes, frozenset(flow.products), flow.functions, flow.sources)
@@ -372,12 +372,26 @@ def _mapped(tensor: Tensor) -> bool:
     return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
-def _logits(outputs: list[Value], images: int) -> Value | None:
-    """The output; of several, the one called logits or out, or the first with one row per image."""
+def _logits(outputs: list[Value], images: int, sources: list[set[int]]) -> Value | None:
+    """The output; of several, the one called logits or out, or the first with one row per image.
+
+    Of features and of logits that are computed from them it is the logits.
+    """
     named = [value for value in outputs if value.place and value.place[-1] in ("logits", "out")]
     rows = [value for value in outputs if len(value.shape) == 2 and value.shape[0] == images]
+    passed = set().union(*(_before(value.node, sources) for value in rows))
     alone = outputs if len(outputs) == 1 else []
-    return next(iter(named + rows + alone), None)
+    return next(iter(named + [value for value in rows if value.node not in passed] + alone), None)
+
+
+def _before(node: int, sources: list[set[int]]) -> set[int]:
+    """All nodes that a node was computed from."""
+    found: set[int] = set()
+    new = sources[node]
+    while new:
+        found |= new
+        new = set().union(*(sources[each] for each in new)) - found
+    return found
 
 
 def trunk(sources: list[set[int]], end: int) -> frozenset[int]:

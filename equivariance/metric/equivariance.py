@@ -126,10 +126,10 @@ class Equivariance:
             there = find_layers(self.model, image[0], self.arguments["layers"])
             elements = len(self.copies) * len(self.readings)
             found, too_wide = affordable_layers(there, elements)
-            self.probe = probe(self.model, found, image, self.prepare)
+            self.probe = probe(self.model, found, there.logits, image, self.prepare)
         for transform in self.transforms:
             transform.check(*image.shape[-2:])
-        self.left_out = there.left_out | too_wide
+        self.left_out, self.logits = there.left_out | too_wide, there.logits
         self.layers, self.classes = {layer.name: layer for layer in found}, self.probe.classes
         fitted, device = "linear" in self.scores, image.device
         self.too_wide = [each.name for each in found if fitted and each.channels > linear.MOST_CHANNELS]
@@ -485,7 +485,7 @@ class Equivariance:
             self.reached[name] += n - again
 
         with self._tapped(receive):
-            logits = logits_of(self.model(orbit), len(orbit))
+            logits = logits_of(self.model(orbit), self.logits, len(orbit))
         if logits is not None and self.classes:
             self.predictions.add(logits.unflatten(0, (-1, n))[:, int(again) :], labels, self.transforms)
         self.blocks.counted(images, again)

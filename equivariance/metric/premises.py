@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from equivariance.errors import UserError
 from equivariance.layers.find import Layer, tap
-from equivariance.layers.record import evaluating, tensors
+from equivariance.layers.record import evaluating, take
 
 SMALL = 1e-10  # channels below it, and above its reciprocal, are scaled: squares in float32 end at 1e-38 and 1e38
 RANDOM = "{} gives other maps of the same images each time, from layer {} on: make its dropout heed self.training"
@@ -35,10 +35,11 @@ class Probe(NamedTuple):
     classes: int | None
 
 
-def probe(model: nn.Module, layers: Sequence[Layer], images: Tensor, prepare: Any) -> Probe:
+def probe(model: nn.Module, layers: Sequence[Layer], logits: tuple | None, images: Tensor, prepare: Any) -> Probe:
     """Run a network on an image alone and among others, and twice.
 
     Args:
+        logits: where they lie in the output, see `logits_of`.
         images: (1, c, h, w).
         prepare: what the images go through before the network, see `transforms.preparation`.
 
@@ -67,7 +68,7 @@ def probe(model: nn.Module, layers: Sequence[Layer], images: Tensor, prepare: An
 
     for batch, fault in ((few, RANDOM), (few, RANDOM), (many, OTHERS)):
         with evaluating(model), tap(layers, receive):
-            output = logits_of(model(batch), len(batch))
+            output = logits_of(model(batch), logits, len(batch))
         classes.add(None if output is None else output.shape[1])
         if output is not None and all(layer.name != "final" for layer in layers):
             receive("final", output)
@@ -109,9 +110,11 @@ def kept_buffers(model: nn.Module) -> Iterator[None]:
         )
 
 
-def logits_of(output: Any, images: int) -> Tensor | None:
-    """The logits (n, classes) in an output: of the tensors of two axes that called logits or out, or the first."""
-    rows = [(place, x) for place, x in tensors(output) if x.ndim == 2 and len(x) == images]
-    found = [(place, x) for place, x in rows if x.is_floating_point()]
-    named = [x for place, x in found if place and place[-1] in ("logits", "out")]
-    return (named + [x for _, x in found] + [None])[0]
+def logits_of(output: Any, place: tuple | None, images: int) -> Tensor | None:
+    """The logits (n, classes) at a place of an output; None where there are none, or not of all images."""
+    try:
+        found = None if place is None else take(output, place)
+    except (LookupError, AttributeError):  # another output than the one that was recorded
+        return None
+    rows = isinstance(found, Tensor) and found.ndim == 2 and len(found) == images and found.is_floating_point()
+    return found if rows else None

@@ -268,6 +268,46 @@ def test_no_map_is_without_a_word(kind):
     assert pickle.loads(pickle.dumps(layers.left_out)) == layers.left_out
 
 
+class Several(nn.Module):
+    """Puts out its map, its features and the logits that are computed from them."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.conv, self.features, self.fc = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 16), nn.Linear(16, 5)
+        self.output = output
+
+    def forward(self, x):
+        y = self.conv(x).relu()
+        features = self.features(y.mean((2, 3))).relu()
+        return self.output(y, features, self.fc(features))
+
+
+SEVERAL = {
+    "logits": lambda y, features, logits: logits,
+    "in a list": lambda y, features, logits: [logits],
+    "before features": lambda y, features, logits: (logits, features),
+    "behind features": lambda y, features, logits: (features, logits),
+    "behind a map and features": lambda y, features, logits: [y, (features, logits)],
+    "called logits": lambda y, features, logits: {"logits": logits, "probabilities": logits.softmax(1)},
+    "called otherwise": lambda y, features, logits: {"features": features, "prediction": logits},
+    "beside numbers": lambda y, features, logits: {"size": 3, "name": "a", "prediction": logits},
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_of_several_outputs_the_logits_are_the_last_step(kind):
+    torch.manual_seed(0)
+    model, images = Several(SEVERAL[kind]).eval(), torch.randn(9, 3, 8, 8)
+    metric = eq.Equivariance(model, TURNS)
+    model.output = SEVERAL["logits"]
+    logits = model(images)
+    model.output = SEVERAL[kind]
+    metric.update(images, logits.argmax(1))
+    assert metric.accuracy == 1 and torch.equal(metric.maps(images)["final"], logits)
+    some = eq.measure(model, [(images, logits.argmax(1))], TURNS, [*find_layers(model, images)][:1])
+    assert some.layer.unique().tolist() == ["conv"] and (some.accuracy == 1).all()
+
+
 def test_modules_may_have_the_names_of_parts():
     torch.manual_seed(0)
     model, images = Named().eval(), torch.randn(4, 3, 8, 8)
