@@ -132,7 +132,7 @@ def _broken(path: Path, place: int | None, what: str) -> UserError:
     """The error for the row of a file at `place`, from 0 on; None: for the whole file."""
     what = textwrap.shorten(what, 200, placeholder=" ...")
     row = "" if place is None else f", row {place + 2}"
-    return UserError(f"{path}{row}: {what}; the file was cut or edited, make it again (collect or measure)")
+    return UserError(f"{path}{row}: {what}; the file was cut or edited; move it away, and collect or measure again")
 
 
 def _checked(path: Path, rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
