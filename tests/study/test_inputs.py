@@ -100,7 +100,7 @@ PRESETS = {
     "seed: 3\n": "experiment: a preset begins with the line # @package _global_",
     f"{GLOBAL}sed: 3\n": r"unknown key sed: did you mean seed\?",
     f"{GLOBAL}recipe: {{epoch: 3}}\n": r"unknown key recipe.epoch: did you mean epochs\?",
-    f"{GLOBAL}helper: 3\n": r"unknown key helper: there is seed, ",
+    f"{GLOBAL}helper: 3\nhelpers: -3\nseed: ${{helpers}}\n": r"unknown key helper: there is seed, ",
     f"{GLOBAL}seed: 1\nseed: 2\n": r"preset.yaml, line 3: found duplicate key seed",
     f"{GLOBAL}a:\n\t- b\n": r"preset.yaml, line 3: found character",
     f"{GLOBAL}seed: !!python/name:os.system\n": r"preset.yaml, line 2: could not determine a constructor",

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import (
@@ -63,12 +64,13 @@ def one_line(error: BaseException) -> str:
 def check(cfg: DictConfig) -> None:
     """Refuse a configuration that no task can do anything with, whatever it is, and keys that nothing uses."""
     known, text = _keys_beside("seed"), OmegaConf.to_yaml(cfg)
+    text += OmegaConf.to_yaml(HydraConfig.get()) if HydraConfig.initialized() else ""  # of sweeps
     for key in map(str, cfg):
         if key == "experiment" and cfg[key] is not None:
             raise UserError(
                 "experiment: a preset begins with the line # @package _global_, or its keys are not used"
             )
-        if key not in known and f"${{{key}" not in text:
+        if key not in known and not re.search(rf"\${{{key}[.}}]", text):
             raise UserError(_unknown(key))
     for name, schema in SCHEMA.items():
         if not OmegaConf.is_dict(cfg.get(name)):

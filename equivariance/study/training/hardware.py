@@ -54,7 +54,7 @@ class Hardware:
             precision = "bfloat16" if _multiplies_bfloat16(self.device) else "float32"
         self.precision = precision
         if graph is True and self.device.type != "cuda":
-            raise UserError(f"hardware.graph={graph}: choose auto, false, or on a CUDA device true")
+            raise UserError("hardware.graph=true: choose auto, false, or on a CUDA device true")
         self.graph = self.device.type == "cuda" if graph == "auto" else bool(graph)
         self.compile = self.device.type == "cuda" and has_triton() if compile == "auto" else bool(compile)
         # The GPU gets an epoch of CIFAR-10 at once: torchvision's operations wait for it once an epoch.
