@@ -11,6 +11,10 @@ beside it as .csv, and printed as a table of Markdown, or with --latex of LaTeX;
 layers than each other, the means over each part.
 """
 
+from equivariance.study.cli import answer_help, command_line
+
+answer_help(__name__, __doc__)  # before what takes seconds is imported
+
 import argparse
 import sys
 from pathlib import Path
@@ -20,18 +24,17 @@ import pandas as pd
 
 from equivariance import rows
 from equivariance.errors import UserError
+from equivariance.figures import compare
 from equivariance.files import write_atomic
 from equivariance.names import OVER
-from equivariance.study.cli import command_line
 from equivariance.study.config import REPOSITORY
+from equivariance.study.figures import save
+from equivariance.study.tables import compared, compared_latex
 
 FORMATS = ("png", "svg", "pdf")
 
 
 def main(*words: str) -> None:
-    from equivariance.figures import compare, style  # here, as importing Matplotlib takes seconds
-    from equivariance.study.tables import compared, compared_latex
-
     parser = argparse.ArgumentParser(add_help=False)
     parser.error = refuse
     parser.add_argument("runs", nargs="+", type=Path)
@@ -47,7 +50,7 @@ def main(*words: str) -> None:
     tables, minus = of_readings(tables_of(given.runs), given.over), baseline(given.minus)
     tables = dict(zip(without_common_folders(list(tables)), tables.values(), strict=True))
     figure = compare.plot_compare(tables, given.by, given.score, minus)
-    style.save(figure, given.out, (given.out.suffix.removeprefix("."),))
+    save(figure, given.out, (given.out.suffix.removeprefix("."),))
     table = compare.values(tables, given.by, given.score, minus)
     write_atomic(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     if given.by == "depth" and not has_shared_places(table):  # no two layers in one line: parts are
@@ -106,8 +109,6 @@ def baseline(text: str | None) -> dict[str, object] | None:
     """Such as "aug=none"; numbers are numbers."""
     if text is None:
         return None
-    from equivariance.figures import compare
-
     column, equals, value = text.partition("=")
     if not equals or column not in compare.VARIES:
         raise UserError(f"--minus {text}: give one of {', '.join(compare.VARIES[1:])}, such as aug=none")

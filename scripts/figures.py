@@ -8,20 +8,24 @@ comparison of all its networks. FOLDER holds rows of one's own, such as runs/zoo
 experiment NAME, into FOLDER. The same rows give the same bytes.
 """
 
+from equivariance.study.cli import answer_help, command_line
+
+answer_help(__name__, __doc__)  # before what takes seconds is imported
+
 from importlib import import_module
 from pathlib import Path
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.study.cli import command_line
+from equivariance.figures.compare import plot_compare
+from equivariance.figures.style import styled
 from equivariance.study.config import CONF, EXPERIMENTS
+from equivariance.study.figures import save
 from equivariance.study.verdicts.pages import renew
 
 
 def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPERIMENTS) -> None:
     """Draw; NAME is a folder of experiments/."""
-    from equivariance.figures import style  # here and below, as importing Matplotlib takes seconds
-
     if own is not None and not Path(own).is_dir():
         raise UserError(f"FOLDER={own}: there is no such folder; scripts/collect.py and leaderboard.py make it")
     known = {each.parent.name for file in ("figure.py", "results.csv") for each in folder.glob(f"*/{file}")}
@@ -31,7 +35,7 @@ def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPE
         raise UserError(f"NAME={name}: there is no figure of it; choose {', '.join(sorted(known))}")
     for each in sorted(known) if name is None else [name]:
         try:
-            style.styled(draw)(each, folder / each if own is None else Path(own))
+            styled(draw)(each, folder / each if own is None else Path(own))
         except UserError as error:
             if name is not None:
                 raise
@@ -40,9 +44,6 @@ def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPE
 
 def draw(name: str, folder: Path) -> None:
     """Draw the figures of an experiment from the rows of a folder into it, and renew its page."""
-    from equivariance.figures import style
-    from equivariance.figures.compare import plot_compare
-
     if (EXPERIMENTS / name / "figure.py").exists():
         module = import_module(f"experiments.{name}.figure")
         drawn = module.figures(folder)
@@ -52,7 +53,7 @@ def draw(name: str, folder: Path) -> None:
         table = rows.of_first_over(rows.read(folder / "results.csv"))
         drawn = {"figure": plot_compare([table], title=folder.name)}
     for stem, figure in drawn.items():
-        style.save(figure, folder / stem, ("png", "svg"))
+        save(figure, folder / stem, ("png", "svg"))
     print(f"drew {', '.join(drawn)} in {folder}")
 
 

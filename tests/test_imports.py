@@ -28,12 +28,12 @@ STUDY = {
     "rank_correlation": set(),
     "tables": set(),
     "figures": {"rank_correlation"},
-    "partners": {"runs"},
+    "partners": {"runs", "figures"},
     "verdicts": {"config", "rank_correlation"},
     "identity": {"config", "runs"},
     "cli": {"config", "data", "models", "training", "runs", "identity"},
     "measuring": {"config", "data", "models", "training", "runs", "identity", "cli"},
-    "report": {"data", "training", "runs", "measuring", "partners"},
+    "report": {"data", "training", "runs", "measuring", "partners", "figures"},
 }
 PACKAGES = {"torch", "numpy", "pandas", "scipy", "tqdm", "matplotlib", "mpl_toolkits"}  # of others, in the library
 EXCEPTIONS = {  # may only become fewer

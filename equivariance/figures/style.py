@@ -1,9 +1,7 @@
-"""One look for all figures, colour-blind safe and readable in one column of a paper; layers on axes; files."""
+"""One look for all figures, colour-blind safe and readable in one column of a paper; layers on axes."""
 
-import io
 from collections.abc import Iterable, Sequence
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -11,8 +9,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from equivariance.files import write_atomic
 
 COLUMN = 8.5 / 2.54  # inches, the width of one column of a paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito 2008
@@ -79,14 +75,3 @@ def depth_axis(axes: Axes, layers: Sequence[str]) -> None:
     """Layers along x in the order of the network, scores along y."""
     axes.set_xticks(*named_layers(layers), **SLANTED)
     axes.set_ylim(-0.02, 1.02)
-
-
-@styled
-def save(figure: Figure, path: Path, formats: tuple[str, ...] = ("png",)) -> None:
-    """Write the figure beside `path` with each ending, whole or not at all, without dates."""
-    for ending in formats:
-        buffer = io.BytesIO()
-        metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[ending]
-        figure.savefig(buffer, format=ending, metadata=metadata)
-        write_atomic(path.with_suffix(f".{ending}"), buffer.getvalue())
-    plt.close(figure)

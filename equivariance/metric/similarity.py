@@ -15,6 +15,7 @@ positions and patterns that all images share give by themselves.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -100,7 +101,6 @@ class _Pairs:
     def __init__(self, models: Sequence[nn.Module], layers: Sequence[Sequence[Layer]]):
         self.models, self.layers = models, layers
         self.channels = {(side, each.name): each.channels for side in (0, 1) for each in layers[side]}
-        self.size = {(side, each.name): each.size for side in (0, 1) for each in layers[side]}
         self.device = place(models[0])[0]
         self.blocks = Blocks(self.empty, BLOCKS)
 
@@ -127,34 +127,33 @@ class _Pairs:
 
     def sums(self, maps: dict[Place, Tensor], kinds: Sequence[str]) -> dict[tuple, Moments]:
         """The sums of some images, whose maps are (n, c, h, w)."""
-        ready: dict[tuple[Place, Size], Side] = {}
+
+        @cache
+        def ready(at: Place, size: Size) -> Side:
+            return less_origin(F.adaptive_avg_pool2d(maps[at], size))
+
         found: dict[tuple, Moments] = {}
-        for a, b in product(*self.layers):
-            left, right, size = (0, a.name), (1, b.name), self.common(a, b)
-            for place_ in (left, right):
-                if (place_, size) not in ready:
-                    ready[place_, size] = less_origin(F.adaptive_avg_pool2d(maps[place_], size))
-            own = [(left, left, TRUE), (right, right, TRUE)] if TRUE in kinds else []
-            pairs = [(left, right, kind) for kind in kinds] + own
-            for key in ((x, y, size, kind) for x, y, kind in pairs):
-                if key not in found:
-                    x, y = ready[key[0], size], ready[key[1], size]
-                    sums = found[key] = Moments(x.total.numel(), y.total.numel(), self.device, x.values.dtype)
-                    sums.add(x, y.mismatched if key[3] == CHANCE else y)
+        for key in dict.fromkeys(key for a, b in product(*self.layers) for key in self.keys(a, b)):
+            left, right, size, kind = key
+            if kind in kinds:
+                x, y = ready(left, size), ready(right, size)
+                found[key] = Moments(x.total.numel(), y.total.numel(), self.device, x.values.dtype)
+                found[key].add(x, y.mismatched if kind == CHANCE else y)
         return found
 
     @staticmethod
-    def common(a: Layer, b: Layer) -> Size:
-        """The size at which two layers are compared."""
-        return min(a.size[0], b.size[0]), min(a.size[1], b.size[1])
+    def keys(a: Layer, b: Layer) -> list[tuple[Place, Place, Size, str]]:
+        """Of the sums of true pairs, of pairs of different images, and of each of two layers with itself."""
+        left, right = (0, a.name), (1, b.name)
+        size = min(a.size[0], b.size[0]), min(a.size[1], b.size[1])  # at which they are compared
+        pairs = [(left, right, TRUE), (left, right, CHANCE), (left, left, TRUE), (right, right, TRUE)]
+        return [(x, y, size, kind) for x, y, kind in pairs]
 
     def rows(self) -> list[dict[str, Any]]:
         """What the sums say."""
         found = []
         for a, b in product(*self.layers):
-            left, right, size = (0, a.name), (1, b.name), self.common(a, b)
-            keys = [(left, right, size, TRUE), (left, right, size, CHANCE)]
-            keys += [(side, side, size, TRUE) for side in (left, right)]
+            keys = self.keys(a, b)
             names = {"layer_a": a.name, "layer_b": b.name, "index_a": a.index, "index_b": b.index}
             wholes = [self.blocks.whole(key) for key in keys]
             found.append(names | self.scores(keys, wholes) | {"positions": wholes[0].count})

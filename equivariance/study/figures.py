@@ -1,12 +1,15 @@
 """Figures of experiments: a panel for each group of rows, rank correlations by part, accuracy against scores."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from equivariance.figures import style
+from equivariance.files import write_atomic
 from equivariance.names import NESTED
 from equivariance.study.rank_correlation import rank_correlation
 
@@ -138,3 +141,14 @@ def plot_accuracy(
     legend(figure, fontsize=6)
     figure.suptitle(title, fontsize=7.5)
     return figure
+
+
+@style.styled
+def save(figure: style.Figure, path: Path, formats: tuple[str, ...] = ("png",)) -> None:
+    """Write the figure beside `path` with each ending, whole or not at all, without dates."""
+    for ending in formats:
+        buffer = io.BytesIO()
+        metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[ending]
+        figure.savefig(buffer, format=ending, metadata=metadata)
+        write_atomic(path.with_suffix(f".{ending}"), buffer.getvalue())
+    style.plt.close(figure)

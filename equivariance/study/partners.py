@@ -24,6 +24,7 @@ from equivariance.errors import UserError
 from equivariance.figures import style
 from equivariance.files import write_atomic
 from equivariance.metric.equivariance import Equivariance
+from equivariance.study.figures import save
 from equivariance.study.runs.results import ANOTHER
 
 THRESHOLD = 0.5  # of the correlation, from which on two maps count as the same
@@ -264,12 +265,12 @@ def report(metric: Equivariance, example: Tensor, asked: Any, folder: Path, mode
         write_atomic(folder / f"{name}.csv", content.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     print(by_layer.drop(columns="index").to_string(index=False, float_format="{:.2f}".format))
     transform = metric.transforms[0].name
-    style.save(draw_channels(found, f"{model}: {transform}"), folder / "channels")
+    save(draw_channels(found, f"{model}: {transform}"), folder / "channels")
     if those:
         elements = ["x", *(f"{g.element}" for g in metric.transforms)]
         image = metric.prepare(example)
         copies = torch.cat([image, *(g.act(image) for g in metric.transforms)])
-        style.save(draw_orbits(those, elements, transform, _shown(copies)), folder / "orbits")
+        save(draw_orbits(those, elements, transform, _shown(copies)), folder / "orbits")
     names = ", ".join(file for file in ("partners.csv", "channels.png", "orbits.png") if (folder / file).exists())
     print(f"partner channels: {names} in {folder}")
 

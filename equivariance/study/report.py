@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from equivariance import rows
-from equivariance.figures import style
 from equivariance.figures.depth import plot_depth
 from equivariance.figures.summary import summary
 from equivariance.study import partners
 from equivariance.study.data.image_files import Stream
+from equivariance.study.figures import save
 from equivariance.study.measuring import Measurement
 from equivariance.study.runs import results
 from equivariance.study.runs.folder import provenance
@@ -57,7 +57,7 @@ def report(job: Measurement, cost: dict[str, Any]) -> None:
         transform = metric.transforms[0].name
         name = f"{about['model']}, {about['dataset']}, seed {about['seed']}, {trained}: {transform}"
         figure: Any = plot_depth(_beside_twin(job, first), title=name).figure
-        style.save(figure, folder / "depth.png")
+        save(figure, folder / "depth.png")
         partners.keep(metric.partners(), folder)
         _report_partners(job)
         results.write(folder, scores, job.config, job.chosen[: metric.images].tolist(), cost)

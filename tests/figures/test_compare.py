@@ -12,7 +12,7 @@ from equivariance.figures import depth, style
 from equivariance.figures.compare import plot_compare, values
 from equivariance.study import partners
 from equivariance.study.cli.sweeps import comparison
-from equivariance.study.figures import plot_accuracy
+from equivariance.study.figures import plot_accuracy, save
 from equivariance.study.tables import compared, compared_latex
 from scripts.compare import without_common_folders
 from tests.conftest import REPOSITORY
@@ -162,7 +162,7 @@ def test_tables_of_markdown_and_latex():
 @pytest.mark.parametrize("by", ["depth", "part", "element", "epoch", "width"])
 def test_every_comparison_draws_the_same_bytes_again(by, tmp_path):
     for name in "ab":
-        style.save(plot_compare([SHIFTS], by), tmp_path / name, ("png",))
+        save(plot_compare([SHIFTS], by), tmp_path / name, ("png",))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 

@@ -21,7 +21,7 @@ table = table[table.model == table.model.iloc[0]]
 axes = eq.plot_depth(table)
 sizes = {text.get_fontsize() for text in axes.get_xticklabels()}
 figure = eq.plot_compare([table])
-style.save(figure, Path(tempfile.mkdtemp()) / "figure")
+figures.save(figure, Path(tempfile.mkdtemp()) / "figure")
 own = matplotlib.pyplot.figure().add_subplot()
 print(sizes, own.title.get_fontsize(), "torch" in sys.modules)
 print([key for key in before if before[key] != matplotlib.rcParams[key]])

@@ -21,6 +21,7 @@ from equivariance.files import write_atomic
 from equivariance.study import cli
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.config import CONF
+from equivariance.study.figures import save
 from equivariance.study.models import CNN7
 from equivariance.study.models.weights import digest, load
 from equivariance.study.report import _beside_twin
@@ -143,7 +144,7 @@ def test_the_same_rows_draw_the_same_bytes(measured, tmp_path):
     folder, _ = measured
     table = rows.read(folder / "results.csv")
     for name in ("a", "b"):
-        style.save(depth.plot_depth(table, title="title").figure, tmp_path / name, ("png", "svg"))
+        save(depth.plot_depth(table, title="title").figure, tmp_path / name, ("png", "svg"))
     for ending in ("png", "svg"):
         assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
 
