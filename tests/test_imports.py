@@ -27,6 +27,7 @@ STUDY = {
     "runs": {"config", "data", "models", "training"},
     "rank_correlation": set(),
     "tables": set(),
+    "transforms": set(),
     "figures": {"rank_correlation"},
     "partners": {"runs", "figures"},
     "verdicts": {"config", "rank_correlation"},

@@ -1,7 +1,6 @@
 """Transformations that move whole pixels: symmetries of the square, and shifts."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 from typing import ClassVar
 
@@ -79,39 +78,34 @@ class Shift:
     direction: str = "diagonal"
     border: str = "overlap"
     rounding: str = "floor"
-    kind: ClassVar[str] = "translation"
 
     @property
     def name(self) -> str:
         """translation, with another border than the overlap: full translation, circular translation."""
-        return self.kind if self.border == "overlap" else f"{self.border} {self.kind}"
-
-    @property
-    def pixels(self) -> int:
-        return self.element
+        return "translation" if self.border == "overlap" else f"{self.border} translation"
 
     def __post_init__(self):
-        if not isinstance(self.pixels, int) or self.pixels < 1:
+        if not isinstance(self.element, int) or self.element < 1:
             raise UserError(f"elements: a shift by {self.element}; needs whole pixels from 1 on")
         for key, known in (("direction", DIRECTIONS), ("border", BORDERS), ("rounding", ROUNDINGS)):
             if getattr(self, key) not in known:
                 raise UserError(f"{key}={getattr(self, key)}: choose {', '.join(known)}")
 
     def check(self, height: int, width: int) -> None:
-        down, right = self._steps(self.pixels)
+        down, right = self._steps(self.element)
         if down >= height or right >= width:
             raise UserError(
-                f"elements: a shift by {self.pixels} pixels leaves nothing of images of {height}x{width}; "
+                f"elements: a shift by {self.element} pixels leaves nothing of images of {height}x{width}; "
                 "give smaller ones"
             )
 
     def act(self, images: Tensor) -> Tensor:
-        return self._moved(images, self.pixels)
+        return self._moved(images, self.element)
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
-        if stride is None or (self.rounding == "exact" and self.pixels % stride):
+        if stride is None or (self.rounding == "exact" and self.element % stride):
             return None
-        positions = int(self.pixels / stride + (0.5 if self.rounding == "round" else 0))
+        positions = int(self.element / stride + (0.5 if self.rounding == "round" else 0))
         down, right = self._steps(positions)
         height, width = original.shape[-2:]
         if down >= height or right >= width:
@@ -132,21 +126,3 @@ class Shift:
         moved = x.new_zeros(x.shape)
         moved[..., down:, right:] = x[..., : height - down, : width - right]
         return moved
-
-
-@dataclass(frozen=True)
-class RelativeShift(Shift):
-    """Shift by a share of the image's side: 32 pixels of 224 are as much as 86 of 600.
-
-    Args:
-        element: the share, as text: 1/7.
-        side: pixels of the image's shorter side.
-    """
-
-    element: str  # type: ignore[assignment]  # a share where `Shift` has pixels
-    side: int = 0
-    kind: ClassVar[str] = "relative translation"
-
-    @property
-    def pixels(self) -> int:
-        return round(self.side * Fraction(self.element))

@@ -51,7 +51,7 @@ class Transformation(Protocol):
 
 @dataclass(frozen=True)
 class Derived:
-    """A transformation made of another one, `moved`, whose element, preparation and images it has."""
+    """A transformation made of another one, `moved`: what it does not say otherwise is as of that one."""
 
     moved: Any
 
@@ -65,6 +65,12 @@ class Derived:
 
     def check(self, height: int, width: int) -> None:
         self.moved.check(height, width)
+
+    def act(self, images: Tensor) -> Tensor:
+        return self.moved.act(images)
+
+    def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
+        return self.moved.align(copy, original, stride)
 
 
 def preparation(transforms: Sequence[Transformation]) -> Callable[[Tensor], Tensor]:

@@ -5,14 +5,13 @@ It returns a list of objects with the methods of `Transformation`; a file in con
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from equivariance.errors import UserError
-from equivariance.transforms.exact import DIRECTIONS, Dihedral, QuarterTurn, RelativeShift, Shift
+from equivariance.transforms.exact import DIRECTIONS, Dihedral, QuarterTurn, Shift
 from equivariance.transforms.interpolated import Warp, rotation
 from equivariance.transforms.protocol import Derived, Transformation
 
@@ -33,9 +32,6 @@ class Unaligned(Derived):
     @property
     def name(self) -> str:
         return f"unaligned {self.moved.name}"
-
-    def act(self, images: Tensor) -> Tensor:
-        return self.moved.act(images)
 
     def align(self, copy: Tensor, original: Tensor, stride: float | None) -> tuple[Tensor, Tensor] | None:
         return self.still.align(copy, original, stride)
@@ -58,7 +54,7 @@ def rotations(
     for angle in angles:
         if abs(angle) >= 360 and angle % 360:
             raise UserError(f"elements: {angle} degrees; did you mean {angle % 360}?")
-    _distinct([angle % 360 for angle in angles], "degrees", identity=0)
+    distinct([angle % 360 for angle in angles], "degrees", identity=0)
     still: Transformation = rotation(0, border)
     found: list[Transformation] = [rotation(angle, border) for angle in angles]
     if not any(angle % 90 for angle in angles):
@@ -70,11 +66,11 @@ def dihedral(elements: int | str | Sequence[int | str]) -> list[Transformation]:
     """Symmetries of the square by name: 90, 180, 270, mirror, mirror90, mirror180, mirror270."""
     group = {g.element: g for g in (Dihedral(turns, mirrored) for mirrored in (False, True) for turns in range(4))}
     del group[0]  # the identity
-    found, known = _listed(elements), ", ".join(map(str, group))
+    found, known = listed(elements), ", ".join(map(str, group))
     for element in found:
         if element not in group:
             raise UserError(f"elements: {element} is no symmetry of the square; choose from {known}")
-    return [group[element] for element in _distinct(found, "")]
+    return [group[element] for element in distinct(found, "")]
 
 
 def mirrors() -> list[Transformation]:
@@ -99,28 +95,9 @@ def shifts(
     Raises:
         UserError: an argument is not as said, or an element is there twice.
     """
-    pixels = _distinct(_numbers(elements, "pixels"), "pixels")
+    pixels = distinct(_numbers(elements, "pixels"), "pixels")
     found: list[Transformation] = [Shift(each, direction, border, rounding) for each in pixels]
     return found if aligned else [Unaligned(g, Dihedral(0)) for g in found]
-
-
-def relative_shifts(
-    elements: str | Sequence[str],
-    size: int | Sequence[int] | None,
-    direction: str = "diagonal",
-    border: str = "overlap",
-    rounding: str = "floor",
-) -> list[Transformation]:
-    """Shifts by these shares, such as 1/7, of the shorter side of images of `size`, in whole pixels."""
-    if size is None:
-        raise UserError("size: not known; give the pixels of the images' side")
-    shares, side = [str(share) for share in _listed(elements)], size if isinstance(size, int) else min(size)
-    for share in shares:
-        try:
-            Fraction(share)
-        except (ValueError, ZeroDivisionError) as error:
-            raise UserError(f"elements: {share} is no share of the images' side, such as 1/7") from error
-    return [RelativeShift(x, direction, border, rounding, side) for x in _distinct(shares, "of the side")]
 
 
 def scalings(elements: float | Sequence[float]) -> list[Transformation]:
@@ -129,7 +106,7 @@ def scalings(elements: float | Sequence[float]) -> list[Transformation]:
     Raises:
         UserError: a factor is not positive, 1, or there twice.
     """
-    factors = _distinct(_numbers(elements, "factors"), "times", identity=1)
+    factors = distinct(_numbers(elements, "factors"), "times", identity=1)
     for factor in factors:
         if factor <= 0:
             raise UserError(f"elements: a scaling by {factor}; needs factors above 0")
@@ -151,11 +128,11 @@ def subpixel_shifts(elements: float | Sequence[float], direction: str = "diagona
     if direction not in DIRECTIONS:
         raise UserError(f"direction={direction}: choose {', '.join(DIRECTIONS)}")
     down, right = DIRECTIONS[direction]
-    distances = _distinct(_numbers(elements, "pixels"), "pixels", identity=0)
+    distances = distinct(_numbers(elements, "pixels"), "pixels", identity=0)
     return [Warp("sub-pixel shift", each, shift=(down * each, right * each)) for each in distances]
 
 
-def _listed(elements: Any) -> list[Any]:
+def listed(elements: Any) -> list[Any]:
     """One element or several as a list of Python's own values."""
     if isinstance(elements, np.ndarray | np.generic | Tensor):
         elements = elements.tolist()
@@ -166,14 +143,14 @@ def _listed(elements: Any) -> list[Any]:
 
 def _numbers(elements: Any, unit: str) -> list[float]:
     """The elements, whole ones as int."""
-    found = _listed(elements)
+    found = listed(elements)
     for x in found:
         if isinstance(x, bool) or not isinstance(x, int | float) or not abs(x) < 1e9:
             raise UserError(f"elements: {x}; needs numbers ({unit})")
     return [int(x) if x == int(x) else x for x in found]
 
 
-def _distinct(elements: list[Any], unit: str, identity: float | None = None) -> list[Any]:
+def distinct(elements: list[Any], unit: str, identity: float | None = None) -> list[Any]:
     """The elements, where none is the identity and none is there twice."""
     for each in elements:
         if each == identity:

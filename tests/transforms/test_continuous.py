@@ -11,6 +11,7 @@ from equivariance.errors import UserError
 from equivariance.layers.find import find_layers
 from equivariance.metric.equivariance import Equivariance
 from equivariance.study.models.gaussian import GaussianCNN, gaussian
+from equivariance.study.transforms import relative_shifts
 from equivariance.transforms import sets
 from equivariance.transforms.exact import QuarterTurn, Shift
 from equivariance.transforms.interpolated import BORDERS, disc, rotation
@@ -365,7 +366,8 @@ def test_unaligned_maps_are_compared_where_they_are(images, g):
         (lambda: sets.dihedral(["mirror", "mirror"]), "mirror is there twice"),
         (lambda: sets.dihedral(45), "^elements: 45 is no symmetry"),
         (lambda: sets.scalings([1, 2]), "1 times is the identity"),
-        (lambda: sets.relative_shifts("a/7", 28), "^elements: a/7 is no share"),
+        (lambda: relative_shifts("a/7", 28), "^elements: a/7 is no share"),
+        (lambda: relative_shifts("1/99", 28), "^elements: a shift by 0"),
         (lambda: scalings([0]), "factors above 0"),
         (lambda: subpixel_shifts([0.5], "up"), "choose diagonal"),
         (lambda: subpixel_shifts([40])[0].check(32, 32), "leaves nothing"),
