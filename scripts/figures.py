@@ -19,8 +19,8 @@ from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures.compare import plot_compare
 from equivariance.figures.style import styled
+from equivariance.study import figures
 from equivariance.study.config import CONF, EXPERIMENTS
-from equivariance.study.figures import save
 from equivariance.study.verdicts.pages import renew
 
 
@@ -53,7 +53,7 @@ def draw(name: str, folder: Path) -> None:
         table = rows.of_first_over(rows.read(folder / "results.csv"))
         drawn = {"figure": plot_compare([table], title=folder.name)}
     for stem, figure in drawn.items():
-        save(figure, folder / stem, ("png", "svg"))
+        figures.save(figure, folder / stem, ("png", "svg"))
     print(f"drew {', '.join(drawn)} in {folder}")
 
 

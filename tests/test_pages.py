@@ -10,7 +10,7 @@ import pytest
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.figures import style
+from equivariance.study import figures
 from equivariance.study.verdicts.rules import claimed, verdicts_of
 from experiments.public_cifar import figure as public_cifar
 from tests.conftest import REPOSITORY
@@ -157,14 +157,14 @@ def test_figures_are_drawn_from_rows(name, tmp_path, monkeypatch):
     """
     import matplotlib
 
-    save = style.save
+    save = figures.save
 
     def save_svg(figure, path, formats):
         figure.draw_without_rendering()
         save(figure, path, ("svg",))
 
     copied(tmp_path)
-    monkeypatch.setattr(style, "save", save_svg)
+    monkeypatch.setattr(figures, "save", save_svg)
     script("figures")["main"](name, folder=tmp_path)
     pictures = {figure.stem for figure in (COMMITTED / name).glob("*.png")}
     assert {figure.stem for figure in (tmp_path / name).glob("*.svg")} == pictures
