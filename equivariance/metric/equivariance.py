@@ -121,7 +121,7 @@ class Equivariance:
         Raises:
             UserError: see the class.
         """
-        image = self._images(example if example.ndim == 4 else example[None])[:1]
+        image = images_for(self.model, example if example.ndim == 4 else example[None])[:1]
         with ONE_AT_A_TIME, kept_buffers(self.model), inputs.explained(self.model, image):
             there = find_layers(self.model, image[0], self.arguments["layers"])
             elements = len(self.copies) * len(self.readings)
@@ -167,7 +167,7 @@ class Equivariance:
                 into memory; one, or a map, holds NaN. After a map, only `reset` helps.
         """
         self._check_whole()
-        images = self._images(images)
+        images = images_for(self.model, images)
         labels = None if labels is None else inputs.labels(labels, len(images))
         finite = images.isfinite().flatten(1).all(1)
         if not finite.all():
@@ -392,7 +392,7 @@ class Equivariance:
         if not self.shape:
             self.setup(images)
         found: dict[str, Tensor] = {}
-        images = self.prepare(self._images(images))
+        images = self.prepare(images_for(self.model, images))
         with ONE_AT_A_TIME, self._tapped(found.__setitem__):
             self.model(torch.cat([images, *(g.act(images) for g in transforms)]))
         return found
@@ -407,11 +407,6 @@ class Equivariance:
     def _check_whole(self) -> None:
         if self.broken:
             raise UserError("the last update of this metric failed half way: call reset, and measure anew")
-
-    def _images(self, images: Tensor | np.ndarray) -> Tensor:
-        images = inputs.images(images)
-        device, dtype = place(self.model)
-        return images.to(device, dtype if images.is_floating_point() else images.dtype)
 
     def _measured(self) -> dict[str, Any]:
         """What metrics that are merged must have in common."""
@@ -521,6 +516,12 @@ def _check(readings: Sequence[str], similarity: str, scores: Sequence[str]) -> N
             raise UserError(f"{key}={word}: choose {', '.join(known)}")
     if "linear" in scores and not set(readings) & set(linear.OVER):
         raise UserError(f"linear needs over={' or '.join(linear.OVER)}, this is {', '.join(readings)}")
+
+
+def images_for(model: nn.Module, given: Tensor | np.ndarray) -> Tensor:
+    """Images (n, c, h, w) on the network's device and, where they are no whole numbers, of its type."""
+    images, (device, dtype) = inputs.images(given), place(model)
+    return images.to(device, dtype if images.is_floating_point() else images.dtype)
 
 
 def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -26,10 +26,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
-from equivariance.layers.find import Layer, find_layers, tap
+from equivariance.layers.find import Layer, Layers, find_layers, tap
 from equivariance.layers.record import evaluating, readable
-from equivariance.metric.equivariance import place
+from equivariance.metric.equivariance import ONE_AT_A_TIME, images_for, place
 from equivariance.metric.inputs import batches, explained
+from equivariance.metric.premises import kept_buffers, probe
 from equivariance.statistics.image_blocks import CHANCE, TRUE, Blocks
 from equivariance.statistics.linear import MOST_CHANNELS, UNKNOWN, Products, linear
 from equivariance.statistics.moments import Moments, Side
@@ -66,22 +67,27 @@ def similarity(
         how many they were taken. Channels without variance are left out.
 
     Raises:
-        UserError: there are no images, a network has no such layer, or a map holds NaN.
+        UserError: there are no images, a network has no such layer, a map holds NaN, or is not the same each time.
     """
     model_a, model_b = readable(model_a), readable(model_b)
-    device, dtype = place(model_a)
     pairs: _Pairs | None = None
     for batch, _ in batches(images, batch_size):
-        batch = batch.to(device, dtype)
-        if pairs is None:
-            sides = []
-            for model, patterns in ((model_a, layers_a), (model_b, layers_b)):
-                with explained(model, batch[:1]):
-                    sides.append(find_layers(model, batch[0], patterns))
-            pairs = _Pairs((model_a, model_b), sides)
-        pairs.add(batch)
+        batch = images_for(model_a, batch)
+        with ONE_AT_A_TIME:
+            if pairs is None:
+                both = (model_a, layers_a), (model_b, layers_b)
+                pairs = _Pairs((model_a, model_b), [_layers(model, batch[:1], chosen) for model, chosen in both])
+            pairs.add(batch)
     assert pairs is not None  # without images `batches` has raised
     return pd.DataFrame(pairs.rows())
+
+
+def _layers(model: nn.Module, image: Tensor, chosen: Sequence[str] | None) -> Layers:
+    """The layers of a network for which the premises of the measure hold."""
+    with kept_buffers(model), explained(model, image):
+        layers = find_layers(model, image[0], chosen)
+        probe(model, layers, layers.logits, image, lambda images: images)
+    return layers
 
 
 def _maps(model: nn.Module, images: Tensor, layers: Sequence[Layer]) -> dict[str, Tensor]:

@@ -75,6 +75,9 @@ def test_a_network_whose_maps_are_not_its_images_is_refused(between, message, co
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(eq.UserError, match=message):
         eq.measure(network, images(count), TURNS)
+    for pair in ((network, Net()), (Net(), network)):
+        with pytest.raises(eq.UserError, match=message):
+            eq.similarity(*pair, images(count))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
