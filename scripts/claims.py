@@ -48,9 +48,9 @@ HEAD = """# Claims and verdicts
 {overview}
 
 What was claimed, and what our rows say. Written by `make claims` from `experiments/*/results.csv` by the tests in
-`claims.yaml`; nothing in it is typed by hand. A claim that fails is a finding. Under *ours* stands how many of a
-claim's cases decide it, and the number of the first of them; [verdicts.csv](verdicts.csv) has every case with its
-interval.
+`claims.yaml`; no verdict and no number in it is typed by hand. A claim that fails is a finding. Under *ours* stands
+how many of a claim's cases decide it, and the number of the first of them; [verdicts.csv](verdicts.csv) has every
+case with its interval.
 
 Three kinds of evidence stand side by side. **Full**: the papers' own setting. **Reduced**: our own training,
 smaller, said how. **Public**: networks that others trained, said whose.
@@ -59,10 +59,11 @@ smaller, said how. **Public**: networks that others trained, said whose.
 and do not vote. Of each case stands the mean over seeds or networks with its {level:g} % interval, which counts the
 spread over seeds (networks of one seed are paired) and over images. The case *holds* if the interval lies where the
 claim puts it, is *contradicted* if it lies outside, and is *undecided* otherwise; primary cases are corrected as
-Holm does. The smallest effect of interest is {score:g} for scores and {rho:g} for correlations, unless a note gives
-another and why: a difference must be beyond it, equality within it. One network a condition decides nothing. A
-claim holds if all its primary cases do, and *partly* if it names several things of which some hold and some are
-contradicted. It is decided under each `over` and each border that has rows; *depends* says that they disagree.
+Holm does, so that one may be undecided although its own interval, which is shown, lies in the range. The smallest
+effect of interest is {score:g} for scores and {rho:g} for correlations, unless a note gives another and why: a
+difference must be beyond it, equality within it. One network a condition decides nothing. A claim holds if all
+its primary cases do, and *partly* if it names several things of which some hold and some are contradicted. It is
+decided under each `over` and each border that has rows; *depends* says that they disagree.
 """
 PUBLIC = REPOSITORY / "equivariance/study/models/public.yaml"
 OF = {"full": "Full size", "reduced": "Reduced", "public": "Public networks"}
@@ -138,7 +139,7 @@ def by_experiment(decided: dict[str, list[Verdict]]) -> dict[str, list[Verdict]]
 def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """experiments/README.md."""
     papers = {group: verdicts for group, verdicts in decided.items() if not described()[group].get("later")}
-    first = f"**{counts(papers)}**"
+    first = f"**{counts(papers, 'claims of the two sources')}**"
     level, smallest = 100 * (1 - ALPHA), document()["smallest"]
     parts = [HEAD.format(counts=first, overview=overview(decided, folder), level=level, **smallest)]
     for group, verdicts in decided.items():
@@ -159,10 +160,10 @@ def changed(decided: dict[str, list[Verdict]]) -> list[str]:
     return lines
 
 
-def counts(decided: dict[str, list[Verdict]]) -> str:
+def counts(decided: dict[str, list[Verdict]], what: str = "claims") -> str:
     """How many claims there are, and what each kind of evidence says of how many of them."""
     numbers = [claim.number for claim in claimed().values() if claim.group in decided]
-    texts = [f"{len(numbers)} claims."]
+    texts = [f"{len(numbers)} {what}."]
     for kind in KINDS:
         found = [ones for number in numbers if (ones := of(decided, number, kind))]
         states = Counter((ORDER.index(agreed(ones)), fewer_seeds(ones)) for ones in found)

@@ -66,6 +66,8 @@ class Case:
     @property
     def text(self) -> str:
         """Its number, such as "invariance, late +0.120 [0.030, 0.210], n = 3"."""
+        if np.isnan(self.estimate):
+            return f"{self.name}: no rows"
         low, high = self.interval(ALPHA)
         ends = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) and low != high else ""
         return f"{self.name} {self.estimate:+.3f}{ends}, n = {self.count}"
@@ -96,7 +98,7 @@ class Outcome:
         return "contradicted" if False in answers else "undecided"
 
     def __str__(self) -> str:
-        """How many primary cases have the answer that decides, and the first of these with its number."""
+        """How many primary cases have the answer that decides, and the first of these that has rows."""
         state = self.state
         if state == "not run":
             return self.why or "no rows yet"
@@ -105,7 +107,8 @@ class Outcome:
         for word in ("holds", "contradicted") if state == "partly" else (state,):
             cases = [case for case, each in primary.items() if each == word]
             count = f" {len(cases)} of {len(primary)}" if len(primary) > 1 else ""
-            texts.append(f"{word}{count}: {cases[0].text}")
+            first = next((case for case in cases if not np.isnan(case.estimate)), cases[0])
+            texts.append(f"{word}{count}: {first.text}")
         return "; ".join(texts)
 
     @property
@@ -142,10 +145,11 @@ def decided(cases: Sequence[Case], parts: bool = False) -> Outcome:
     return Outcome(answers, parts)
 
 
-def over_units(values: Sequence[float], images: float) -> Interval:
+def over_units(values: Sequence[float], images: float, most: float = inf) -> Interval:
     """Student's interval of the mean over seeds or networks; `images` is its standard error over images.
 
-    All units see the same images, so that error does not shrink with their number: the two variances add up.
+    Its ends are at most `most` from 0, as those of correlations are. All units see the same images, so that error does
+    not shrink with their number: the two variances add up.
     """
     found = np.asarray(values, float)
 
@@ -154,7 +158,7 @@ def over_units(values: Sequence[float], images: float) -> Interval:
             return -inf, inf
         error = sqrt(found.var(ddof=1) / len(found) + images**2)
         half = stats.t.ppf(1 - alpha / 2, len(found) - 1) * error
-        return found.mean() - half, found.mean() + half
+        return max(found.mean() - half, -most), min(found.mean() + half, most)
 
     return ends
 

@@ -23,7 +23,7 @@ import runpy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Claim:
     why: str = ""  # today's may differ
 
     def __str__(self) -> str:
-        return self.decided_by or "; and ".join(map(in_words, self.tests))
+        return self.decided_by or "; and ".join(in_words(test, self.group) for test in self.tests)
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,8 @@ class _Chosen:
         # scores of the same maps share their error; otherwise as if images were drawn anew, which is wider
         same = {*self.test.get("plus", {}), *self.test.get("minus", {})} == {"score"} and "against" not in self.test
         images = (abs(sum(halves)) if same else np.sqrt(np.square(halves).sum())) / 1.96
-        return total.mean() if len(total) else np.nan, len(total), over_units(total, np.nan_to_num(images))
+        most = len(terms) if "along" in self.test else inf  # each term is a correlation
+        return total.mean() if len(total) else np.nan, len(total), over_units(total, np.nan_to_num(images), most)
 
     def correlation(self) -> tuple[float, int, Any]:
         """Spearman's rho over networks."""
@@ -373,15 +374,17 @@ def _range(test: Mapping[str, Any]) -> Range:
     return Range(*known[expect], inside=expect != "differs")
 
 
-def in_words(test: Mapping[str, Any]) -> str:
-    """What a test asks, made from its keys."""
+def in_words(test: Mapping[str, Any], group: str) -> str:
+    """What a test of a group of claims asks, made from its keys."""
 
     def named(values: Mapping[str, Any]) -> str:
-        each = (
-            f"{key} {'/'.join(map(str, value)) if isinstance(value, list) else value}"
-            for key, value in values.items()
-        )
-        return ", ".join(each) or "the score"
+        return ", ".join(f"{key} {said(key, value)}" for key, value in values.items()) or "the score"
+
+    def said(column: str, value: Any) -> str:
+        compared = [one.compare[column] for one in evidence_of(group) if column in one.compare]
+        values = [_listed(value if isinstance(value, list) else [value], each) for each in compared or [[]]]
+        names = {None: "all", "$versus": "of `versus`"}
+        return "/".join(str(names.get(each, each)) for each in dict.fromkeys(chain(*values)))
 
     what = named(test.get("plus", {}))
     if "along" in test:

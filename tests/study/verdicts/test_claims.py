@@ -113,7 +113,7 @@ def test_every_claim_has_tests_and_evidence_and_a_sentence():
         ]
         assert asking, f"{number}: no evidence"
         assert claim.tests or (REPOSITORY / "experiments" / claim.group / "claims.py").exists()
-        assert all(in_words(test) in str(claim) for test in claim.tests) and str(claim)
+        assert all(in_words(test, claim.group) in str(claim) for test in claim.tests) and str(claim)
         assert not any(test.get("smallest") for test in claim.tests) or claim.note, (
             f"{number}: an effect without a reason"
         )
