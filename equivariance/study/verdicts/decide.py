@@ -148,8 +148,8 @@ def decided(cases: Sequence[Case], parts: bool = False) -> Outcome:
 def over_units(values: Sequence[float], images: float, most: float = inf) -> Interval:
     """Student's interval of the mean over seeds or networks; `images` is its standard error over images.
 
-    Its ends are at most `most` from 0, as those of correlations are. All units see the same images, so that error does
-    not shrink with their number: the two variances add up.
+    Its ends are at most `most` from 0, as those of correlations are. All units see the same images, so that error
+    does not shrink with their number: the two variances add up.
     """
     found = np.asarray(values, float)
 
