@@ -86,7 +86,7 @@ def test_every_claim_has_a_row_with_a_verdict_for_each_kind_of_evidence():
 
 def test_the_first_line_counts_each_kind_apart():
     first = (COMMITTED / "README.md").read_text().splitlines()[2]
-    assert first.startswith(f"**{len(PAPERS)} claims. Full size: ")
+    assert first.startswith(f"**{len(PAPERS)} claims of the two sources. Full size: ")
     full, reduced, public = re.search(
         r"Full size: (.*?)\. Reduced: (.*?)\. Public networks: (.*?)\.\*", first
     ).groups()
