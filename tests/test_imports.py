@@ -142,3 +142,10 @@ def test_what_reads_rows_needs_no_torch(place):
         others = imported(module, late=False)
         assert not {other.partition(".")[0] for other in others} & {"torch", "torchvision", "timm"}, module
         stack += others & MODULES.keys()
+
+
+def test_data_networks_and_training_know_no_configuration():
+    """They take plain values; `config`, `models.build` and the entry points make these of a configuration."""
+    plain = {("study", folder) for folder in ("data", "models", "training")}
+    knowing = {name for name in MODULES if any(other.startswith("omegaconf") for other in imported(name))}
+    assert {name for name in knowing if room(name) in plain} == {"equivariance.study.models.build"}

@@ -5,15 +5,14 @@ augmentation is a function of uint8 pixels, on any device, and of these numbers.
 many are augmented at once, and a checkpoint that holds the numbers goes on with the same images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, autoaugment
 from torchvision.transforms.v2.functional import equalize
@@ -60,7 +59,7 @@ class Augmentation:
         return self.cutmix(pixels, labels, draws[:, -CutMix.numbers :], classes)
 
 
-def build(cfg: DictConfig) -> Augmentation:
+def build(cfg: Mapping[str, Any]) -> Augmentation:
     """The augmentations that the configuration group `aug` lists, in its order; CutMix comes last."""
     built = []
     for key, node in cfg.items():

@@ -5,15 +5,15 @@ until they are asked for. Downloads and checksums are torchvision's.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig
 from PIL import Image
 from torch import Tensor
 from torchvision import datasets
@@ -81,7 +81,7 @@ class Images:
         return content.hexdigest()
 
 
-def load(cfg: DictConfig, split: str, decode: bool = True) -> Images:
+def load(cfg: Mapping[str, Any], split: str, decode: bool = True) -> Images:
     """The split "train" or "held_out" of the data set that the configuration group `dataset` describes.
 
     Args:
@@ -96,17 +96,17 @@ def load(cfg: DictConfig, split: str, decode: bool = True) -> Images:
     return Images(pixels, labels, classes, mean, std)
 
 
-def load_splits(cfg: DictConfig) -> tuple[Images, Images]:
+def load_splits(cfg: Mapping[str, Any]) -> tuple[Images, Images]:
     """Training and held-out images."""
     train, held_out = (load(cfg, split) for split in SPLITS)
     if differing := sorted(set(train.classes) ^ set(held_out.classes)):
-        raise UserError(f"the training and held-out images of {cfg.name} differ in classes {differing[:5]}")
+        raise UserError(f"the training and held-out images of {cfg['name']} differ in classes {differing[:5]}")
     return train, held_out
 
 
-def _one_a_channel(cfg: DictConfig, key: str, channels: int) -> Tensor:
+def _one_a_channel(cfg: Mapping[str, Any], key: str, channels: int) -> Tensor:
     """`dataset.mean` or `dataset.std`."""
-    numbers = list(cfg[key]) if isinstance(cfg[key], ListConfig) else [cfg[key]]
+    numbers = list(cfg[key]) if isinstance(cfg[key], Sequence) else [cfg[key]]
     if len(numbers) != channels:
         raise UserError(f"dataset.{key}={cfg[key]}: needs {channels} numbers, one a channel of the images")
     return torch.tensor(numbers, dtype=torch.float32)

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torchvision
 from huggingface_hub import constants
-from omegaconf import DictConfig
 from torch import nn
 from torchvision import transforms
 
@@ -87,29 +86,29 @@ def torchvision_network(architecture: str, weights: str | None, weights_key: str
     return model
 
 
-def classes(cfg: DictConfig) -> list[str] | None:
+def classes(cfg: Mapping[str, Any]) -> list[str] | None:
     """What the classifier of the configuration group `model` was trained for; None if it is from no library."""
-    from_library = cfg._target_.startswith(f"{__name__}.") and cfg.get("num_classes") is None
+    from_library = cfg["_target_"].startswith(f"{__name__}.") and cfg.get("num_classes") is None
     return imagenet_classes() if from_library else None
 
 
-def preprocessing(cfg: DictConfig, size: tuple[int, int] | None = None) -> Preprocessing | None:
+def preprocessing(cfg: Mapping[str, Any], size: tuple[int, int] | None = None) -> Preprocessing | None:
     """What the network of the configuration group `model` was made for; None if it is from no library.
 
     Args:
         size: (height, width) of the images, if not the network's own; the share that is cut off stays the same.
     """
-    if cfg._target_ == f"{__name__}.timm_network":
+    if cfg["_target_"] == f"{__name__}.timm_network":
         import timm
 
         given = {"input_size": (3, *size)} if size else {}
-        found = timm.data.resolve_data_config(given, pretrained_cfg=_timm_config(cfg.architecture))
+        found = timm.data.resolve_data_config(given, pretrained_cfg=_timm_config(cfg["architecture"]))
         kept = {key: found[key] for key in ("input_size", "interpolation", "crop_pct", "crop_mode")}
         kept["input_size"] = list(kept["input_size"])
         made_for = {"_target_": "timm.data.create_transform", **kept, "use_prefetcher": True}  # uint8 comes out
         return Preprocessing(tuple(found["input_size"][1:]), tuple(found["mean"]), tuple(found["std"]), made_for)
-    if cfg._target_ == f"{__name__}.torchvision_network":
-        theirs = _torchvision_weights(cfg.architecture, cfg.weights).transforms()
+    if cfg["_target_"] == f"{__name__}.torchvision_network":
+        theirs = _torchvision_weights(cfg["architecture"], cfg["weights"]).transforms()
         (crop,), (resize,) = theirs.crop_size, theirs.resize_size
         if size:
             crop, resize = min(size), round(resize * max(size) / crop)

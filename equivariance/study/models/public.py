@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
@@ -82,8 +81,7 @@ def preprocessing(network: str, size: tuple[int, int] | None = None) -> Preproce
     """What the network was made for, see `library.preprocessing`."""
     row = entry(network)
     if row["model"]["_target_"].startswith(f"{library.__name__}."):
-        cfg = OmegaConf.create({"weights": None, **row["model"]})
-        return library.preprocessing(cfg, size)  # type: ignore[return-value]
+        return library.preprocessing({"weights": None} | row["model"], size)  # type: ignore[return-value]
     return Preprocessing(size or (row["size"],) * 2, tuple(row["mean"]), tuple(row["std"]), None)
 
 
