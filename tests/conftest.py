@@ -1,7 +1,10 @@
 """Shared by the tests: run an entrypoint in this process, with tiny settings and nothing outside a folder."""
 
-import io
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # there are as many workers as cores: more threads only wait
+
+import io
 import runpy
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -11,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
 from PIL import Image
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from equivariance.figures import style
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: more threads only wait for each other
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+REPOSITORY = Path(__file__).resolve().parent.parent
+style.STYLE["savefig.dpi"] = 100  # a picture of a ninth of the size says as much to a test
 
 
 def rounding(terms: int) -> float:
@@ -44,13 +48,15 @@ def seed():
 
 def command(runs: Path, script: str, *arguments: str) -> Result:
     """`script` in this process, as the command line would call it, with its runs below a folder."""
-    common = (f"runs_dir={runs}", "wandb.mode=disabled", "hardware.threads=1")
+    common = (f"runs_dir={runs}", "wandb.mode=disabled", f"hardware.threads={os.environ['OMP_NUM_THREADS']}")
     given = {argument.split("=")[0] for argument in arguments}
     extra = [argument for argument in common if argument.split("=")[0] not in given and "--help" not in given]
     code, message, out, error = 0, "", io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error):
         patch.setattr(sys, "argv", [str(REPOSITORY / script), *extra, *arguments])
         patch.delenv("HYDRA_FULL_ERROR", raising=False)
+        if not given & {"experiment", "hydra.mode"}:  # else Hydra composes all a first time to look for a sweep
+            patch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)
         try:
             runpy.run_path(str(REPOSITORY / script), run_name="__main__")
         except SystemExit as exit:

@@ -32,7 +32,6 @@ def root(tmp_path_factory):
         ("test_mambaout", "n h w c"),
         ("test_vit", "n h w c, n 1+hw c"),
         ("test_vit_relpos", "n hw c"),
-        ("cait_xxs24_224", "n hw c"),
         ("torchvision:squeezenet1_1", "n c h w"),
     ],
 )

@@ -196,9 +196,9 @@ TURNS = rotations([90, 180])
 
 
 def metric_of(images, over="image", model=None, **arguments):
-    """The metric of a fixed untrained CNN-7."""
+    """The metric of a fixed untrained CNN-7, a narrow one."""
     torch.manual_seed(0)
-    model = model or CNN7(1, 6).double()
+    model = model or CNN7(1, 6, width=6).double()
     return Equivariance(model, TURNS, over=over, **arguments)
 
 
@@ -221,22 +221,24 @@ def digits():
     return torch.rand(41, 1, 28, 28, generator=torch.Generator().manual_seed(0)).double()
 
 
-@pytest.mark.parametrize("over", OVER)
-@pytest.mark.parametrize("count", [21, 40, 41])
-def test_no_cut_into_batches_changes_scores_or_intervals(digits, over, count):
+SOME = ["blocks.0", "blocks.3", "pool", "final"]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(21, 1), (21, 8), (40, 7), (40, 8), (41, 7), (41, 8)])
+def test_no_cut_into_batches_changes_scores_or_intervals(digits, count, sizes):
     images = digits[:count]
-    whole = filled(images, count, over=over).compute()
-    assert whole.low.notna().all() and whole.images.unique() == [count]
-    for sizes in (1, 7, 8):
-        close(filled(images, sizes, over=over, batch_size=6).compute(), whole)
+    whole = filled(images, count, over=OVER, layers=SOME).compute()
+    assert whole.low.notna().all() and whole.images.unique() == [count] and {*whole.over} == {*OVER}
+    assert whole.layer.nunique() == len(SOME)
+    close(filled(images, sizes, over=OVER, layers=SOME, batch_size=6).compute(), whole)
 
 
-def test_several_readings_are_measured_in_one_pass(digits):
-    both = filled(digits, 41, over=["image", "dataset"]).compute()
-    for over in ("image", "dataset"):
-        alone = filled(digits, 41, over=over).compute()
-        order = ["index", "element", "score"]
-        close(both[both.over == over].sort_values(order), alone.sort_values(order))
+@pytest.mark.parametrize("over", OVER)
+def test_one_of_all_that_are_measured_in_one_pass_is_what_it_is_alone(digits, over):
+    together = filled(digits, 41, over=OVER).compute()
+    alone = filled(digits, 41, over=over).compute()
+    order = ["index", "element", "score"]
+    close(together[together.over == over].sort_values(order), alone.sort_values(order))
 
 
 def test_computing_in_between_changes_nothing(digits):
@@ -260,7 +262,7 @@ def test_two_halves_merge_into_the_whole(digits, cut):
 
 def test_any_iterable_of_batches_is_measured(digits):
     torch.manual_seed(0)
-    model = CNN7(1, 6).double()
+    model = CNN7(1, 6, width=6).double()
     whole = measure(model, digits, TURNS)
     pairs = ((batch, torch.zeros(len(batch)).long()) for batch in digits.split(5))
     close(measure(model, pairs, TURNS), whole)
@@ -289,7 +291,7 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(digits, capsys):
             return super().forward(x)
 
     torch.manual_seed(0)
-    small = Small(1, 6).double()
+    small = Small(1, 6, width=6).double()
     close(filled(digits, 41, model=small).compute(), filled(digits, 41).compute())
     assert "out of memory: batches of 20 images from here on" in capsys.readouterr().out
     metric = filled(digits, 41)
