@@ -4,21 +4,29 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # there are as many workers as cores: more threads only wait
 
+import copy
+import functools
 import io
 import runpy
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
+from omegaconf import open_dict
 from PIL import Image
 
 from equivariance.figures import style
+from equivariance.study.cli import entrypoints
+from equivariance.study.config import CONF
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 style.STYLE["savefig.dpi"] = 100  # a picture of a ninth of the size says as much to a test
@@ -69,7 +77,45 @@ def command(runs: Path, script: str, *arguments: str) -> Result:
 @pytest.fixture
 def run(tmp_path):
     """Call `run("train.py", "model=cnn7", ...)` as the command line would; returns code, out and error."""
-    return partial(command, tmp_path / "runs")
+    return functools.partial(command, tmp_path / "runs")
+
+
+@functools.cache
+def preset(program, choices):
+    """The configuration of these choices of groups, composed once."""
+    with initialize_config_dir(str(CONF), version_base="1.3", job_name=program):
+        cfg = compose(
+            "config",
+            [*choices, "wandb.mode=disabled", "hardware.threads=1", "hydra.mode=RUN"],
+            return_hydra_config=True,
+        )
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def hydra_main(**_):
+    """`hydra.main`, but that one composed configuration serves all commands with the same choices of groups."""
+
+    def decorate(task):
+        def run():
+            words, program = sys.argv[1:], sys.argv[0].removesuffix(".py")
+            choices = [word for word in words if "=" in word and (CONF / word.partition("=")[0]).is_dir()]
+            cfg = copy.deepcopy(preset(program, tuple(choices)))
+            given = OverridesParser.create().parse_overrides([word for word in words if word not in choices])
+            ConfigLoaderImpl._apply_overrides_to_config(given, cfg)
+            task(cfg)
+
+        return run
+
+    return decorate
+
+
+@pytest.fixture
+def composed_once(monkeypatch):
+    """Hydra's part of the entry points is `hydra_main`: for hundreds of commands of which the words count."""
+    monkeypatch.setattr(entrypoints.hydra, "main", hydra_main)
 
 
 @pytest.fixture

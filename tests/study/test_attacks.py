@@ -1,21 +1,12 @@
 """Hundreds of bad inputs: each ends with exit code 1 and one line that names the key or the file."""
 
-import copy
-import functools
 import importlib
 import os
 import sys
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import open_dict
 
 from equivariance.metric.equivariance import Equivariance
-from equivariance.study.cli import entrypoints
-from equivariance.study.config import CONF
 from equivariance.study.training.trainer import Training
 from tests.conftest import REPOSITORY
 
@@ -23,7 +14,6 @@ pytestmark = pytest.mark.slow
 
 DIGITS = ("dataset=digits6", "model=cnn7")
 UNTRAINED = (*DIGITS, "measure.trained=false")
-QUIET = ("wandb.mode=disabled", "hardware.threads=1")
 
 # Of one key after the other, values that it must not have; the line must name the key.
 NO_NUMBER = "nan inf -inf abc [1] [] {a:1} null true"
@@ -101,7 +91,7 @@ COMMANDS = [
     ("train.py", (*DIGITS, "+recipe.nesterov=true"), "recipe.nesterov"),
     ("train.py", (*DIGITS, "recipe.optimiser=sgd"), "recipe.momentum"),
     ("train.py", (*DIGITS, "recipe.schedule=one_cycle"), "recipe.warm_up"),
-    ("train.py", (*DIGITS, "recipe.schedule=one_cycle", "recipe.warm_up=100"), "recipe.warm_up"),
+    ("train.py", (*DIGITS, "recipe=one_cycle", "recipe.warm_up=100"), "recipe.warm_up"),
     ("train.py", (*DIGITS, "model=resnet44", "model.depth=43"), "model.depth"),
     ("train.py", (*DIGITS, "model=resnet44", "model.shortcut=C"), "model.shortcut"),
     ("train.py", (*DIGITS, "model=wrn40", "model.width=0"), "model.width"),
@@ -253,39 +243,12 @@ ATTACKS = COMMANDS + [
 PARTS = 8  # of the list, for as many processes
 
 
-@functools.cache
-def preset(program, choices):
-    """The configuration of these choices of groups, composed once."""
-    with initialize_config_dir(str(CONF), version_base="1.3", job_name=program):
-        cfg = compose("config", [*choices, *QUIET, "hydra.mode=RUN"], return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg
-
-
-def hydra_main(**_):
-    """`hydra.main`, but that one composed configuration serves all commands with the same choices of groups."""
-
-    def decorate(task):
-        def run():
-            words, program = sys.argv[1:], sys.argv[0].removesuffix(".py")
-            choices = [word for word in words if "=" in word and (CONF / word.partition("=")[0]).is_dir()]
-            cfg = copy.deepcopy(preset(program, tuple(choices)))
-            given = OverridesParser.create().parse_overrides([word for word in words if word not in choices])
-            ConfigLoaderImpl._apply_overrides_to_config(given, cfg)
-            task(cfg)
-
-        return run
-
-    return decorate
-
-
 def accepted(*_):
     raise AssertionError("accepted")
 
 
 @pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.usefixtures("composed_once")
 def test_every_bad_input_is_one_line_that_names_it(part, monkeypatch, tmp_path, capsys):
     places = {name: str(tmp_path / name) for name in ("file", "folder", "empty")}
     (tmp_path / "file").write_text("no folder")
@@ -293,7 +256,6 @@ def test_every_bad_input_is_one_line_that_names_it(part, monkeypatch, tmp_path, 
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(REPOSITORY))
-    monkeypatch.setattr(entrypoints.hydra, "main", hydra_main)
     monkeypatch.setattr(Training, "take", accepted)
     monkeypatch.setattr(Equivariance, "update", accepted)
     wrong = []
