@@ -18,7 +18,8 @@ GIVEN = """
 import torch, torchvision
 torch.manual_seed(0)
 torch.set_default_dtype(torch.float64)
-model = torchvision.models.resnet18(weights=None)
+resnet = torchvision.models.resnet
+model = resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1])
 images = torch.randn(5, 3, 32, 32)
 
 import equivariance as eq

@@ -1,8 +1,6 @@
 """Rows come back as they were written, and a file that was cut or edited is refused with its row."""
 
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -154,38 +152,3 @@ def test_over_epochs_and_transformations_stand_side_by_side(tmp_path):
     assert len(rows.by_layer(together)) == 4 * len(rows.by_layer(table))
     assert len(rows.of_last_epoch(together)) == 3 * len(table)
     assert not rows.is_trained(table.assign(epoch=0)).any() and rows.is_trained(together).all()
-
-
-def test_figures_and_verdicts_load_no_torch(tmp_path):
-    """Reading rows, drawing and deciding are quick, and work where PyTorch is not installed."""
-    copied(tmp_path)
-    lines = [
-        "import sys, pandas as pd",
-        "from pathlib import Path",
-        "from equivariance.figures import compare, depth, style",
-        "from equivariance.study.verdicts import parts, rules",
-        "from equivariance.study import figures, rank_correlation, tables",
-        "from equivariance import rows",
-        f"table = rows.read(Path({str(tmp_path / 'results.csv')!r}))",
-        "one = table[(table.seed == 0) & (table.dataset == 'mnist6')]",
-        f"figures.save(depth.plot_depth(one).figure, Path({str(tmp_path / 'depth')!r}))",
-        f"figures.save(compare.plot_compare([table]), Path({str(tmp_path / 'compare')!r}))",
-        "rules.verdicts_of('symmetry')",
-        "loaded = {'torch', 'timm', 'torchvision'} & set(sys.modules)",
-        "assert not loaded, loaded",
-    ]
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "depth.png").exists() and (tmp_path / "compare.png").exists()
-
-
-def test_every_figure_script_loads_no_torch():
-    lines = [
-        "import importlib, sys",
-        "from pathlib import Path",
-        "names = [each.parent.name for each in Path('experiments').glob('*/figure.py')]",
-        "assert all(importlib.import_module(f'experiments.{name}.figure').figures for name in names)",
-        "assert 'torch' not in sys.modules",
-    ]
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
