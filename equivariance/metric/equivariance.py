@@ -146,12 +146,6 @@ class Equivariance:
         return self.blocks.images if self.shape else 0
 
     @property
-    def correct(self) -> int | None:
-        """The images so far whose class is that of their label; None without labels."""
-        counts = self.predictions.counts
-        return counts["correct", "", ""] if counts["labelled", "", ""] else None
-
-    @property
     def accuracy(self) -> float:
         """The share of the labelled images whose class is that of their label; NaN without labels."""
         return self.predictions.share("correct")
@@ -347,8 +341,8 @@ class Equivariance:
         table, rows = self._table(level), []
         names = dict.fromkeys(g.name for g in self.transforms)
         for part, name, over in product(parts, names, self.readings):
-            layers = [each for each in self.layers.values() if each.part == part]
-            layers = [each for each in layers if over in self.sums.readings_of(each)]
+            there = [each for each in self.layers.values() if each.part == part]
+            layers = [each for each in there if over in self.sums.readings_of(each)]
             of = [g for g in self.transforms if g.name == name]
             place = {"part": part, "transform": name, "over": over}
             rows += [place | row for row in table.of_part(layers, of, over)]

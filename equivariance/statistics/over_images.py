@@ -31,9 +31,7 @@ class ImageStatistics(Moments):
         missing: (k, c), how many images each pair has left out; None: no pair any.
     """
 
-    def __init__(self, *arguments: Any, **named: Any):
-        super().__init__(*arguments, **named)
-        self.missing: Tensor | None = None
+    missing: Tensor | None = None
 
     def side(self, maps: Tensor, original: bool, owned: bool = False) -> Side:
         x = positions_by_channels(maps)

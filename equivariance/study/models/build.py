@@ -113,15 +113,15 @@ def brings_weights(cfg: DictConfig) -> bool:
     return bool(cfg.get("pretrained") or cfg.get("weights"))
 
 
-def check_accuracy(model: DictConfig, correct: int, images: int) -> None:
-    """Refuse a network whose accuracy is far below the one that is published for its weights.
+def check_accuracy(model: DictConfig, top1: float, images: int) -> None:
+    """Refuse a network whose accuracy, where it is known, is far below the one that is published for its weights.
 
     Far: by more than 5 points and four standard errors of the accuracy on this many images.
     """
     published = (model.get("published") or {}).get("top1")
     if images < 32 or published is None:
         return
-    top1, published = correct / images, published / 100
+    published /= 100
     if top1 < published - 0.05 - 4 * (published * (1 - published) / images) ** 0.5:
         raise UserError(
             f"{model.name} is right on {top1:.1%} of {images} images, published are {published:.1%} "

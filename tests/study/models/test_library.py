@@ -1,6 +1,7 @@
 """Networks of timm and torchvision by name, and a user's own: one command, and errors of one line."""
 
 import json
+import math
 import pickle
 import re
 from pathlib import Path
@@ -235,10 +236,11 @@ def test_weights_that_cannot_be_reached(tmp_path, monkeypatch, group):
 def test_far_from_the_published_accuracy_is_refused():
     check = models.check_accuracy
     cfg = model_config("timm", name="test_resnet", published={"top1": 80.0, "source": "a table"})
-    check(cfg, 760, 1000)
+    check(cfg, 0.76, 1000)
     check(cfg, 0, 10)  # too few to tell
+    check(cfg, math.nan, 1000)
     with pytest.raises(UserError, match=r"right on 50.0% of 1000 images, published are 80.0% \(a table\)"):
-        check(cfg, 500, 1000)
+        check(cfg, 0.5, 1000)
     check(model_config("timm", name="test_resnet"), 0, 1000)
 
 
