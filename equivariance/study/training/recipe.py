@@ -25,12 +25,12 @@ def check_recipe(recipe: Recipe, images: int) -> None:
     used = {key: getattr(recipe, choice) == user for key, (choice, user) in USERS.items()}
     for key in filter(used.get, used):
         require(key, getattr(recipe, key) is not None, RANGES[f"recipe.{key}"][1].removesuffix(", or null"))
+    inside = recipe.warm_up is None or recipe.warm_up < recipe.epochs
+    require("warm_up", inside, f"needs a number of epochs above 0 and below recipe.epochs={recipe.epochs}")
     if idle := [f"recipe.{key}" for key in used if not used[key] and getattr(recipe, key) is not None]:
         chosen = f"recipe.optimiser={recipe.optimiser} recipe.schedule={recipe.schedule}"
         nulls = " ".join(f"{key}=null" for key in idle)
         raise UserError(f"{' and '.join(idle)}: not used with {chosen}; give {nulls}")
-    inside = recipe.warm_up is None or recipe.warm_up < recipe.epochs
-    require("warm_up", inside, f"needs a number of epochs above 0 and below recipe.epochs={recipe.epochs}")
     kept = all(epoch <= recipe.epochs for epoch in recipe.keep)
     require("keep", kept, f"needs whole numbers of epochs from 0 to recipe.epochs={recipe.epochs}")
 
