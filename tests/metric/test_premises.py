@@ -81,6 +81,26 @@ def test_a_network_whose_maps_are_not_its_images_is_refused(between, message, co
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+class Counting(nn.Module):
+    """Counts its passes, which no map depends on."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, x):
+        self.passes += 1
+        return x
+
+
+def test_a_network_that_a_pass_changes_is_refused_and_left_as_it_was():
+    network = Net(Counting())
+    for action in (lambda: eq.measure(network, images(4), TURNS), lambda: eq.similarity(Net(), network, images(4))):
+        with pytest.raises(eq.UserError, match=r"a forward pass .* changes its buffer between\.passes"):
+            action()
+        assert network.between.passes == 0
+
+
 @pytest.mark.parametrize("between", [nn.BatchNorm2d(6), nn.GroupNorm(2, 6), nn.Dropout(0.5), nn.InstanceNorm2d(6)])
 def test_any_other_network_is_measured(between):
     assert eq.measure(Net(between), images(6), TURNS).value.notna().all()
@@ -192,7 +212,8 @@ def test_means_of_many_deviations_are_right_or_the_channel_counts_as_dead(over):
             continue
         row = eq.measure(network, x, eq.rotations(180), ["between"], over=over, scores="invariance").iloc[0]
         alive = live.any(0) if over == "image" else live
-        assert row.value == pytest.approx(r[alive].clip(0).mean(), abs=rounding(20 * 144))
+        terms = 144 if over == "image" else 20 * 144  # of the sum that is a similarity
+        assert row.value == pytest.approx(r[alive].clip(0).mean(), abs=rounding(terms))
         assert row.live == pytest.approx(live.mean())
 
 
