@@ -124,6 +124,20 @@ def test_classes_of_the_held_out_images_are_those_of_training(run, folder):
     assert result.code == 1 and re.search(r"image_folder differ in classes \['dog', 'fox'\]$", result.error)
 
 
+@pytest.mark.parametrize("error", [KeyError("a"), TypeError("a"), RuntimeError("a"), ZeroDivisionError()])
+def test_a_mistake_of_our_own_keeps_its_traceback(run, monkeypatch, error):
+    def broken(**_):
+        raise error
+
+    monkeypatch.setattr(data, "_digit_task", lambda *_: broken())
+    for script in ("train.py", "measure.py"):
+        result = run(script, *DIGITS, "measure.trained=false")
+        assert result.code == 1 and "Traceback" in result.error and "please report it" in result.error
+    monkeypatch.undo()
+    unknown = run("train.py", *DIGITS, "+dataset.nothing=1")  # but what a user has given is a line
+    assert unknown.error.count("\n") == 0 and "argument 'nothing'" in unknown.error
+
+
 def test_a_network_is_measured_on_the_classes_it_was_trained_on(run, folder, tmp_path):
     words = (f"dataset.root={folder}", "measure.images=4", "measure.blocks=1")
     command = ("dataset=image_folder", "dataset.size=32", "model=cnn7", "recipe.epochs=1", "recipe.batch_size=4")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -31,6 +31,8 @@ LIBRARIES = "timm and torchvision have others: model=timm model.name={0}, model=
 
 def is_expected(error: BaseException) -> bool:
     """Whether the user can mend what went wrong: a wrong input, or a file or folder that the system refuses."""
+    if isinstance(error, InstantiationException) and error.__cause__ and "equivariance" in _places(error.__cause__):
+        return is_expected(error.__cause__)  # it was raised in here, not by arguments that a user has given
     system = isinstance(error, OSError) and error.filename is not None
     return isinstance(error, EXPECTED) or system or _of_submitit(error) or _of_joblib(error)
 
@@ -125,8 +127,15 @@ def _of_submitit(error: BaseException) -> bool:
 
 def _of_joblib(error: BaseException) -> bool:
     """Whether joblib itself raised it, as of values of hydra.launcher; what a job raises comes as a `UserError`."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("joblib.")
+    return _places(error)[-1:] == ["joblib"]
+
+
+def _places(error: BaseException) -> list[str]:
+    """The packages that an error came through, the last one raised it; of Hydra's own, behind its last call."""
+    names = [
+        frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    return names[len(names) - names[::-1].index("hydra") :] if "hydra" in names else names
 
 
 def _of_yaml(error: YAMLError) -> str:
