@@ -1,7 +1,7 @@
 """How wrong is equivariance with few images? Plug-in, cross-fitted value and their middle against the truth.
 
     python scripts/few_images.py WEIGHTS DATA_DIR
-    python scripts/few_images.py looks          # how often do intervals hold the truth that ended a measurement?
+    python scripts/few_images.py WEIGHTS DATA_DIR looks    # do brackets that end a measurement hold the truth?
 
 WEIGHTS are those of the published ResNet-44 (resnet44-014dd654.th), DATA_DIR holds CIFAR-10. Writes
 experiments/few_images/errors.csv: for each case and number of images the means over choices of images, and how
@@ -36,7 +36,7 @@ from equivariance.study.models import ResNet, weights
 
 IMAGES = [40, 100, 200, 400, 1000, 2000]
 REPETITIONS = 100  # for each number of images: choices of the test images, or draws of made features
-LOOKED = 300  # the same of measurements that end by themselves
+LOOKED = 200  # the same of measurements that end by themselves
 LAYERS = ["stem", "blocks.6", "blocks.13", "blocks.20", "pool", "final"]  # the last of each stage
 SMALLEST = 4  # images of a block of the statistics that are kept of all of them
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the images that the published network was trained on
@@ -100,43 +100,47 @@ def of_made(name: str, channels: int) -> Iterator[dict[str, Any]]:
                 yield row | {"network": name, "truth": max(MADE[name])}
 
 
-def of_network(file: str, data_dir: str) -> Iterator[dict[str, Any]]:
-    """What is measured on choices of the test images, and on all of them, which stands for the truth."""
+def kept(file: str, data_dir: str) -> tuple[Equivariance, dict[str, Any]]:
+    """A metric of the network, empty, and the statistics of all test images, in blocks of `SMALLEST`."""
     model = ResNet(3, 10, depth=44).eval()
     weights.load(model, file)
     pixels, labels, classes = datasets.cifar10(data_dir, False, "held_out")
     images = datasets.Images(pixels[:], labels, classes, torch.tensor(MEAN), torch.tensor(STD))
-    generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(pixels), generator=generator)
 
     def metric(blocks: int) -> Equivariance:
         return eq.Equivariance(model, eq.rotations([90]), LAYERS, over=["image", "dataset"], blocks=blocks)
 
-    everything = metric(len(pixels) // SMALLEST)
+    everything, some = metric(len(pixels) // SMALLEST), metric(10)
     with progress("all test images", len(pixels)) as bar:
-        for batch in order.split(250):
+        for batch in torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0)).split(250):
             everything.update(images.normalise(images.pixels[batch]))
             bar.update(len(batch))
-    state, some = everything.state_dict(), metric(10)
     some.setup(images.pixels[:1].float())
-    whole = equivariances(chosen(some, state, torch.arange(len(state["blocks"]))))
+    return some, everything.state_dict()
+
+
+def of_network(file: str, data_dir: str) -> Iterator[dict[str, Any]]:
+    """What is measured on choices of the test images, and on all of them, which stands for the truth."""
+    some, state = kept(file, data_dir)
+    generator, all_blocks = torch.Generator().manual_seed(0), len(state["blocks"])
+    whole = equivariances(chosen(some, state, torch.arange(all_blocks)).compute())
     truth = {(row["layer"], row["over"]): row["middle"] for row in whole}
     for count in IMAGES:
         for _ in range(REPETITIONS):
-            blocks = torch.randperm(len(state["blocks"]), generator=generator)[: count // SMALLEST]
-            for row in equivariances(chosen(some, state, blocks)):
+            blocks = torch.randperm(all_blocks, generator=generator)[: count // SMALLEST]
+            for row in equivariances(chosen(some, state, blocks).compute()):
                 yield row | {"network": "ResNet-44", "truth": truth[row["layer"], row["over"]]}
 
 
-def chosen(metric: Equivariance, state: dict[str, Any], blocks: Tensor) -> pd.DataFrame:
-    """The scores on the images of some blocks alone, as if no other ones had been measured."""
+def chosen(metric: Equivariance, state: dict[str, Any], blocks: Tensor) -> Equivariance:
+    """The metric on the images of some blocks alone, as if no other ones had been measured."""
     metric.reset()
     images = len(blocks) * SMALLEST
     there = {index: state["blocks"][block] for index, block in enumerate(blocks.tolist())}
     while metric.blocks.most * metric.blocks.size < images:
         metric.blocks.join()
     metric.merge_state(state | {"images": images, "blocks": there})
-    return metric.compute()
+    return metric
 
 
 def equivariances(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -144,19 +148,8 @@ def equivariances(table: pd.DataFrame) -> list[dict[str, Any]]:
     one = table[(table.score == "equivariance") & ~((table.over != "image") & table.layer.isin(["pool", "final"]))]
     half = one.high - one.value  # none is as high as 1
     one = one.assign(plug_in=one.value, middle=(one.value + one.cross_fitted) / 2, plug_in_low=one.value - half)
-    columns = [
-        "layer",
-        "over",
-        "channels",
-        "images",
-        "plug_in",
-        "cross_fitted",
-        "middle",
-        "plug_in_low",
-        "low",
-        "high",
-    ]
-    return one[columns].to_dict("records")
+    ends = ["plug_in", "cross_fitted", "middle", "plug_in_low", "low", "high"]
+    return one[["layer", "over", "channels", "images", *ends]].to_dict("records")
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
@@ -174,32 +167,56 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([each.size().rename("repetitions"), means, spread, shares], axis=1).reset_index()
 
 
-def looks(until: float = 0.07, channels: int = 16, most: int = 2048) -> pd.DataFrame:
-    """Of measurements of made features that end by `until`: images, and how often brackets hold the truth.
+def ended(metric: Equivariance, precision: Precision, add: Callable[[Tensor], Any]) -> pd.DataFrame:
+    """The brackets of a measurement that ends by itself; `add` gives the metric the images of some indices."""
+    metric.reset()
+    for images, _ in precision.enough([(torch.arange(max(IMAGES)), None)], metric):
+        add(images)
+    return metric.brackets(level=precision.level(metric)).assign(images=metric.images)
 
-    The invariance of made features is their first correlation, where that is above 0.
+
+def holding(case: str, brackets: list[pd.DataFrame], truth: pd.DataFrame) -> pd.DataFrame:
+    """The mean number of images and how often brackets hold the truth, where it is no end of the scale."""
+    table = pd.concat(brackets).merge(truth).query("truth > 0").assign(case=case)
+    table["holds"] = table.truth.between(table.low, table.high)
+    return table.groupby(["case", "part", "over", "score"], sort=False)[["images", "holds"]].mean()
+
+
+def looks(file: str, data_dir: str) -> Iterator[pd.DataFrame]:
+    """Of measurements that end by themselves, see `holding`, each case.
+
+    The invariance of made features is their first correlation. The truth of the network is the middle of both ends
+    over all test images; each of its measurements takes the kept blocks in another order.
     """
     generator = torch.Generator().manual_seed(0)
-    model = nn.Sequential(OrderedDict(features=FirstHalf()))
-    metric, precision, found = eq.Equivariance(model, [Exchange()], ["features"]), Precision(until, PARTS), []
-    for name, correlations in MADE.items():
-        for _ in range(LOOKED):
-            metric.reset()
-            features = made(correlations, channels, most, generator)
-            for batch, _ in precision.enough([(features, None)], metric):
-                metric.update(batch)
-            truth = {"invariance": correlations[0], "equivariance": max(correlations)}
-            for row in metric.brackets(level=precision.level(metric)).itertuples():
-                if truth[row.score]:
-                    holds = row.low <= truth[row.score] <= row.high
-                    found.append({"made": name, "score": row.score, "images": metric.images, "holds": holds})
-    return pd.DataFrame(found).groupby(["made", "score"], sort=False).mean()
+    for name, channels in [*((name, 64) for name in MADE if max(MADE[name])), ("one partner", 512)]:
+        metric = eq.Equivariance(nn.Sequential(OrderedDict(features=FirstHalf())), [Exchange()], ["features"])
+
+        def add(images: Tensor, metric: Equivariance = metric, name: str = name, channels: int = channels) -> None:
+            metric.update(made(MADE[name], channels, len(images), generator))
+
+        found = [ended(metric, Precision(0.07, PARTS), add) for _ in range(LOOKED)]
+        truth = pd.DataFrame({"score": ["invariance", "equivariance"], "truth": [MADE[name][0], max(MADE[name])]})
+        yield holding(f"{name}, {channels} channels", found, truth)
+    some, state = kept(file, data_dir)
+    whole = chosen(some, state, torch.arange(len(state["blocks"]))).brackets()
+    truth = whole.assign(truth=(whole.value + whole.cross_fitted) / 2)[["part", "over", "score", "truth"]]
+    found = []
+    for _ in range(LOOKED):
+        blocks = torch.randperm(len(state["blocks"]), generator=generator)
+        found.append(
+            ended(
+                some, Precision(0.02), lambda i, of=blocks: chosen(some, state, of[: (int(i[-1]) + 1) // SMALLEST])
+            )
+        )
+    yield holding("ResNet-44", found, truth)
 
 
-def main(file: str, data_dir: str = "", folder: Path = EXPERIMENTS / "few_images") -> None:
+def main(file: str, data_dir: str, what: str = "", folder: Path = EXPERIMENTS / "few_images") -> None:
     """Measure all cases and write the table."""
-    if file == "looks":
-        print(looks().to_string())
+    if what == "looks":
+        for table in looks(file, data_dir):
+            print(table.to_string(), flush=True)
         return
     cases: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
         f"{name}, 64 channels": partial(of_made, name, 64) for name in MADE
