@@ -7,6 +7,10 @@ each experiment's README.md.
 Prints the verdicts that the rows of experiment NAME decide, or a line for each group of claims.
 """
 
+from equivariance.study.cli import answer_help, command_line
+
+answer_help(__name__, __doc__)  # before what takes seconds is imported
+
 import re
 from collections import Counter
 from functools import cache
@@ -18,7 +22,6 @@ import yaml
 from equivariance.errors import UserError
 from equivariance.files import write_atomic
 from equivariance.rows import of_last_epoch
-from equivariance.study.cli import command_line
 from equivariance.study.config import EXPERIMENTS, REPOSITORY
 from equivariance.study.verdicts.decide import ALPHA
 from equivariance.study.verdicts.rules import (
