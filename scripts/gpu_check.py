@@ -36,7 +36,7 @@ from tests.study.training.test_capture import on_tape
 from tests.study.training.test_training import start_training
 from train import step as train_step
 
-ITSELF = f"{sys.executable} -u scripts/gpu_check.py ."
+ITSELF = f"{sys.executable} -u -W ignore scripts/gpu_check.py ."
 CUDA_TESTS = f"{sys.executable} -m pytest -q -n 0 -k 'gpu or cuda' tests/study/training/test_capture.py"
 BENCH = f"{sys.executable} -u scripts/bench.py "
 SIZE = "--rounds 3 --models cnn7,resnet44" if torch.cuda.is_available() else "--rounds 1 --models cnn7 --batch 16"
@@ -105,11 +105,11 @@ def machine() -> None:
 def scores() -> None:
     """All scores of a small network on the CPU and on the device, where it lies channels-last."""
     torch.manual_seed(0)
-    hardware, model, images = Hardware.for_measuring(), CNN7(1, 6), torch.randn(200, 1, 28, 28)
+    hardware, model, images = Hardware.for_measuring(), CNN7(1, 6), torch.randn(64, 1, 28, 28)
     there, largest = hardware.place(copy.deepcopy(model)), 0.0
     for over, angles in (("image", [90, 180]), ("dataset", [90, 180]), ("image", [30, 45])):
         one, other = (
-            eq.measure(network, images.to(device), eq.rotations(angles), over=over, scores=NESTED)
+            eq.measure(network, images.to(device), eq.rotations(angles), over=over, scores=NESTED, blocks=2)
             for network, device in ((model, "cpu"), (there, hardware.device))
         )
         difference = (one[["value", "chance"]] - other[["value", "chance"]]).abs().max(axis=None)
