@@ -13,16 +13,14 @@ answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 import re
 from collections import Counter
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from equivariance.errors import UserError
 from equivariance.files import write_atomic
 from equivariance.rows import of_last_epoch
-from equivariance.study.config import EXPERIMENTS, REPOSITORY
+from equivariance.study.config import EXPERIMENTS, published_networks
 from equivariance.study.verdicts.decide import ALPHA
 from equivariance.study.verdicts.rules import (
     KINDS,
@@ -68,7 +66,6 @@ difference must be beyond it, equality within it. One network a condition decide
 its primary cases do, and *partly* if it names several things of which some hold and some are contradicted. It is
 decided under each `over` and each border that has rows; *depends* says that they disagree.
 """
-PUBLIC = REPOSITORY / "equivariance/study/models/public.yaml"
 OF = {"full": "Full size", "reduced": "Reduced", "public": "Public networks"}
 ORDER = [*STATES[:1], "depends", *STATES[1:]]
 
@@ -111,12 +108,6 @@ def accuracies(table: pd.DataFrame) -> str:
             else f"| {name} | {values} | |"
         )
     return "\n".join(lines)
-
-
-@cache
-def published_networks() -> dict[str, dict]:
-    """What public.yaml says of each, by name."""
-    return yaml.safe_load(PUBLIC.read_text())["networks"]
 
 
 def beside_published(table: pd.DataFrame) -> str:

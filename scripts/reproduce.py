@@ -30,11 +30,10 @@ from omegaconf import DictConfig
 from equivariance.errors import UserError
 from equivariance.study.cli import command_line
 from equivariance.study.cli.jobs import jobs, preset, target
-from equivariance.study.config import EXPERIMENTS, REPOSITORY
+from equivariance.study.config import EXPERIMENTS, REPOSITORY, published_networks
 from equivariance.study.identity import measurement_folder
 
 STUDY = yaml.safe_load((REPOSITORY / "scripts/reproduce.yaml").read_text())
-PUBLIC = yaml.safe_load((REPOSITORY / "equivariance/study/models/public.yaml").read_text())["networks"]
 STOPPED = (130, 143)  # exit codes of Ctrl-C and SIGTERM
 
 
@@ -136,7 +135,7 @@ def lacking(cfg: DictConfig) -> Iterator[tuple[str, bool]]:
     if not cfg.measure.trained:
         return
     if "weights_dir" in cfg.model:
-        file = Path(cfg.model.weights_dir).expanduser() / PUBLIC[cfg.model.network]["file"]
+        file = Path(cfg.model.weights_dir).expanduser() / published_networks()[cfg.model.network]["file"]
         if not file.is_file():
             yield f"{file}, see python scripts/public.py --help; weights_dir=FOLDER names another place", False
     elif cfg.model.get("pretrained") or cfg.model.get("weights"):
