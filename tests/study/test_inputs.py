@@ -85,7 +85,6 @@ DIGITS = ("dataset=digits6", "model=cnn7")
         (("dataset=image_folder", "model=cnn7"), r"no value for dataset.root: give dataset.root=VALUE"),
     ],
 )
-@pytest.mark.usefixtures("composed_once")
 def test_train_refuses_in_one_line(run, tmp_path, arguments, line):
     result = run("train.py", *arguments)
     assert result.code == 1
@@ -172,7 +171,6 @@ def test_a_network_is_measured_on_the_classes_it_was_trained_on(run, folder, tmp
         ),
     ],
 )
-@pytest.mark.usefixtures("composed_once")
 def test_measure_refuses_in_one_line(run, tmp_path, arguments, line):
     result = run("measure.py", *DIGITS, *arguments)
     assert result.code == 1 and result.error.strip().count("\n") == 0, result.error
