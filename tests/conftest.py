@@ -26,6 +26,7 @@ from equivariance.figures import style
 from equivariance.study.cli import entrypoints
 from equivariance.study.config import CONF
 
+HYDRA_MAIN = entrypoints.hydra.main
 REPOSITORY = Path(__file__).resolve().parent.parent
 style.STYLE["savefig.dpi"] = 100  # a picture of a ninth of the size says as much to a test
 
@@ -60,15 +61,18 @@ def preset(program, choices):
         return compose("config", words, return_hydra_config=True)
 
 
-def hydra_main(**_):
+def hydra_main(**settings):
     """`hydra.main`, but that one composed configuration serves all commands with the same choices of groups.
 
     To compose takes Hydra a tenth of a second, twice in a command; what it does with the other words is the same.
+    Sweeps, presets and words to Hydra itself go through all of it.
     """
 
     def decorate(task):
         def run():
             words, program = sys.argv[1:], Path(sys.argv[0]).stem
+            if any(word.startswith(("-", "hydra", "experiment=")) for word in words):
+                return HYDRA_MAIN(**settings)(task)()
             choices = [word for word in words if "=" in word and (CONF / word.partition("=")[0]).is_dir()]
             cfg = copy.deepcopy(preset(program, tuple(choices)))
             cfg.hydra.overrides.task = words
@@ -84,13 +88,6 @@ def hydra_main(**_):
     return decorate
 
 
-def is_plain(words):
-    """Whether these are a command of one job, without a word to Hydra itself and without a preset."""
-    return not any(
-        word.startswith(("-", "hydra", "experiment=")) or "," in word.partition("=")[2] for word in words
-    )
-
-
 def command(runs: Path, script: str, *arguments: str) -> Result:
     """`script` in this process, as the command line would call it, with its runs below a folder."""
     common = (f"runs_dir={runs}", "wandb.mode=disabled", f"hardware.threads={os.environ['OMP_NUM_THREADS']}")
@@ -100,8 +97,7 @@ def command(runs: Path, script: str, *arguments: str) -> Result:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error):
         patch.setattr(sys, "argv", [str(REPOSITORY / script), *extra, *arguments])
         patch.delenv("HYDRA_FULL_ERROR", raising=False)
-        if is_plain(arguments):
-            patch.setattr(entrypoints.hydra, "main", hydra_main)
+        patch.setattr(entrypoints.hydra, "main", hydra_main)
         try:
             runpy.run_path(str(REPOSITORY / script), run_name="__main__")
         except SystemExit as exit:
