@@ -206,25 +206,25 @@ def test_several_processes_give_the_same_rows(measured, tmp_path):
     np.testing.assert_allclose(a[scores], b[scores], atol=SEVEN_LAYERS)
 
 
-def test_sweeps_run_in_processes_of_joblib(tmp_path):
-    """The entrypoints travel to another process, whose jobs write what they would here. Trainings: test_signals."""
-    given = [
-        "dataset=digits6",
-        "model=cnn7",
-        "measure.trained=false",
-        "measure.images=20",
-        "measure.name=rotation",
-        "seed=0,1",
-        "-m",
-    ]
-    given += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.launcher.batch_size=2"]
-    given += ["hardware.threads=1", "wandb.mode=disabled"]
-    command = [sys.executable, "measure.py", *given, f"runs_dir={tmp_path}"]
+SWEPT = ("measure.trained=false", "measure.images=20", "measure.name=rotation", "-m")
+
+
+def test_a_sweep_says_how_its_measurements_are_compared(run, tmp_path):
+    swept = run("measure.py", *TINY, *SWEPT, "seed=0,1")
+    assert swept.code == 0
+    written = "runs/digits6/cnn7/none/seed*/measure/rotation-untrained"
+    assert len(list(tmp_path.glob(f"{written}/results.csv"))) == 2
+    last = swept.out.splitlines()[-1]
+    assert last == f"to compare them: python scripts/compare.py {tmp_path}/{written}"
+
+
+def test_a_job_runs_in_a_process_of_joblib(tmp_path):
+    """The entrypoints travel there, and write what they would here. Several jobs, and trainings: test_signals."""
+    given = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hardware.threads=1", "wandb.mode=disabled"]
+    command = [sys.executable, "measure.py", *TINY[:2], *SWEPT, *given, f"runs_dir={tmp_path}"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    written = "digits6/cnn7/none/seed*/measure/rotation-untrained"
-    assert len(list(tmp_path.glob(f"{written}/results.csv"))) == 2
-    assert done.stdout.splitlines()[-1] == f"to compare them: python scripts/compare.py {tmp_path}/{written}"
+    assert (tmp_path / "digits6/cnn7/none/seed0/measure/rotation-untrained/results.csv").exists()
 
 
 def test_depth_has_the_untrained_twin_where_it_was_measured(tmp_path):

@@ -47,12 +47,12 @@ def history(found):
 
 
 def test_a_sweep_of_seeds_and_a_measurement_read_back(run, tmp_path):
-    assert run("train.py", *TINY, "seed=0,1,2", "-m").code == 0
+    assert run("train.py", *TINY, "seed=0,1", "-m").code == 0
     runs = [records(one) for one in sorted((tmp_path / "runs/wandb").glob("offline-run-*"))]
     started = [one["run"][0] for one in runs]
     configs = [one["config"]["update"] for one in started]
-    assert sorted(config["seed"] for config in configs) == [0, 1, 2]
-    assert len({one["run_id"] for one in started}) == 3
+    assert sorted(config["seed"] for config in configs) == [0, 1]
+    assert len({one["run_id"] for one in started}) == 2
     assert {(one["run_group"], one["job_type"]) for one in started} == {("none", "train")}
     assert all({"dataset", "recipe", "provenance"} <= set(config) for config in configs)
     assert {config["curve"] for config in configs} == {configs[0]["curve"]}  # seeds are one curve
