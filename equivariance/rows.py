@@ -77,13 +77,14 @@ def _digest(line: str) -> str:
     return hashlib.blake2b(line.encode(), digest_size=4).hexdigest()
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path | str) -> pd.DataFrame:
     """Read rows back, and check that they are what `write` wrote, or what it wrote before there were two files.
 
     Raises:
         UserError: there is no such file, or it was cut or edited: a column or row is missing, a row is there
             twice, or a number, word or name is none that a measurement gives.
     """
+    path = Path(path)
     rows = _table(path)
     if "run" not in rows:  # all in one file
         rows = rows.rename(columns={"measure": "score"}) if "score" not in rows else rows

@@ -49,6 +49,9 @@ def by_part(scores: pd.DataFrame, names: Mapping[str, str], title: str) -> style
     for axes, panel in zip(grid.flat, there, strict=False):
         draw(axes, scores.loc[panel], names)
         axes.set_title(PANELS[panel], fontsize=7)
+    if len(there) % 2:  # no panel in the last corner: the one above it shows the parts
+        grid[-1, 1].remove()
+        grid[-2, 1].tick_params(labelbottom=True)
     figure.suptitle(title, fontsize=7.5)
     legend(figure, "chance", fontsize=6.5)
     return figure

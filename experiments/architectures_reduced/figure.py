@@ -1,5 +1,6 @@
 """One small network of each family, trained by one recipe: scores by part, accuracies, rank correlations."""
 
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -64,11 +65,11 @@ def page(folder: Path) -> str:
             family,
             f"{adds:.1f} M",
             f"{parameters:.2f} M",
-            f"{100 * reached.mean()[model]:.1f} % ± {100 * reached.std()[model]:.1f}",
-            f"{reached.count()[model]}",
+            spread(100 * reached.get_group(model)),
+            len(reached.get_group(model)),
         ]
         for model, (family, adds, parameters) in NETWORKS.items()
-        if model in reached.mean()
+        if model in reached.groups
     ]
     text = [markdown(["network", "multiply-adds", "parameters", "accuracy, mean ± s.d.", "seeds"], sizes)]
     for transform, one in trained.groupby("transform", sort=False):
@@ -97,7 +98,14 @@ def _cell(one: pd.DataFrame, part: str, before: pd.Series) -> str:
     if row.empty:
         return "–"
     key = tuple(row.iloc[0][["transform", "score", "model", "part"]])
-    return f"{row.value.iloc[0]:.2f} ({before.get(key, float('nan')):.2f})"
+    untrained = before.get(key, float("nan"))
+    return f"{row.value.iloc[0]:.2f} ({'–' if isnan(untrained) else f'{untrained:.2f}'})"
+
+
+def spread(accuracies: pd.Series) -> str:
+    """Mean and standard deviation over seeds; of one seed its value."""
+    deviation = f" ± {accuracies.std():.1f}" if len(accuracies) > 1 else ""
+    return f"{accuracies.mean():.1f}{deviation} %"
 
 
 def _correlations(means: pd.DataFrame, each: pd.DataFrame) -> list[list[str]]:
