@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 def step(training: Training, images: Tensor, labels: Tensor) -> None:
     """Forward, loss, backward, update; one CUDA graph where `hardware.graph`, see `Training.take`."""
     with training.hardware.autocast():
-        logits = training.model(images.contiguous(memory_format=training.hardware.layout))
-    loss = training.criterion(logits.float(), labels)
+        output = training.model(images.contiguous(memory_format=training.hardware.layout))
+    logits = training.logits(output)
+    loss = training.criterion(logits, labels)
     loss.backward()
     training.optimiser.step()
     training.optimiser.zero_grad(set_to_none=True)

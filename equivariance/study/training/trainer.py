@@ -89,6 +89,7 @@ class Training:
         self.history: list[dict[str, Any]] = []
         self.totals = Totals.zero(hardware.device)
         self.captured: Callable[[Tensor, Tensor], None] | None = None
+        self.classes = 0  # of the images, once there are some
 
     def state(self) -> dict[str, Any]:
         """Everything, as tensors and plain values."""
@@ -135,6 +136,7 @@ class Training:
         """
         size, steps, device = self.recipe.batch_size, self.steps(len(images)), self.hardware.device
         self.model.train()
+        self.classes = len(images.classes)
         if self.order is None:
             self.order = torch.randperm(len(images), generator=self.generator)
         if self.draws is None:
@@ -146,8 +148,12 @@ class Training:
             labels, draws = images.labels[chosen], draws.to(device)
             for batch in zip(pixels.split(size), labels.split(size), draws.split(size), strict=True):
                 self.set_learning_rate(learning_rate(self.recipe, self.epoch + self.step / steps))
-                mixed, targets = self.augmentation.mix(*batch, len(images.classes))
+                mixed, targets = self.augmentation.mix(*batch, self.classes)
                 yield images.normalise(mixed), targets
+
+    def logits(self, output: Any) -> Tensor:
+        """Those in the network's output, see `logits_of`."""
+        return logits_of(output, self.classes)
 
     def take(self, step: Step, images: Tensor, labels: Tensor) -> None:
         """Take a step; where `hardware.graph`, it is captured in a CUDA graph once and replayed from then on."""
@@ -196,6 +202,14 @@ class Training:
             )
 
 
+def logits_of(output: Any, classes: int) -> Tensor:
+    """The output (n, classes) of a network, in float32; a UserError where it is something else."""
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] < classes:
+        what = f"shape {(*output.shape,)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise UserError(f"the network puts out {what}: training needs logits (n, {classes}) alone")
+    return output.float()
+
+
 @torch.no_grad()
 def evaluate(model: nn.Module, images: Images, hardware: Hardware, batch_size: int = 1000) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of a model in evaluation mode, over all images."""
@@ -206,7 +220,8 @@ def evaluate(model: nn.Module, images: Images, hardware: Hardware, batch_size: i
             batch = images.normalise(images.pixels[start : start + batch_size])
             labels = images.labels[start : start + batch_size]
             with hardware.autocast():
-                logits = model(batch.contiguous(memory_format=hardware.layout)).float()
+                output = model(batch.contiguous(memory_format=hardware.layout))
+            logits = logits_of(output, len(images.classes))
             totals.add(F.cross_entropy(logits, labels), logits, labels)
             bar.update(len(labels))
     return totals.means()

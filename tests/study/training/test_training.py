@@ -405,6 +405,24 @@ def test_one_cycle_rises_from_0_to_lr_and_falls_to_0():
     assert rates == pytest.approx([0, 0.1, 0.2, 0.1, 0])
 
 
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ((torch.zeros(2, 6), torch.zeros(2, 6)), "a tuple"),
+        ({"logits": torch.zeros(2, 6)}, "a dict"),
+        (torch.zeros(2, 6, 4, 4), r"shape \(2, 6, 4, 4\)"),
+        (torch.zeros(2), r"shape \(2,\)"),
+        (torch.zeros(2, 5), r"shape \(2, 5\)"),
+        (None, "a NoneType"),
+    ],
+)
+def test_a_network_without_logits_is_not_trained(output, words):
+    with pytest.raises(UserError, match=rf"^the network puts out {words}: training needs logits \(n, 6\) alone$"):
+        training.logits_of(output, 6)
+    more = torch.zeros(2, 9, dtype=torch.bfloat16)  # classes that no image has
+    assert training.logits_of(more, 6).dtype == torch.float32
+
+
 def test_weight_decay_is_decoupled_in_adamw_alone():
     """Decoupled: one step with no gradient multiplies by 1 - lr * decay; coupled, Adam takes a step of lr."""
     left = {}
