@@ -21,9 +21,8 @@ SCORED = [column for column in COLUMNS if column not in RUN]
 NAMES = ["experiment", "dataset", "model", "aug", "transform", "layer"]
 TEXT = [*NAMES, "part", "score", "similarity", "over", *PROVENANCE[2:], "run"]
 FELT = ["agreement", "top1", "agreement_worst", "top1_worst"]
-SHARES = [  # in [0, 1], or not known
-    *("value", "cross_fitted", "chance", "low", "high", "control", *FELT, "live", "accuracy")
-]
+# In [0, 1], or not known.
+SHARES = ["value", "cross_fitted", "chance", "low", "high", "control", *FELT, "live", "accuracy"]
 LATER = ["stride", "control", *FELT, "trained_on", "ended"]  # columns that older files do not have
 WORDS = {"part": PARTS, "score": NESTED, "similarity": SIMILARITIES, "over": OVER}
 FEW = 50  # images: with fewer no score is quoted

@@ -71,17 +71,13 @@ class Products:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return type(self)(*(x.add(y, alpha=sign) for x, y in pairs))
 
-    def divided(self, deviations: Tensor) -> Self:
-        """With the channels of T_g f(x) divided by these (c',)."""
-        rows = deviations[:, None]
-        return type(self)(self.targets / rows, self.squares, self.own / rows / deviations)
-
 
 def standardised(parts: Sequence[Products], constant: Tensor) -> tuple[list[Products], Products]:
     """The parts and their sum, T_g f(x) divided by its deviations, on which no score depends, or by infinity."""
     variances = reduce(Products.plus, parts).own.diagonal()
     deviations = variances.sqrt().masked_fill(constant | (variances <= 0), torch.inf)
-    found = [part.divided(deviations) for part in parts]
+    rows = deviations[:, None]
+    found = [Products(part.targets / rows, part.squares, part.own / rows / deviations) for part in parts]
     return found, reduce(Products.plus, found)
 
 
