@@ -1,7 +1,7 @@
 """Time the work that costs most, against the plain way, in one run.
 
     python scripts/bench.py train [--models cnn7,resnet44] [--threads 2] [--batch 128] [--rounds 12]
-    python scripts/bench.py measure [--models resnet44,resnet50,...] [--over image dataset] [--scores linear,...]
+    python scripts/bench.py measure [--models resnet44,resnet50,...] [--over image dataset]
     python scripts/bench.py passes [--models cnn7,resnet44]
 
 `train`: one step of each network (forward, backward, update) on batches drawn from a uint8 tensor, as train.py runs
@@ -10,9 +10,7 @@ turn, so that a busy machine slows both; the best round of each counts.
 
 `measure`: a batch and its three quarter turns through each network, in turn bare, measured under each reading
 (statistics of every layer inside the hooks, chance level included), and as one writes it first: hooks keep all
-maps, then torch correlates all channels within each image. The ratio to the bare pass, and peak memory. `--scores`
-adds the first reading once more with each of: `linear`, the third score; `consistency`, labels, for the share of
-right classes; `continuous`, turns by 30, 60 and 120 degrees, each with its control; and their ratios.
+maps, then torch correlates all channels within each image. The ratio to the bare pass, and peak memory.
 
 `passes`: the operations that the statistics of a batch consist of, and the least that these could take: every map
 read once, and the products of channels, at the rates of a large sum and of a large product.
@@ -33,7 +31,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler writes lines of its own
 
@@ -45,7 +42,7 @@ from omegaconf import DictConfig, OmegaConf
 import equivariance as eq
 from equivariance.layers.find import Layers, find_layers, tap
 from equivariance.metric.sums import Sums
-from equivariance.names import NESTED, OVER, SCORES
+from equivariance.names import OVER
 from equivariance.statistics.image_blocks import CHANCE, TRUE
 from equivariance.statistics.moments import CHANCE_CHANNELS
 from equivariance.study.config import CONF, Recipe
@@ -59,7 +56,6 @@ from train import step as train_step
 STEPS = 5  # of each kind a round
 PLAIN = "plain eager NCHW float32"
 NETWORKS = {"cnn7": (1, 28, 28), "resnet44": (3, 32, 32)}  # and the images (c, h, w) that they take
-ADDITIONS = ("linear", "consistency", "continuous")  # to the plain measurement
 PHOTOGRAPHS = (  # of timm
     *("resnet50", "efficientnet_b0", "vit_small_patch16_224", "mixer_s16_224", "convnext_tiny"),
     "swin_tiny_patch4_window7_224",
@@ -119,36 +115,23 @@ def plain_step(model: torch.nn.Module, recipe: DictConfig, images: Images) -> Ca
     return step
 
 
-def measure(
-    threads: int | None, batch: int, rounds: int, names: list[str], readings: list[str], additions: list[str]
-) -> None:
-    """Print time, ratio to the bare pass and peak memory of each network's bare pass and of its measurement.
-
-    Of each addition to it also the ratio to the plain measurement under the first reading.
-    """
-    hardware = Hardware.for_measuring(threads=threads)
-    turns = eq.rotations([90, 180, 270])
+def measure(threads: int | None, batch: int, rounds: int, names: list[str], readings: list[str]) -> None:
+    """Print time, ratio to the bare pass and peak memory of each network's bare pass and of its measurement."""
+    hardware, turns = Hardware.for_measuring(threads=threads), eq.rotations([90, 180, 270])
     print(f"{machine(hardware)}\nimages and 3 turns of each, float32")
     for name in names:
         model, inputs, orbit, layers = _network(name, batch, hardware, turns)
-        measured = partial(_measured, model, inputs, layers)
         kinds = {"bare": partial(torch.inference_mode()(model), orbit)}
-        kinds |= {over: measured(turns, over=over) for over in readings}
-        kinds |= {"maps kept": partial(_correlated, model, orbit, layers)}
-        for each in additions:
-            transforms = eq.rotations([30, 60, 120]) if each == "continuous" else turns
-            scores = NESTED if each == "linear" else SCORES
-            labelled = each == "consistency"
-            kinds[f"+ {each}"] = measured(transforms, labelled, over=readings[0], scores=scores)
+        for over in readings:
+            metric = eq.Equivariance(model, turns, layers, over=over, blocks=1, batch_size=len(inputs))
+            metric.update(inputs[-2:])  # a measurement that has begun
+            kinds[over] = partial(metric.update, inputs)
+        kinds["maps kept"] = partial(_correlated, model, orbit, layers)
         peak = {kind: _peak(work, hardware.device) for kind, work in kinds.items()}
         best = _best(kinds, rounds, hardware.device, steps=1)
-        for kind in kinds:
-            ratio = best[kind] / best["bare"]
-            to_plain = f"   {best[kind] / best[readings[0]]:5.2f}x {readings[0]}" if kind.startswith("+") else ""
-            print(
-                f"{name:30s} {len(inputs):4d} {kind:13s} {1e3 * best[kind]:6.0f} ms {ratio:5.2f}x "
-                f"{peak[kind]:6.0f} MiB{to_plain}"
-            )
+        for kind, seconds in best.items():
+            ratio = f"{1e3 * seconds:6.0f} ms {seconds / best['bare']:5.2f}x"
+            print(f"{name:30s} {len(inputs):4d} {kind:13s} {ratio} {peak[kind]:6.0f} MiB")
         sys.stdout.flush()
 
 
@@ -227,22 +210,6 @@ def machine(hardware: Hardware) -> str:
     return f"{processor} ({capability}); {hardware.name}; torch {torch.__version__}"
 
 
-def _measured(
-    model: torch.nn.Module,
-    inputs: torch.Tensor,
-    layers: Layers,
-    transforms: Sequence[Transformation],
-    labelled: bool = False,
-    **arguments: Any,
-) -> Callable[[], None]:
-    """What adds a batch to a measurement that has begun."""
-    size = len(inputs)
-    metric = eq.Equivariance(model, transforms, layers, blocks=1, batch_size=size, **arguments)
-    labels = torch.zeros(size, dtype=torch.long) if labelled else None
-    metric.update(inputs[-2:], None if labels is None else labels[-2:])
-    return partial(metric.update, inputs, labels)
-
-
 def _peak(work: Callable[[], None], device: torch.device) -> float:
     """MiB of tensors at the most that `work` has allocated at a time."""
     if device.type == "cuda":
@@ -292,11 +259,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--models", nargs="+")
     parser.add_argument("--over", nargs="+", choices=OVER, default=["image", "dataset"])
-    parser.add_argument("--scores", default="")
     given = parser.parse_args()
-    additions = [score for score in given.scores.split(",") if score not in ("", *SCORES)]
-    if unknown := sorted({*additions} - {*ADDITIONS}):
-        parser.error(f"--scores {unknown[0]}: choose from {', '.join((*SCORES, *ADDITIONS))}")
     names = [*NETWORKS, *PHOTOGRAPHS] if given.what == "measure" else [*NETWORKS]
     names = ",".join(given.models or names).split(",")
     if given.what == "train":
@@ -304,4 +267,4 @@ if __name__ == "__main__":
     elif given.what == "passes":
         passes(given.threads, given.batch, names)
     else:
-        measure(given.threads, given.batch, given.rounds, names, given.over, additions)
+        measure(given.threads, given.batch, given.rounds, names, given.over)
