@@ -165,6 +165,30 @@ def test_wandb_is_told_the_exit_code_of_the_job(monkeypatch, error, code):
     assert told == [code]
 
 
+@pytest.mark.parametrize(
+    ("mode", "variables", "expected"),
+    [
+        *(("auto", {"WANDB_MODE": each}, each) for each in ("online", "offline", "disabled")),
+        ("auto", {"WANDB_MODE": "dryrun"}, "offline"),
+        *(("auto", {"WANDB_DISABLED": each}, "disabled") for each in ("true", "TRUE", "1", "yes")),
+        *(
+            ("auto", {"WANDB_DISABLED": each, "WANDB_MODE": "offline"}, "offline")
+            for each in ("", "false", "0", "no")
+        ),
+        ("auto", {"WANDB_DISABLED": "true", "WANDB_MODE": "online"}, "disabled"),
+        *((each, {"WANDB_MODE": "online"}, each) for each in ("offline", "disabled")),
+        ("online", {"WANDB_MODE": "disabled"}, "online"),
+    ],
+)
+def test_variables_of_wandb_are_heeded(monkeypatch, mode, variables, expected):
+    """With a key as well, as without an answer it would be asked for 95 seconds; an option goes before them."""
+    for name in ("WANDB_MODE", "WANDB_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"WANDB_API_KEY": "0" * 40, **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert tracking.mode_of(mode) == expected
+
+
 def test_failures_of_wandb_cost_nothing(run, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise wandb.errors.CommError("no network")
