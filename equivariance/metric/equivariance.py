@@ -170,10 +170,7 @@ class Equivariance:
         with ONE_AT_A_TIME:
             if not self.shape:
                 self.setup(images)
-            if images.shape[1:] != self.shape:
-                raise UserError(
-                    f"images of shape {(*images.shape[1:],)} after others of {self.shape}: give one size"
-                )
+            inputs.of_one_size(images.shape[1:], self.shape)
             if labels is not None and self.classes and labels.max() >= max(self.classes, 2):
                 raise UserError(
                     f"labels: {labels.max()}, and the network has {self.classes} classes; give images alone"

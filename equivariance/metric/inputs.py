@@ -1,6 +1,6 @@
 """What a user may give as images and labels; everything else is refused in one line, with a way out."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
@@ -104,13 +104,21 @@ def batches(given: Any, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
     Raises:
         UserError: there are no images, or something is none.
     """
-    none_yet, size = True, whole("batch_size", size)
+    shape, size = None, whole("batch_size", size)
     for batch, classes in _gathered(_yielded(given, size), size):
         if not batch.ndim or len(batch):
-            none_yet = False
-            yield images(batch), None if classes is None else labels(classes, len(batch))
-    if none_yet:
+            found = images(batch)
+            shape = found.shape[1:] if shape is None else shape
+            of_one_size(found.shape[1:], shape)
+            yield found, None if classes is None else labels(classes, len(batch))
+    if shape is None:
         raise UserError("there are no images to measure")
+
+
+def of_one_size(shape: Sequence[int], before: Sequence[int]) -> None:
+    """Refuse images (c, h, w) of another shape than those before."""
+    if tuple(shape) != tuple(before):
+        raise UserError(f"images of shape {tuple(shape)} after others of {tuple(before)}: give one size")
 
 
 def _yielded(given: Any, size: int) -> Iterator[tuple[Any, Any]]:
@@ -143,8 +151,8 @@ def _gathered(stream: Iterator[tuple[Any, Any]], size: int) -> Iterator[tuple[An
         if tensor.ndim != 3:
             yield tensor, classes
             continue
-        if single and (size_now := tuple(tensor.shape)) != (before := tuple(single[0][0].shape)):
-            raise UserError(f"images of shape {size_now} after others of {before}: give one size")
+        if single:
+            of_one_size(tensor.shape, single[0][0].shape)
         single.append((tensor, classes))
         if len(single) == size:
             yield _stacked(single)

@@ -113,6 +113,9 @@ def test_what_is_no_batch_of_images_is_refused_in_one_line(kind):
     given, line = WRONG[kind]
     with pytest.raises(UserError, match=line) as error:
         eq.measure(NETWORK, given, TURNS)
+    if kind != "labels beyond the logits":  # which has no use for them
+        with pytest.raises(UserError, match="[Nn]aN" if kind == "NaN" else line):
+            eq.similarity(NETWORK, NETWORK, given)
     assert "\n" not in str(error.value) and isinstance(error.value, ValueError)
 
 
