@@ -378,9 +378,9 @@ def in_words(test: Mapping[str, Any], group: str) -> str:
     """What a test of a group of claims asks, made from its keys."""
 
     def named(values: Mapping[str, Any]) -> str:
-        return ", ".join(f"{key} {said(key, value)}" for key, value in values.items()) or "the score"
+        return ", ".join(f"{key} {words(key, value)}" for key, value in values.items()) or "the score"
 
-    def said(column: str, value: Any) -> str:
+    def words(column: str, value: Any) -> str:
         compared = [one.compare[column] for one in evidence_of(group) if column in one.compare]
         values = [_listed(value if isinstance(value, list) else [value], each) for each in compared or [[]]]
         names = {None: "all", "$versus": "of `versus`"}
