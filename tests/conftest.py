@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 from PIL import Image
 
 from equivariance.figures import style
@@ -55,10 +55,12 @@ def seed():
 
 @functools.cache
 def preset(program, choices):
-    """The configuration of these choices of groups, composed once."""
+    """Hydra's configuration and ours for these choices of groups, composed once."""
     with initialize_config_dir(str(CONF), version_base="1.3", job_name=program):
         words = [*choices, "wandb.mode=disabled", "hardware.threads=1", "hydra.mode=RUN"]
-        return compose("config", words, return_hydra_config=True)
+        cfg = compose("config", words, return_hydra_config=True)
+    with open_dict(cfg):
+        return OmegaConf.create({"hydra": cfg.pop("hydra")}), cfg
 
 
 def hydra_main(**settings):
@@ -74,11 +76,9 @@ def hydra_main(**settings):
             if any(word.startswith(("-", "hydra", "experiment=")) for word in words):
                 return HYDRA_MAIN(**settings)(task)()
             choices = [word for word in words if "=" in word and (CONF / word.partition("=")[0]).is_dir()]
-            cfg = copy.deepcopy(preset(program, tuple(choices)))
-            cfg.hydra.overrides.task = words
-            HydraConfig.instance().set_config(cfg)
-            with open_dict(cfg):
-                del cfg["hydra"]
+            hydra, cfg = preset(program, tuple(choices))
+            hydra.hydra.overrides.task = words
+            HydraConfig.instance().cfg, cfg = hydra, copy.deepcopy(cfg)
             given = OverridesParser.create().parse_overrides([word for word in words if word not in choices])
             ConfigLoaderImpl._apply_overrides_to_config(given, cfg)
             task(cfg)
