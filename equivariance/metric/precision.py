@@ -26,7 +26,7 @@ class Precision:
     decide when to stop, so all that is lost comes of stopping where a deviation is estimated too small. Simulated
     with six looks and the deviation that is worst for them, half widths of level 0.95 cover in 92 % of the
     measurements with 8 blocks, those of 0.975 in 95 %; with 4 and with 2 blocks those of 0.99 in 96 %.
-    `python scripts/few_images.py looks` counts it for the measure itself.
+    `python scripts/few_images.py WEIGHTS DATA_DIR looks` counts it for the measure itself.
 
     Args:
         until: width of the brackets, above 0 and below 1; None: all images are measured.
