@@ -45,7 +45,7 @@ def affordable_layers(layers: Sequence[Layer], elements: int) -> tuple[list[Laye
 def memory(layers: Sequence[Layer], elements: int, blocks: int, fitted: bool = False) -> int:
     """Bytes that the statistics take at the most; `fitted`: with those of `linear`, none of them shared.
 
-    Those of all blocks; while they are filled, those of one layer once more in float32; while scores are computed,
+    Those of all blocks; while they are filled, those of one layer once more; while scores are computed,
     of one layer the whole, the whole without a block, and its similarities with what computing them takes.
     """
     sizes = [layer.channels * (layer.channels + len(chance_channels(layer.channels))) for layer in layers]

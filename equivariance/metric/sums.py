@@ -88,11 +88,11 @@ class Sums:
         if layer.name in self.scales:
             maps = maps * self.scales[layer.name].view(-1, *[1] * (maps.ndim - 3))
         most = CPU_VALUES if self.device.type == "cpu" else GPU_VALUES
-        kind, found = self._kind(layer, over), dict[Key, Moments]()
+        found = dict[Key, Moments]()
 
-        def sums(kind: type[Moments], key: Key) -> Moments:
+        def sums(key: Key) -> Moments:
             if key not in found:
-                found[key] = kind.like(maps[0], self.similarity, key.pairs == CHANCE)
+                found[key] = self.empty(key)
             return found[key]
 
         for chunk in chunks(maps.shape[1], layer.channels, maps[0, 0].numel(), most):
@@ -103,7 +103,7 @@ class Sums:
                 aligned = g.align(copy, original, layer.stride) if copy.ndim == 4 else (copy, original)
                 if aligned is None:
                     continue
-                wanted = {each: sums(kind, key_of(layer, g, over, each)) for each in pairs}
+                wanted = {each: sums(key_of(layer, g, over, each)) for each in pairs}
                 first = wanted[pairs[0]]
                 a = first.side(aligned[0], original=False, owned=_is_apart(aligned[0], maps))
                 untouched = aligned[1] is original
@@ -111,7 +111,7 @@ class Sums:
                 if b is None:
                     b = first.side(aligned[1], original=True, owned=_is_apart(aligned[1], maps))
                     if self.fits(layer, over) and TRUE in pairs:
-                        sums(Moments, key_of(layer, None if untouched else g, over, OWN)).add(b, b)
+                        sums(key_of(layer, None if untouched else g, over, OWN)).add(b, b)
                 shared = b if untouched else shared
                 for each, to in wanted.items():
                     to.add(a, b.mismatched if each == CHANCE else b)

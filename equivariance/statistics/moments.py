@@ -122,12 +122,6 @@ class Moments:
         rows = len(chance_channels(left)) if chance else left
         self.products = torch.zeros(rows, right, dtype=dtype, device=device)
 
-    @classmethod
-    def like(cls, maps: Tensor, similarity: str = "pearson", chance: bool = False) -> Self:
-        """Empty sums for maps (n, c, ...) like these, in float32 or better."""
-        dtype = torch.promote_types(maps.dtype, torch.float32)
-        return cls(maps.shape[1], None, maps.device, dtype, similarity, chance)
-
     def side(self, maps: Tensor, original: bool, owned: bool = False) -> Side:
         """Maps (n, c, ...) made ready to be added; several transformations may share the side of the original.
 
@@ -259,7 +253,9 @@ class Moments:
         return left, torch.stack([sums_b, b])
 
     def _add_products(self, a: Tensor, b: Tensor) -> None:
-        self.products.addmm_(a.flatten(0, 1).mT, b.flatten(0, 1))
+        if a.shape[1] < 4 * b.shape[2]:  # of large maps image by image: long sums lose digits in float32
+            a, b = a.flatten(0, 1)[None], b.flatten(0, 1)[None]
+        self.products += (a.mT @ b).sum(0, dtype=self.products.dtype)
 
     def _rows(self, values: Tensor) -> Tensor:
         """Of values by channel of the left side (..., c) those of the rows of `products`."""

@@ -24,7 +24,7 @@ def scored(a, b, kind=DatasetStatistics, blocks=5):
     parts, whole = [], kind(a.shape[1])
     for cut in zip(a.chunk(blocks), b.chunk(blocks), strict=True):
         sums = [kind(a.shape[1]), kind(a.shape[1], chance=True), Moments(a.shape[1])]
-        batch = [kind.like(a), kind.like(a, chance=True), Moments.like(a)]
+        batch = [kind(a.shape[1]), kind(a.shape[1], chance=True), Moments(a.shape[1])]
         left, right = batch[0].side(cut[0], False), batch[0].side(cut[1], True)
         for to, one, pair in zip(
             sums, batch, ((left, right), (left, right.mismatched), (right, right)), strict=True

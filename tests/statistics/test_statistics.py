@@ -31,7 +31,7 @@ def stream(a, b, size, kind=DatasetStatistics, similarity="pearson", pairs=TRUE)
         start, stop = first - held, first + len(more)
         for index, part, keys in blocks.parts(stop - start, held):
             for key in keys:
-                sums = kind.like(b, similarity, key == CHANCE)
+                sums = kind(b.shape[1], similarity=similarity, chance=key == CHANCE)
                 left, right = sums.side(a[start:stop][part], False), sums.side(b[start:stop][part], True)
                 sums.add(left, right.mismatched if key == CHANCE else right)
                 blocks.add(index, {key: sums})
@@ -267,7 +267,7 @@ def test_a_network_s_own_maps_stay_as_they_are(kind):
     for maps_ in (a, b.contiguous(memory_format=torch.channels_last)):
         before = maps_.clone()
         for similarity in ("pearson", "cosine"):
-            sums = kind.like(maps_, similarity)
+            sums = kind(maps_.shape[1], similarity=similarity)
             sums.add(sums.side(maps_, False), sums.side(maps_, True))
         assert torch.equal(maps_, before)
 
