@@ -257,7 +257,8 @@ def _minus(each: pd.DataFrame, minus: Mapping[str, object], place: list[str]) ->
     """Differences from the chosen network's scores, seed by seed; half widths add in quadrature."""
     chosen = np.logical_and.reduce([each[column] == value for column, value in minus.items()])
     if not chosen.any() or chosen.all():
-        raise UserError(f"--minus {_label_of(minus)}: there is no such network, or no other")
+        there = "; ".join(f"{column} {', '.join(map(str, each[column].unique()))}" for column in minus)
+        raise UserError(f"--minus {_label_of(minus)}: there is no such network, or no other; there is {there}")
     pair = [*(c for c in MEASUREMENT if c not in (*minus, "model" if "width" in minus else "")), *place]
     base = each[chosen][[*pair, "value", "low", "high"]]
     both = each[~chosen].merge(base, on=pair, suffixes=("", "_base"))

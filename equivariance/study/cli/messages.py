@@ -149,9 +149,10 @@ def _no_choice(error: MissingConfigException) -> str:
     """A group has no such choice."""
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     others = f"; {LIBRARIES.format(name)}" if group == "model" else ""
-    close = difflib.get_close_matches(name, error.options or [], n=1)
+    choices = [each for each in error.options or [] if each != "base"]  # what all measures have in common
+    close = difflib.get_close_matches(name, choices, n=1)
     hint = f"did you mean {close[0]}? There is" if close else "choose one of"
-    return f"unknown {group} {name}: {hint} {', '.join(error.options or [])}{others}"
+    return f"unknown {group} {name}: {hint} {', '.join(choices)}{others}"
 
 
 def _of_omegaconf(error: OmegaConfBaseException) -> str | None:
