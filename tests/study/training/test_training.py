@@ -128,7 +128,8 @@ def test_interrupted_runs_end_with_the_weights_of_uninterrupted_ones(
             *TINY[:2],
             *THREE,
         ]
-        words += [f"runs_dir={broken}", "wandb.mode=disabled", "hardware.threads=1"]
+        threads = f"hardware.threads={os.environ['OMP_NUM_THREADS']}"  # as `run` has: others add in another order
+        words += [f"runs_dir={broken}", "wandb.mode=disabled", threads]
         assert subprocess.run(words, cwd=REPOSITORY).returncode == code
     else:
         monkeypatch.setattr(Training, "take", Training.take)  # so that it is as before after the test
