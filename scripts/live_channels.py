@@ -12,6 +12,7 @@ are there; see `rows`.
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -30,15 +31,10 @@ KEY = ["weight_decay", "seed"]
 
 
 def scores(r: Tensor) -> dict[str, float]:
-    """Invariance and equivariance, means over c of relu(r[c, c]) and of the maximum over c' of relu(r[c, c']).
+    """The scores of correlations r (..., c, c) of live channels, mean over the leading dimensions."""
+    from equivariance.statistics.formulas import FORMULAS
 
-    Args:
-        r: correlations (..., c, c) of live channels; the mean is also over the leading dimensions.
-    """
-    return {
-        "invariance": r.diagonal(dim1=-2, dim2=-1).relu().mean().item(),
-        "equivariance": r.max(-1).values.relu().mean().item(),
-    }
+    return {name: fmean(map(score, r.flatten(0, -3))) for name, score in FORMULAS.items()}
 
 
 def drawn(r: Tensor, channels: int, seed: int = 0) -> Tensor:

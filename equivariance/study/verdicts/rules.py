@@ -435,8 +435,8 @@ def cases(verdicts: Iterable[Verdict]) -> pd.DataFrame:
     for one in verdicts:
         if one.state != "not run":
             names = {"claim": one.number, "kind": one.kind, "rows": " ".join(one.evidence.experiments)}
-            place = names | {"under": one.under, "verdict": one.state}
-            tables.append(pd.DataFrame(place, index=one.outcome.table.index).join(one.outcome.table))
+            place, table = names | {"under": one.under, "verdict": one.state}, one.outcome.table
+            tables.append(pd.DataFrame(place, index=table.index).join(table))
     return pd.concat(tables, ignore_index=True)
 
 
