@@ -54,13 +54,36 @@ def classifier(record: Record) -> Call | None:
     return found
 
 
+def is_headless(record: Record) -> bool:
+    """Whether the network has no classifier: its output is features, and no logits.
+
+    It says so (`num_classes` is 0, as in timm); or the output is a flattened map; or the last matrix or filter
+    works beside the trunk inside a block, so that what the block puts out is at most pooled and normalised. A
+    projection behind the blocks, or the last layer of a network without blocks, cannot be told from a classifier.
+    """
+    if getattr(record.root.module, "num_classes", None) == 0:
+        return True
+    if record.logits is None or has_positions(record.logits):
+        return record.logits is not None and len(record.logits.shape) == 2
+    last = max(record.products, default=0)
+    inside = [call for call in record.root.walk() if call.start <= last < call.end]
+    return last not in record.trunk and any(map(_Tree(record).goes_beside, inside))
+
+
+def has_positions(value: Value) -> bool:
+    """Whether a tensor has several positions, or axes that are not known."""
+    if value.axes is None:
+        return len(value.shape) > 2
+    return any(axis.positions and axis.inner > 1 for axis in value.axes)
+
+
 class _Tree:
     """The tree of calls of a record."""
 
     def __init__(self, record: Record):
         self.record = record
         self.parents = {id(child): call for call in record.root.walk() for child in call.children}
-        blocks = [call for call in record.root.walk() if self._goes_beside(call)]
+        blocks = [call for call in record.root.walk() if self.goes_beside(call)]
         self.own = {id(call) for call in blocks}
         inside = [each for call in blocks for child in call.children for each in child.walk()]
         self.parts = {type(each.module) for each in inside}  # of a block: none by themselves
@@ -149,7 +172,7 @@ class _Tree:
                 else:
                     yield from self._opened(child)
 
-    def _goes_beside(self, call: Call) -> bool:
+    def goes_beside(self, call: Call) -> bool:
         """Whether it puts out one map, and parts of it with parameters put out data beside the trunk."""
         ends = {value.node for value in call.outputs if value.node >= call.start} & self.record.trunk
         beside = (child for child in call.children if child.outputs and self.value(child) is None)
@@ -158,11 +181,7 @@ class _Tree:
 
 def _puts_out_map(call: Call) -> bool:
     """Whether it has computed something with several positions, or with axes that are not known."""
-    computed = [value for value in call.outputs if value.node >= call.start]
-    return any(
-        any(axis.positions and axis.inner > 1 for axis in value.axes) if value.axes else len(value.shape) > 2
-        for value in computed
-    )
+    return any(has_positions(value) for value in call.outputs if value.node >= call.start)
 
 
 def _place(call: Call) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
-from equivariance.layers.blocks import classifier, find_blocks
+from equivariance.layers.blocks import classifier, find_blocks, has_positions, is_headless
 from equivariance.layers.layout import Arrangement, read_layout, rows
 from equivariance.layers.record import Call, Function, Record, Value, readable, record, take
 from equivariance.names import HEAD, PARTS
@@ -23,8 +23,9 @@ class Layer:
 
     Attributes:
         name: the module's path in the network (its second call in a pass: `relu#2`); `pool` and `final` are what
-            enters the classifier and the logits (modules of these names: `pool#1`, `final#1`). A network with
-            `feature_layers()` gives its own names.
+            enters the classifier and the logits (modules of these names: `pool#1`, `final#1`); without a classifier
+            `pool` is the output, where it is behind global pooling. A network with `feature_layers()` gives its own
+            names.
         index: its place in the network, from 0.
         part: early, middle or late third of the layers before pooling; pool; final.
         module: the module whose call holds the map.
@@ -71,7 +72,8 @@ class Layers(list[Layer]):
 
     Attributes:
         left_out: names of what is not measured, each with the reason.
-        logits: where they lie in the network's output, see `record.take`; None where there are none.
+        logits: where they lie in the network's output, see `record.take`; None where there are none, see
+            `blocks.is_headless`.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ def find_layers(
     if isinstance(patterns, Layers) and patterns:
         return patterns
     history = record(model, example if example.ndim == 3 else example[0])
-    logits = history.logits.place if history.logits else None
+    logits = history.logits.place if history.logits and not is_headless(history) else None
     if patterns and all(isinstance(pattern, Layer) for pattern in patterns):
         return Layers(patterns, None, logits)  # type: ignore[arg-type]
     own_names: dict[str, nn.Module] = getattr(model, "feature_layers", dict)()
@@ -140,7 +142,8 @@ def find_layers(
             continue
         part = site.name if site.name in HEAD else ""
         if not part and layout.size is None and (patterns or not own_names):
-            part = "final" if history.logits and site.value.node == history.logits.node else "pool"
+            is_last = logits is not None and history.logits and site.value.node == history.logits.node
+            part = "final" if is_last else "pool"
         functions = {node: history.functions[node] for node in site.functions}
         read = Reader(site.on_input, site.value.place, site.value.node, functions, layout.arrange)
         size = layout.size or (1, 1)
@@ -213,6 +216,9 @@ def _head(history: Record) -> tuple[list[_Site], dict[str, str]]:
     """`pool` and `final`, and why one is missing where it is."""
     if history.logits is None:
         return [], {"final": "of several outputs none is called logits or out, and none has one row per image"}
+    if is_headless(history):
+        pooled = [] if has_positions(history.logits) else [_Site("pool", history.root, history.logits)]
+        return pooled, {"final": "the network has no classifier: its output is features"}
     final = _Site("final", history.root, history.logits)
     last = classifier(history)
     if last is None or not last.inputs:
@@ -221,7 +227,7 @@ def _head(history: Record) -> tuple[list[_Site], dict[str, str]]:
     if pooled.axes is None:
         reason = f"cannot tell which axis is which in the input of {last.name} of shape {pooled.shape}"
         return [final], {"pool": reason}
-    if any(axis.positions and axis.inner > 1 for axis in pooled.axes):
+    if has_positions(pooled):
         return [final], {"pool": f"the classifier {last.name} comes before global pooling"}
     return [_Site("pool", last, pooled, on_input=True), final], {}
 

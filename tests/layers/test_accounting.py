@@ -3,7 +3,9 @@
 import dataclasses
 import pickle
 
+import pandas as pd
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -306,6 +308,89 @@ def test_of_several_outputs_the_logits_are_the_last_step(kind):
     assert metric.accuracy == 1 and torch.equal(metric.maps(images)["final"], logits)
     some = eq.measure(model, [(images, logits.argmax(1))], TURNS, [*find_layers(model, images)][:1])
     assert some.layer.unique().tolist() == ["conv"] and (some.accuracy == 1).all()
+
+
+class Tower(nn.Module):
+    """Residual blocks without normalisation, global pooling, and `head` behind it."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3, padding=1), head
+        self.blocks = nn.Sequential(*(Residual() for _ in range(3)))
+
+    def forward(self, x):
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.conv(x).relu()
+
+
+class Averaged(nn.Module):
+    """Two heads."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(channels, 5) for _ in range(2))
+
+    def forward(self, x):
+        return (self.heads[0](x) + self.heads[1](x)) / 2
+
+
+HEADLESS = {  # with a classifier, and how to take it away
+    "residual": (lambda: Tower(nn.Linear(8, 5)), "head"),
+    "two heads": (lambda: Tower(Averaged(8)), "head"),
+    "one class": (lambda: Tower(nn.Linear(8, 1)), "head"),
+    "resnet": (lambda: resnet(num_classes=5), "fc"),
+    "densenet": (lambda: torchvision.models.DenseNet(8, (2, 2), 16, num_classes=5), "classifier"),
+    "vit": (WALKED["vit"], "heads"),
+    "swin": (
+        lambda: torchvision.models.SwinTransformer([4, 4], 8, [1, 1], [2, 2], [4, 4], num_classes=5),
+        "head",
+    ),
+    "timm": (lambda: timm.create_model("mobilenetv3_small_050"), ""),
+}
+
+
+@pytest.mark.parametrize("kind", HEADLESS)
+def test_features_are_no_logits(kind):
+    """A network without its classifier has the rows that it has with it, but for `final`."""
+    torch.manual_seed(0)
+    make, head = HEADLESS[kind]
+    model, images = make().eval(), torch.randn(4, 3, 64, 64)
+    table = eq.measure(model, images, TURNS)
+    expected = table[table.layer != "final"].set_index(["layer", "score"]).value
+    assert table.agreement.notna().sum() == 2 and len(expected) > 4
+    if head:
+        setattr(model, head, nn.Identity())
+    else:
+        model.reset_classifier(0)
+    features = eq.measure(model, images, TURNS)
+    assert "agreement" not in features
+    found = features.set_index(["layer", "score"]).value
+    if kind == "timm":  # its last features lie behind what entered the classifier
+        found, expected = found.drop("pool"), expected.drop("pool")
+    pd.testing.assert_series_equal(found, expected)
+    assert find_layers(model, images).left_out["final"].startswith("the network has no classifier")
+    followed = nn.Sequential(model, nn.Linear(model(images).shape[1], 3)).eval()
+    assert eq.measure(followed, images, TURNS, ["final"]).agreement.notna().all()
+
+
+def test_maps_of_backbones_are_no_logits():
+    """A map that is flattened, and one pooled to a single position as a backbone of children puts it out."""
+    model, images = resnet().eval(), torch.randn(4, 3, 64, 64)
+    children = nn.Sequential(*[*model.children()][:-1])
+    assert children(images).shape == (4, 512, 1, 1)
+    flat = nn.Sequential(*[*model.children()][:-2], nn.Flatten())
+    for backbone, last in ((children, ("pool", "pool")), (flat, ("7.0", "late"))):
+        layers = find_layers(backbone, images)
+        assert (layers[-1].name, layers[-1].part) == last and layers.logits is None
+        assert "agreement" not in eq.measure(backbone, images, TURNS)
 
 
 def test_modules_may_have_the_names_of_parts():
