@@ -69,10 +69,12 @@ def plot_compare(
     panels = [value for value in order if (table[column] == value).any()]
     labels = dict.fromkeys([*names, *table[table.kind == "score"].label])
     colours = {label: look for label, look in style.looks(labels).items() if label in set(table.label)}
-    height = {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
-    legend_lines = -(-(len(colours) + 2) // 2)
-    figure, grid = style.panels(len(panels), 1, height, 0.55 + 0.16 * legend_lines, sharex=True)
-    for axes, value in zip(grid[:, 0], panels, strict=True):
+    columns, height = (2 if len(panels) > 3 else 1), {1: 2.3, 2: 1.9}.get(len(panels), 1.35)
+    lines, more = -(-len(panels) // columns), 0.55 + 0.16 * -(-(len(colours) + 2) // 2)
+    figure, grid = style.panels(lines, columns, height, more, sharex=True)
+    cells = [*grid.flat]
+    corner = cells.pop(1) if len(cells) > len(panels) else None  # has room for the legend
+    for axes, value in zip(cells, panels, strict=True):
         _draw(axes, table[table[column] == value], by, colours, names)
         axes.set_ylabel(value)
         if minus:
@@ -80,7 +82,9 @@ def plot_compare(
         elif references:
             axes.set_ylim(-0.02, 1.02)
     elements = {ELEMENTS.get(name, "element") for name in gathered["transform"].unique()}
-    _x_axis(grid[-1, 0], table, by, elements.pop() if len(elements) == 1 else "element")
+    element = elements.pop() if len(elements) == 1 else "element"
+    for axes in grid[-1]:
+        _x_axis(axes, table, by, element, 8 // columns)
     what = table.score.iloc[0] if column == "part" else ""
     if minus:
         label = _label_of(minus)
@@ -89,8 +93,13 @@ def plot_compare(
     handles = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels()), strict=True))
     handles = {label: handles[label] for label in sorted(handles, key=("untrained", "chance").__contains__)}
     if len(handles) > 1 or by == "part":
-        columns = 2 if max(map(len, handles)) <= WIDEST else 1
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns)
+        wide = max(map(len, handles)) > WIDEST
+        if corner and not wide:
+            corner.legend(handles.values(), handles, loc="center")
+        else:
+            figure.legend(handles.values(), handles, loc="outside lower center", ncols=1 if wide else 2)
+    if corner:
+        corner.axis("off")
     return figure
 
 
@@ -323,7 +332,7 @@ def _places(table: pd.DataFrame, by: str) -> dict:
     return {each: each for each in ordered}
 
 
-def _x_axis(axes, table: pd.DataFrame, by: str, elements: str) -> None:
+def _x_axis(axes, table: pd.DataFrame, by: str, elements: str, most: int) -> None:
     places = _places(table, by)
     if by == "depth":
         ends = table[~table.part.isin(BEFORE_POOLING)].drop_duplicates("x")
@@ -341,7 +350,7 @@ def _x_axis(axes, table: pd.DataFrame, by: str, elements: str) -> None:
         return
     if by == "element" and all(each is place for each, place in places.items()):
         ordered = list(places)
-        step = max(1, round(len(ordered) / 8))
+        step = max(1, round(len(ordered) / most))
         axes.set_xticks([ordered[0], *[each for each in ordered[step - 1 :: step] if each != ordered[0]]])
         axes.set_xlabel(elements)
         return

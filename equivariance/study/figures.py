@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from equivariance import rows
 from equivariance.figures import style
 from equivariance.files import write_atomic
 from equivariance.names import NESTED
@@ -15,6 +16,11 @@ from equivariance.study.rank_correlation import rank_correlation
 
 OTHERS = "others"
 Split = tuple[str, Mapping[Any, str]]  # a column of a table, and the values that get a panel with their names
+
+
+def measured(folder: Path) -> pd.DataFrame:
+    """The rows of an experiment over the first of `names.OVER` that there are rows of."""
+    return rows.of_first_over(rows.read(folder / "results.csv"))
 
 
 def facets(
@@ -89,7 +95,7 @@ def plot_rank_correlation(found: pd.DataFrame, places: Sequence[str], label: str
             name = score if score in looks else None
             axes.errorbar(x, of_score.rho, error, ls="", elinewidth=1, label=name, **look)
         axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
-        axes.set_xticks(range(len(places)), places)
+        axes.set_xticks(range(len(places)), places, fontsize=7)
         axes.set_ylim(-1.08, 1.08)
         axes.set_ylabel(label)
 

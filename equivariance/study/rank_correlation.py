@@ -84,8 +84,12 @@ def with_accuracy(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns transform, part, score, rho, p, low, high, networks, see `RankCorrelation`.
     """
-    parts = by_part(rows[rows.accuracy.notna()])
-    return pd.DataFrame([found for _, found in _each(parts, "accuracy")], columns=COLUMNS)
+    return correlated(by_part(rows[rows.accuracy.notna()]), "accuracy")
+
+
+def correlated(parts: pd.DataFrame, other: str) -> pd.DataFrame:
+    """The same of scores by part (transform, part, score, value) and another column of theirs."""
+    return pd.DataFrame([found for _, found in _each(parts, other)], columns=COLUMNS)
 
 
 def agreements(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,23 +1,60 @@
-"""Numbers as text, for pages and papers: tables and sentences."""
+"""Numbers as text, for pages and papers: tables and sentences; and tables of pandas in files."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
 
 import pandas as pd
 
+from equivariance.files import write_atomic
 from equivariance.names import NESTED, PARTS
+
+
+def write_csv(path: Path, table: pd.DataFrame, digits: int = 5) -> None:
+    """Write a table whole or not at all, without its index; numbers have so many digits behind the point."""
+    write_atomic(path, table.to_csv(index=False, float_format=f"%.{digits}f", lineterminator="\n"))
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table of Markdown; floats with two digits, NaN as a dash."""
-    lines = [list(head), ["---"] * len(head), *([_cell(each) for each in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    lines = [f"| {' | '.join(map(_cell, row))} |\n" for row in (head, *rows)]
+    return "".join([lines[0], "|" + "---|" * len(head) + "\n", *lines[1:]])
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "–" if value != value else f"{value:.2f}"
-    return str(value)
+    return " ".join(str(value).replace("|", "\\|").split())
+
+
+def crossed(
+    table: pd.DataFrame,
+    lines: Mapping[str, Iterable],
+    across: Mapping[str, Iterable],
+    cell: str = "cell",
+    head: Sequence[str] = (),
+) -> str:
+    """A table of Markdown: a line for each combination of values that has rows, a dash for a cell that has none.
+
+    Args:
+        table: a row for each cell.
+        lines: columns of the table and their values in order; a mapping gives the values names.
+        across: the column whose values stand side by side, and these values.
+        cell: the column with the contents.
+        head: what stands above `lines`, if not the names of the columns.
+    """
+    *keys, shown = (
+        values if isinstance(values, Mapping) else {each: each for each in values}
+        for values in (*lines.values(), *across.values())
+    )
+    cells = table.set_index([*lines, *across])[cell].to_dict()
+    found = [
+        [*names, *(cells.get((*key, each), math.nan) for each in shown)]
+        for key, names in (zip(*each, strict=True) for each in product(*(values.items() for values in keys)))
+        if any((*key, each) in cells for each in shown)
+    ]
+    return markdown([*(head or lines), *shown.values()], found)
 
 
 def compared(table: pd.DataFrame) -> str:

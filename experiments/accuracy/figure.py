@@ -9,7 +9,7 @@ from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures.style import Figure
 from equivariance.names import BEFORE_POOLING, PARTS
-from equivariance.study.figures import plot_accuracy, plot_rank_correlation
+from equivariance.study.figures import measured, plot_accuracy, plot_rank_correlation
 from equivariance.study.rank_correlation import with_accuracy
 
 SHOWN = {"before": "equivariance before pooling", "final": "equivariance, logits"}
@@ -17,7 +17,7 @@ SHOWN = {"before": "equivariance before pooling", "final": "equivariance, logits
 
 def figures(folder: Path) -> dict[str, Figure]:
     """One dot a network, coloured by family (figure); rho where there are networks enough for one (rho)."""
-    results = rows.of_last_epoch(rows.of_first_over(rows.read(folder / "results.csv")))
+    results = rows.of_last_epoch(measured(folder))
     results = results[rows.is_trained(results) & results.accuracy.notna()]
     if results.empty:
         raise UserError(f"{folder} has no rows of trained networks with an accuracy")

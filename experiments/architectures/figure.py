@@ -1,17 +1,15 @@
-"""Thesis Fig. 11 and 12 / paper Fig. 7: the scores of each network by part.
-
-Under shifts both scores are nearly the same, so that equivariance alone is drawn; under quarter turns both are.
-"""
+"""Thesis Fig. 11 and 12 / paper Fig. 7: the scores of each network by part."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.names import BEFORE_POOLING, PARTS
-from equivariance.study.figures import legend
+from equivariance.names import BEFORE_POOLING, PARTS, SCORES
+from equivariance.study.figures import facets, legend, measured
 
 NAMES = {
     "efficientnet_b6": "EfficientNet-B6",
@@ -22,36 +20,29 @@ NAMES = {
     "mixer_b16": "MLP-Mixer-B/16",
 }
 FEWEST = 16  # images for a point behind pooling, where each gives a single value
-PANELS = {
-    ("translation", "equivariance"): "shifts\nequivariance",
-    ("relative translation", "equivariance"): "relative shifts\nequivariance",
-    ("rotation", "invariance"): "quarter turns\ninvariance",
-    ("rotation", "equivariance"): "quarter turns\nequivariance",
+TRANSFORMS = {
+    "translation": "shifts",
+    "relative translation": "relative shifts",
+    "rotation": "quarter turns",
 }
 PLACES = {part: place + 0.4 * (part not in BEFORE_POOLING) for place, part in enumerate(PARTS)}
 
 
 def figures(folder: Path) -> dict[str, style.Figure]:
     """One line a network; pretrained ones, as soon as there are any."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
+    results = measured(folder)
     trained = bool(results.trained.any())
     results = results[results.trained == trained]
     enough = results.part.isin(BEFORE_POOLING) | (results.images >= FEWEST)
-    scores = rows.by_part(results[enough]).set_index(["transform", "score"]).sort_index()
     kind = "Pretrained" if trained else "Untrained controls"
-    return {"figure": by_part(scores, NAMES, f"{kind}, ImageNet photographs")}
+    return {"figure": by_part(rows.by_part(results[enough]), NAMES, f"{kind}, ImageNet photographs")}
 
 
 def by_part(scores: pd.DataFrame, names: Mapping[str, str], title: str) -> style.Figure:
-    """A panel for each of `PANELS`, a line for each network of `names`; scores by transform, score, and part."""
-    there = [panel for panel in PANELS if panel in scores.index]
-    figure, grid = style.panels(-(-len(there) // 2), 2, 1.85, 0.75, sharex=True, sharey=True)
-    for axes, panel in zip(grid.flat, there, strict=False):
-        draw(axes, scores.loc[panel], names)
-        axes.set_title(PANELS[panel], fontsize=7)
-    if len(there) % 2:  # no panel in the last corner: the one above it shows the parts
-        grid[-1, 1].remove()
-        grid[-2, 1].tick_params(labelbottom=True)
+    """A panel for each transformation and score, a line for each network of `names`."""
+    draw_networks = partial(draw, names=names)
+    split = ("transform", TRANSFORMS), ("score", {score: score for score in SCORES})
+    figure, _ = facets(scores, draw_networks, *split, each=1.45, more=0.9, sharex=True, sharey=True)
     figure.suptitle(title, fontsize=7.5)
     legend(figure, "chance", fontsize=6.5)
     return figure

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance import rows
 from equivariance.figures.compare import plot_compare
 from equivariance.figures.style import Figure
+from equivariance.study.figures import measured
 from equivariance.study.verdicts.parts import STRIDES
 
 NO_AUGMENTATION = {"aug": "none"}
@@ -41,7 +41,7 @@ def figures(
         minus: the network whose scores are subtracted.
         names: of the others, by label.
     """
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
+    results = measured(folder)
     shifted = results[results["transform"] == "translation"]
     draw = partial(plot_compare, [shifted], names=names, title=network)
     drawn = {

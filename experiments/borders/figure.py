@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING
-from equivariance.study.figures import facets, legend
-from equivariance.study.tables import markdown
+from equivariance.study.figures import facets, legend, measured
+from equivariance.study.tables import crossed
 
 BORDERS = {
     "translation": "overlap",
@@ -56,62 +55,51 @@ def differences(found: pd.DataFrame) -> pd.DataFrame:
 
 def figures(folder: Path) -> dict[str, style.Figure]:
     """A panel for each pair and part: the difference by border; filled where the stride divides the shift."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
+    results = measured(folder)
     found = differences(scores(results))
-    places = list(BORDERS.values())
+    places, looks = list(BORDERS.values()), style.looks(ALIGNED)
 
     def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
-        for (aligned, word), colour in zip(ALIGNED.items(), style.COLOURS, strict=False):
+        for aligned, aside in zip(ALIGNED, (-0.2, 0.2), strict=True):
             one = panel[panel.aligned == aligned]
-            x = one.border.map(places.index) + (-0.12 if aligned else 0.12)
-            axes.errorbar(x, one.value, one.half, ls="", marker="o" if aligned else "s", color=colour, label=word)
+            x = one.border.map(places.index) + aside
+            axes.errorbar(x, one.value, one.half, ls="", ms=3, label=ALIGNED[aligned], **looks[aligned])
         axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
         axes.set_xticks(range(len(places)), places, **style.SLANTED, fontsize=6)
+        axes.margins(x=0.12)
 
     pairs = {pair: pair.replace(" minus ", "\nminus ") for pair in PAIRS}
     parts = {part: part for part in BEFORE_POOLING}
     figure, _ = facets(found, draw, ("pair", pairs), ("part", parts), 1.2, 0.8, sharex=True, sharey=True)
-    figure.suptitle(
-        f"Difference of equivariance, shifts of 1 to 8 pixels\n{results.images.max()} images", fontsize=7.5
+    title = (
+        "Difference of equivariance, shifts of 1 to 8 pixels\naligned: the stride of the layer divides the shift"
     )
+    figure.suptitle(f"{title}; {results.images.max()} images", fontsize=7)
     legend(figure, fontsize=6.5)
     return {"figure": figure}
 
 
 def page(folder: Path) -> str:
     """Differences by border; and means over all networks."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
-    found = scores(results)
-    apart = differences(found).assign(shifts=lambda table: table.aligned.map(ALIGNED))
+    results = measured(folder)
+    found, shifts, borders = (
+        scores(results),
+        {"part": BEFORE_POOLING, "aligned": ALIGNED},
+        {"border": BORDERS.values()},
+    )
+    apart = differences(found)
     apart["cell"] = [f"{row.value:+.3f} ± {row.half:.3f}" for row in apart.itertuples()]
-    keys = ["pair", "part", "shifts"]
-    wide = (
-        apart.pivot(index=keys, columns="border", values="cell").reindex(columns=list(BORDERS.values())).fillna("–")
+    everywhere = found[found.groupby("model").border.transform("nunique") == len(BORDERS)]
+    means = (
+        everywhere.groupby([*shifts, *borders])
+        .agg(value=("value", "mean"), networks=("model", "nunique"))
+        .reset_index()
     )
-    order = [(pair, part, word) for pair in PAIRS for part in BEFORE_POOLING for word in ALIGNED.values()]
-    lines = [[*key, *wide.loc[key]] for key in order if key in wide.index]
-    everywhere = found.groupby("model").border.transform("nunique") == len(BORDERS)
-    mean = (
-        found[everywhere]
-        .groupby(["part", "border", "aligned"])
-        .agg(value=("value", "mean"), n=("model", "nunique"))
-    )
-    of_all = [
-        [part, word, *(_mean(mean, part, border, aligned) for border in BORDERS.values())]
-        for part in BEFORE_POOLING
-        for aligned, word in ALIGNED.items()
-    ]
+    means["cell"] = [f"{row.value:.3f} ({row.networks})" for row in means.itertuples()]
     return (
         f"Differences of equivariance with half of their 95 % interval over {results.images.max()} images. Of each "
         f"pair there is one training, so that no interval says anything of others:\n\n"
-        f"{markdown([*keys, *BORDERS.values()], lines)}\n"
+        f"{crossed(apart, {'pair': [*PAIRS]} | shifts, borders, head=['pair', 'part', 'shifts'])}\n"
         f"Means over networks that were measured under all of them (how many):\n\n"
-        f"{markdown(['part', 'shifts', *BORDERS.values()], of_all)}"
+        f"{crossed(means, shifts, borders, head=['part', 'shifts'])}"
     )
-
-
-def _mean(mean: pd.DataFrame, part: str, border: str, aligned: bool) -> str:
-    if (part, border, aligned) not in mean.index:
-        return "–"
-    row = mean.loc[(part, border, aligned)]
-    return f"{row.value:.3f} ({row.n:.0f})"

@@ -4,4 +4,9 @@ from functools import partial
 
 from experiments.augmentation.figure import figures as of_augmentation
 
-figures = partial(of_augmentation, network="WRN-40, 200 epochs", minus={"width": 1}, names={})
+figures = partial(
+    of_augmentation,
+    network="WRN-40, 200 epochs",
+    minus={"width": 1},
+    names={f"wrn40-{width}": f"width {width}" for width in (1, 2, 4, 8)},
+)

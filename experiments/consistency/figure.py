@@ -1,42 +1,39 @@
 """Which part's score goes with agreement: a figure, and the tables of README.md."""
 
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
-
-from equivariance import rows
 from equivariance.figures.style import Figure
 from equivariance.names import NESTED, PARTS
-from equivariance.study.figures import plot_rank_correlation
+from equivariance.study.figures import measured, plot_rank_correlation
 from equivariance.study.rank_correlation import ACCURACY, agreements, with_agreement
-from equivariance.study.tables import markdown
+from equivariance.study.tables import crossed, markdown
 
 CIFAR = "Networks trained on CIFAR-10 by others"
 
 
 def figures(folder: Path, what: str = CIFAR) -> dict[str, Figure]:
     """The rank correlation of score and agreement by part; the last place is the accuracy's."""
-    found = with_agreement(rows.of_first_over(rows.read(folder / "results.csv")))
+    found = with_agreement(measured(folder))
     label = "rank correlation\nwith agreement"
     return {"figure": plot_rank_correlation(found.dropna(subset="low"), (*PARTS, ACCURACY), label, what)}
 
 
 def page(folder: Path, what: str = CIFAR) -> str:
     """Correlations by transformation, and the agreement of each network."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
+    results = measured(folder)
     text = ["![Rank correlation of score and agreement by part](figure.png)"]
     text += [f"*{what}; bars: 95 % intervals over networks.*"]
     for transform, one in with_agreement(results).groupby("transform", sort=False):
         networks, tests = one.networks.max(), one[one.part.isin(PARTS)].p.dropna()
-        cells = one.assign(cell=[cell(row, networks) for _, row in one.iterrows()])
-        wide = cells.pivot(index="score", columns="part", values="cell")
-        scores = [score for score in NESTED if score in wide.index]
+        one = one.assign(cell=[cell(row, networks) for row in one.itertuples()])
+        accuracy = one[one.score == ACCURACY].cell.item()
         text += [
             f"{transform.capitalize()}, {networks} networks, {results.images.max()} images. Spearman's rho of "
             "score and agreement [95 % bootstrap interval over networks], and its range when the networks of each "
             "author are left out in turn:",
-            markdown(["score", *PARTS], [[score, *wide.loc[score, list(PARTS)]] for score in scores]).strip(),
-            f"Accuracy and agreement: {wide.loc[ACCURACY, ACCURACY]}. {(tests < 0.05).sum()} of {len(tests)} "
+            crossed(one, {"score": NESTED}, {"part": PARTS}).strip(),
+            f"Accuracy and agreement: {accuracy}. {(tests < 0.05).sum()} of {len(tests)} "
             "p-values of scores are below 0.05; one in twenty would be by chance alone.",
         ]
     agreement = agreements(results).drop_duplicates(["model", "transform"])
@@ -47,7 +44,7 @@ def page(folder: Path, what: str = CIFAR) -> str:
     return "\n\n".join(text)
 
 
-def cell(row: pd.Series, networks: int) -> str:
+def cell(row: Any, networks: int) -> str:
     """Rho, its interval and range where there are any, and of how many networks if not of all."""
     if row.rho != row.rho:
         return "–"

@@ -10,12 +10,13 @@ from equivariance.figures import style
 from equivariance.figures.summary import INTERPOLATED
 from equivariance.names import BEFORE_POOLING, ELEMENTS, NESTED, PARTS, SCORES
 from equivariance.study.figures import facets, legend
-from equivariance.study.tables import markdown
+from equivariance.study.tables import crossed, markdown
 
 TITLES = {"akamaster_resnet44": "ResNet-44", "mobilenet_v1_0.25_224": "MobileNet 0.25"}
 ANGLES, TURNS = "continuous rotation", "rotation"
 OTHERS = ("scaling", "sub-pixel shift")
 SHOWN = [15, 30, 45, 60, 75, 90, 135, 180]  # degrees
+FELT = [15, 45, 90, 180]  # of agreement
 CONTROL = {"color": style.GREY, "lw": 0.8}
 
 
@@ -73,37 +74,36 @@ def page(folder: Path) -> str:
     """Chosen angles; what exact turns and quarter turns say of it; the control, and what a user feels."""
     results = read(folder)
     trained = results[results.trained.astype(bool)]
-    values = trained.groupby(["model", "transform", "part", "score", "element"]).value.mean()
+    values = trained.groupby(["transform", "model", "part", "score", "element"]).value.mean()
     there = {name: title for name, title in TITLES.items() if name in set(trained.model)}
-    lines, layers, felt = [], [], []
+    layers, felt = [], []
     for name, title in there.items():
-        angles, turns = values[name, ANGLES], values[name, TURNS]
-        for part, score in product(PARTS, NESTED):
-            if (part, score) in angles.index and angles[part, score].notna().any():
-                lines.append([title, part, score, *angles[part, score][SHOWN]])
-        for part in PARTS:
-            layers.append([title, part, *_compared(angles[part], turns[part])])
-        of = trained[(trained.model == name) & trained.control.notna()]
+        angles, turns = values[ANGLES, name], values[TURNS, name]
+        layers += [[title, part, *_compared(angles[part], turns[part])] for part in PARTS]
+        one = trained[trained.model == name]
+        of = one[one.control.notna()]
         low = f"{(of.control < INTERPOLATED).sum()} of {len(of)}"
-        stays = trained[(trained.model == name) & trained.agreement.notna() & (trained["transform"] == ANGLES)]
-        stays = stays.drop_duplicates("element").set_index("element")
-        shares = [f"{share:.0%}" for share in (*stays.agreement[[15, 45, 90, 180]], stays.agreement_worst.iloc[0])]
+        stays = one[one.agreement.notna() & (one["transform"] == ANGLES)].drop_duplicates("element")
+        stays = stays.set_index("element")
+        shares = [f"{share:.0%}" for share in (*stays.agreement[FELT], stays.agreement_worst.iloc[0])]
         felt.append([title, low, of.control.min(), *shares])
     sizes = ", ".join(f"{title} {trained[trained.model == name].images.max()}" for name, title in there.items())
     compared = ["largest difference from exact turns", "half of invariance's loss until 90° is lost at"]
     compared += ["equivariance is lowest at", *(f"another channel adds at {angle}°" for angle in (15, 45, 90))]
-    stay = [f"class stays at {angle}°" for angle in (15, 45, 90, 180)]
+    stay = [*(f"class stays at {angle}°" for angle in FELT), "at all angles"]
+    lines, shown = {"model": there, "part": PARTS, "score": NESTED}, {angle: f"{angle}°" for angle in SHOWN}
+    known = values[ANGLES].dropna().reset_index()
     return "\n".join(
         [
             "![Scores against the angle](figure.png)\n",
             "*Solid: trained. Circles: exact quarter turns of whole images. Grey: the control of invariance; where "
             f"the score is far below it, the network is measured. Images: {sizes}.*\n",
             "![Scores against scale and sub-pixel shift](scales.png)\n",
-            markdown(["network", "part", "score", *(f"{angle}°" for angle in SHOWN)], lines),
+            crossed(known, lines, {"element": shown}, "value", ["network", "part", "score"]),
             "What quarter turns miss. Differences are of invariance and equivariance at 90 and 180 degrees:\n",
             markdown(["network", "part", *compared], layers),
             "How much of it is interpolation, and what a user feels:\n",
-            markdown(["network", f"control below {INTERPOLATED}", "lowest", *stay, "at all angles"], felt),
+            markdown(["network", f"control below {INTERPOLATED}", "lowest", *stay], felt),
         ]
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import SCORES
-from equivariance.study.figures import legend
+from equivariance.study.figures import legend, measured
 
 NAMES = {"whole": "isotropic filters", "cut": "one corner cut"}
 
@@ -14,7 +14,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     """Above the filters, below the scores; the axis of the scores begins at 0.97."""
     from equivariance.study.models.gaussian import GaussianCNN  # which loads PyTorch
 
-    scores = rows.by_layer(rows.of_first_over(rows.read(folder / "results.csv")))
+    scores = rows.by_layer(measured(folder))
     figure = style.plt.figure(figsize=(style.COLUMN, 2.9), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(1, 4))
     for side, (corner, name) in enumerate(NAMES.items()):

@@ -1,12 +1,14 @@
 """What of the logits goes with accuracy under quarter turns: rank correlations over networks."""
 
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from equivariance.figures import style
-from equivariance.study.rank_correlation import RankCorrelation, rank_correlation
-from equivariance.study.tables import markdown
+from equivariance.study.rank_correlation import rank_correlation
+from equivariance.study.tables import crossed
 
 QUANTITIES = {
     "agreement": "same decision",
@@ -24,31 +26,41 @@ QUANTITIES = {
 DATASETS = {"imagenet": "ImageNet", "cifar10": "CIFAR-10"}
 
 
-def correlations(folder: Path) -> dict[str, dict[str, RankCorrelation]]:
-    """Spearman's rho of accuracy and each quantity, by data set; of trained networks after their last epoch."""
+def correlations(folder: Path) -> pd.DataFrame:
+    """Spearman's rho of accuracy and each quantity; of trained networks after their last epoch.
+
+    Returns:
+        Columns dataset, quantity, cell (the text), rho, low, high, networks.
+    """
     table = pd.read_csv(folder / "logits.csv")
-    last = table.groupby(["dataset", "model", "seed"]).epoch.transform("max")
-    table = table[table.epoch == last]
-    return {
-        dataset: {name: rank_correlation(one[name], one.accuracy) for name in QUANTITIES if one[name].notna().any()}
-        for dataset in DATASETS
-        if len(one := table[table.dataset == dataset])
-    }
+    last = table[table.epoch == table.groupby(["dataset", "model", "seed"]).epoch.transform("max")]
+    found = []
+    for (dataset, one), name in product(last.groupby("dataset"), QUANTITIES):
+        if one[name].notna().any():
+            rho = rank_correlation(one[name], one.accuracy)
+            found.append({"dataset": dataset, "quantity": name, "cell": str(rho)} | asdict(rho))
+    return pd.DataFrame(found)
 
 
 def figures(folder: Path) -> dict[str, style.Figure]:
     """Rho with its interval, a panel for each data set, a line for each quantity."""
     found = correlations(folder)
-    figure, grid = style.panels(1, len(found), 2.4, 0.4, sharey=True)
-    for axes, (dataset, of) in zip(grid[0], found.items(), strict=True):
-        for place, name in enumerate(QUANTITIES):
-            if name in of:
-                one = of[name]
-                axes.plot([one.low, one.high], [place, place], color=style.COLOURS[0], lw=1)
-                axes.plot(one.rho, place, "o", color=style.COLOURS[0])
+    datasets = [dataset for dataset in DATASETS if dataset in set(found.dataset)]
+    figure, grid = style.panels(1, len(datasets), 2.4, 0.4, sharey=True)
+    for axes, dataset in zip(grid[0], datasets, strict=True):
+        one = found[found.dataset == dataset]
+        error = [one.rho - one.low, one.high - one.rho]
+        axes.errorbar(
+            one.rho,
+            one.quantity.map([*QUANTITIES].index),
+            xerr=error,
+            fmt="o",
+            elinewidth=1,
+            color=style.COLOURS[0],
+        )
         axes.axvline(0, color=style.GREY, lw=0.8, zorder=0)
         axes.set_xlim(-1.08, 1.08)
-        axes.set_title(f"{DATASETS[dataset]}, n = {of['agreement'].networks}", fontsize=7)
+        axes.set_title(f"{DATASETS[dataset]}, n = {one.networks.max()}", fontsize=7)
     figure.supxlabel("Spearman's rho with accuracy, 95 % interval over networks", fontsize=7)
     grid[0, 0].set_yticks(range(len(QUANTITIES)), QUANTITIES.values(), fontsize=6.5)
     grid[0, 0].invert_yaxis()
@@ -57,8 +69,6 @@ def figures(folder: Path) -> dict[str, style.Figure]:
 
 def page(folder: Path) -> str:
     """The same as a table."""
-    found = correlations(folder)
-    lines = [
-        [words, *(str(found[dataset].get(name, "–")) for dataset in found)] for name, words in QUANTITIES.items()
-    ]
-    return markdown(["stays under quarter turns", *(DATASETS[dataset] for dataset in found)], lines)
+    return crossed(
+        correlations(folder), {"quantity": QUANTITIES}, {"dataset": DATASETS}, head=["stays under quarter turns"]
+    )

@@ -7,8 +7,8 @@ import pandas as pd
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import NESTED, PARTS
-from equivariance.study.figures import facets, legend
-from equivariance.study.tables import markdown
+from equivariance.study.figures import facets, legend, measured
+from equivariance.study.tables import crossed
 
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq", "cifar10": "ResNet-44"}
 SETTLED = 0.05  # of the last value, as in the rule of L2
@@ -18,7 +18,7 @@ LOOKS = style.looks(NESTED) | {"accuracy": {"color": "black"}}
 
 def figures(folder: Path, title: str = CNN7) -> dict[str, style.Figure]:
     """A line of panels for each part, the last one for the accuracy; a column for each task."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
+    results = measured(folder)
     scores = rows.by_part(results)
     reached = scores.drop_duplicates(["dataset", "seed", "epoch"])
     reached = reached.assign(part="accuracy", score="accuracy", value=reached.accuracy, chance=float("nan"))
@@ -71,34 +71,30 @@ def settled_from(one: pd.DataFrame) -> float:
 
 def page(folder: Path, title: str = CNN7) -> str:
     """Values at the beginning, after one and five epochs and at the end, and where each score settles."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
+    results = measured(folder)
     scores = rows.by_part(results)
     last = scores.epoch.max()
     scores = scores[scores.dataset.isin(scores.dataset[scores.epoch == last])]  # the others have no last value yet
     shown = [epoch for epoch in (0, 1, 5, last) if epoch in set(scores.epoch)]
     tasks = {task: name for task, name in TASKS.items() if task in set(scores.dataset)}
-    lines, late, total = [], dict.fromkeys(tasks.values(), 0), 0
-    curves = dict(list(scores.groupby(["dataset", "score", "part"])))
-    for key in ((task, score, part) for task in tasks for score in NESTED for part in PARTS):
-        if key not in curves or curves[key].value.isna().all():
-            continue
-        mean, settled = curves[key].groupby("epoch").value.mean(), settled_from(curves[key])
-        total, late[TASKS[key[0]]] = total + 1, late[TASKS[key[0]]] + int(settled > 5)
-        lines.append([TASKS[key[0]], *key[1:], *mean.reindex(shown), f"{settled:g}"])
-    reached = (
-        scores[scores.accuracy.notna() & scores.epoch.isin(shown)].groupby(["dataset", "epoch"]).accuracy.mean()
-    )
+    known, curve = scores[scores.value.notna()], ["dataset", "score", "part"]
+    settled = known.groupby(curve).apply(settled_from).rename("value")
+    moved = ", ".join(f"{(settled[task] > 5).sum()} {name}" for task, name in tasks.items())
+    early = known[known.epoch.isin(shown)].groupby([*curve, "epoch"]).value.mean()
+    cells = pd.concat([early.reset_index(), settled.map("{:g}".format).reset_index().assign(epoch="settled")])
+    epochs = {epoch: f"epoch {epoch:g}" for epoch in shown} | {"settled": "settled from epoch"}
+    lines = {"dataset": tasks, "score": NESTED, "part": PARTS}
+    reached = known[known.accuracy.notna() & known.epoch.isin(shown)].groupby(["dataset", "epoch"]).accuracy.mean()
     accuracy = "; ".join(
-        f"{name} " + ", ".join(f"{each:.3f}" for each in reached[task])
+        f"{name} " + ", ".join(map("{:.3f}".format, reached[task]))
         for task, name in tasks.items()
         if task in reached
     )
-    moved = ", ".join(f"{count} {task}" for task, count in late.items())
-    head = ["network", "score", "part", *(f"epoch {epoch:g}" for epoch in shown), "settled from epoch"]
     return (
         "![Scores of every part against the epoch, with accuracy](figure.png)\n\n"
         f"*{title}, over={results.over.iloc[0]}, {spread(rows.by_part(results))}.*\n\n"
-        f"{total - sum(late.values())} of {total} curves stay within {SETTLED} of their last value from epoch 5 of "
-        f"{last:g} on; those that do not: {moved}. Accuracy after epochs "
-        f"{', '.join(f'{epoch:g}' for epoch in shown if epoch)}: {accuracy}.\n\n{markdown(head, lines)}"
+        f"{(settled <= 5).sum()} of {len(settled)} curves stay within {SETTLED} of their last value from epoch 5 "
+        f"of {last:g} on; those that do not: {moved}. Accuracy after epochs "
+        f"{', '.join(f'{epoch:g}' for epoch in shown if epoch)}: {accuracy}.\n\n"
+        + crossed(cells, lines, {"epoch": epochs}, "value", ["network", "score", "part"])
     )

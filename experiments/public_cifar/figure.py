@@ -7,7 +7,7 @@ import pandas as pd
 from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING
-from equivariance.study.figures import facets
+from equivariance.study.figures import facets, measured
 
 COMPARED = {  # how the names of its networks begin
     "lilei_resnet32_": "ResNet-32 of lilei: augmentation, beside crops and flips",
@@ -21,10 +21,10 @@ COMPARED = {  # how the names of its networks begin
 
 def figures(folder: Path) -> dict[str, style.Figure]:
     """Trained networks in colours, the same ones untrained in grey behind them."""
-    layers = rows.by_layer(rows.of_first_over(rows.read(folder / "results.csv")))
+    layers = rows.by_layer(measured(folder))
     layers = layers[(layers.score == "equivariance") & layers.part.isin(BEFORE_POOLING)]
     layers = layers.assign(prefix=layers.model.str.extract(f"^({'|'.join(COMPARED)})", expand=False))
-    figure, grid = facets(layers, draw, ("prefix", COMPARED), each=1.35, sharex=True, sharey=True)
+    figure, grid = facets(layers, draw, ("prefix", COMPARED), each=1.05, sharex=True, sharey=True)
     grid[-1, 0].set_xlabel("relative depth, up to pooling")
     figure.supylabel("equivariance", fontsize=8)
     shown = layers[layers.prefix.notna()].model.nunique()

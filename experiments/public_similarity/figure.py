@@ -3,14 +3,14 @@
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from equivariance import rows
 from equivariance.figures.compare import plot_compare
 from equivariance.figures.style import Figure
 from equivariance.names import SIMILARITIES
-from equivariance.study.tables import markdown
+from equivariance.study.figures import measured
+from equivariance.study.tables import crossed
 
 READINGS = {  # the transformation of the rows, and the score
     "invariance, f(T x) and T f(x)": ("rotation", "invariance"),
@@ -23,8 +23,10 @@ ACTIVATIONS = {"mean": "mean", "rms": "root mean square"}
 
 def figures(folder: Path) -> dict[str, Figure]:
     """All networks by both similarities."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
-    return {"figure": plot_compare([results[results["transform"] == "rotation"]], title=folder.name)}
+    results = measured(folder)
+    turned = results[results["transform"] == "rotation"]
+    turned = turned.assign(model=turned.model.str.partition("_")[0])  # the author
+    return {"figure": plot_compare([turned], title="ResNet-44; the upper chance level is that of cosine")}
 
 
 def correlations(scores: pd.DataFrame, activations: pd.DataFrame) -> pd.DataFrame:
@@ -39,14 +41,7 @@ def correlations(scores: pd.DataFrame, activations: pd.DataFrame) -> pd.DataFram
     for key, one in blocks.groupby(keys, sort=False):
         names = [name for name, reading in READINGS.items() if reading == key[:2]]
         for reading, activation in product(names, ACTIVATIONS):
-            r, with_depth, depth = (
-                np.corrcoef(a, b)[0, 1]
-                for a, b in (
-                    (one.value, one[activation]),
-                    (one.value, one["index"]),
-                    (one[activation], one["index"]),
-                )
-            )
+            r, with_depth, depth = one[["value", activation, "index"]].corr().to_numpy()[[0, 0, 1], [1, 2, 2]]
             partial = (r - with_depth * depth) / ((1 - with_depth**2) * (1 - depth**2)) ** 0.5
             found.append([reading, *key[2:4], activation, key[4], r, partial])
     return pd.DataFrame(found, columns=["reading", "over", "similarity", "activation", "model", "r", "partial"])
@@ -57,15 +52,10 @@ def page(folder: Path) -> str:
     scores = rows.read(folder / "results.csv").drop(columns="activation")
     found = correlations(scores, pd.read_csv(folder / "activations.csv")[["model", "layer", "mean", "rms"]])
     found["cell"] = [f"{row.r:.2f} ({row.partial:.2f})" for row in found.itertuples()]
-    keys = ["reading", "over", "similarity"]
-    wide = found.groupby([*keys, "activation"], sort=False).cell.agg(", ".join).unstack()
-    lines = [
-        [*key, *(wide.loc[key].get(each, "–") for each in ACTIVATIONS)]
-        for key in product(READINGS, OVER, SIMILARITIES)
-        if key in wide.index
-    ]
+    keys = {"reading": [*READINGS], "over": OVER, "similarity": SIMILARITIES}
+    cells = found.groupby([*keys, "activation"]).cell.agg(", ".join).reset_index()
     networks = ", ".join(found.model.unique())
     return (
         f"Correlation over the 21 blocks of score and activation, in brackets with depth taken out (partial); "
-        f"{networks}:\n\n{markdown([*keys, *ACTIVATIONS.values()], lines)}"
+        f"{networks}:\n\n{crossed(cells, keys, {'activation': ACTIVATIONS})}"
     )

@@ -12,7 +12,7 @@ from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING, OVER
 from equivariance.study.figures import facets, legend
-from equivariance.study.tables import markdown
+from equivariance.study.tables import crossed, markdown
 from experiments.symmetry.figure import TASKS
 
 TURNED = ("mnist6_rot_inv", "mnist6_rot_eq")
@@ -50,35 +50,27 @@ def page(folder: Path) -> str:
     """Scores by layer for each task and choice; the papers' statements, one by one; ResNet-44."""
     layers, cifar = by_layer(folder), rows.read(folder.parent / "public_similarity/results.csv")
     seeds, names = layers.seed.nunique(), list(layers.drop_duplicates("index").sort_values("index").layer)
-    mean = layers.groupby(["score", "dataset", "over", "layer"]).value.mean()
-    scores = [
-        [title, score, f"`{over}`", *mean[score, task, over][names]]
-        for score in ("equivariance", "invariance")
-        for task, title in TASKS.items()
-        for over in OVER
-    ]
+    mean = layers.groupby(["score", "dataset", "over", "layer"]).value.mean().reset_index()
+    lines = {
+        "score": ("equivariance", "invariance"),
+        "dataset": TASKS,
+        "over": {over: f"`{over}`" for over in OVER},
+    }
     falls = "equivariance falls in every block until pooling (Spearman's rho, mean)"
     jumps = "the largest step of Rot-Inv and Rot-Eq comes after pooling"
     late = cifar[(cifar.similarity == "pearson") & cifar.part.eq("late") & cifar.trained.astype(bool)]
-    mean = late.groupby(["over", "model", "score"]).value.mean()
-    networks = sorted(late.model.unique())
-    cells = [
-        [
-            f"`{over}`",
-            *(f"{mean[over, n, 'invariance']:.2f} / {mean[over, n, 'equivariance']:.2f}" for n in networks),
-        ]
-        for over in OVER
-    ]
+    both = late.groupby(["over", "model", "score"]).value.mean().unstack().reset_index()
+    both["cell"] = [f"{one.invariance:.2f} / {one.equivariance:.2f}" for one in both.itertuples()]
     return "\n".join(
         [
             f"CNN-7 after 100 epochs, {seeds} seed{'s' * (seeds > 1)}, mean over the three quarter turns:\n",
-            markdown(["task", "score", "over", *names], scores),
+            crossed(mean, lines, {"layer": names}, "value", ["score", "task", "over"]),
             "The papers' statements, in how many networks each holds:\n",
             markdown(
                 ["over", falls, jumps], [[f"`{over}`", *statements(layers[layers.over == over])] for over in OVER]
             ),
             "ResNet-44 on CIFAR-10 of others, 90 degrees, mean of the late blocks, invariance / equivariance:\n",
-            markdown(["over", *networks], cells),
+            crossed(both, {"over": lines["over"]}, {"model": sorted(late.model.unique())}),
         ]
     )
 

@@ -6,7 +6,7 @@ from equivariance import rows
 from equivariance.figures import style
 from equivariance.figures.score_drops import score_drops
 from equivariance.names import BEFORE_POOLING
-from equivariance.study.figures import legend
+from equivariance.study.figures import legend, measured
 from equivariance.study.tables import markdown, sentence
 
 NETWORKS = {
@@ -19,7 +19,7 @@ SHOWN = 3  # drops
 
 def figures(folder: Path) -> dict[str, style.Figure]:
     """Invariance by block, its drop over each block below, and lines where the stride changes."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
+    results = measured(folder)
     layers = rows.by_layer(results[results.part.isin(BEFORE_POOLING) & (results.score == "invariance")])
     figure, grid = style.panels(2, 1, 1.6, 0.9, sharex=True, height_ratios=(1.2, 1))
     upper, lower = grid[:, 0]
@@ -42,7 +42,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
 
 def page(folder: Path) -> str:
     """The largest drops of invariance of each network, and what they come to."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
+    results = measured(folder)
     results = results[results.score == "invariance"]
     parts, lines = rows.by_part(results).set_index(["model", "part"]).value, []
     for name, label in NETWORKS.items():

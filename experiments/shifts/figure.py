@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from equivariance import rows
 from equivariance.figures.compare import plot_compare
 from equivariance.figures.style import Figure
-from equivariance.study.tables import markdown
+from equivariance.names import OVER, PARTS
+from equivariance.study.tables import crossed
 from equivariance.study.verdicts.parts import STRIDES
 from experiments.augmentation.figure import mark_strides
 
 DIRECTIONS = ("diagonal", "horizontal", "vertical")
 SHOWN = (1, 2, 3, 4, 5, 6, 7, 8, 15, 16)  # pixels
-PARTS = (*STRIDES, "pool", "final")
 
 
 def figures(folder: Path) -> dict[str, Figure]:
@@ -24,15 +26,16 @@ def figures(folder: Path) -> dict[str, Figure]:
 def page(folder: Path) -> str:
     """Invariance by part and shift, for each direction and `over`; and how much larger equivariance is."""
     found = {name: rows.read(folder / f"{name}.csv") for name in DIRECTIONS}
-    lines = []
-    for direction, each in found.items():
-        mean = each[each.score == "invariance"].groupby(["over", "part", "element"]).value.mean()
-        for part in PARTS if direction == "diagonal" else STRIDES:
-            stride = f", stride {STRIDES[part]}" if part in STRIDES else ""
-            for over in sorted(each.over.unique(), reverse=True):
-                lines.append([f"{direction}, {part}{stride}", f"`{over}`", *mean[over, part][list(SHOWN)]])
-    scores = found["diagonal"].groupby(["score", "over", "part"]).value.mean()
+    table = pd.concat(found, names=["direction"]).reset_index("direction")
+    table = table[(table.direction == "diagonal") | table.part.isin(STRIDES)]
+    means = table.groupby(["direction", "part", "score", "over", "element"]).value.mean()
+    parts = {part: f"{part}, stride {STRIDES[part]}" if part in STRIDES else part for part in PARTS}
+    lines = {"direction": DIRECTIONS, "part": parts, "over": {each: f"`{each}`" for each in OVER}}
+    invariance = crossed(means.xs("invariance", level="score").reset_index(), lines, {"element": SHOWN}, "value")
+    scores = means["diagonal"].groupby(["score", "over", "part"]).mean()
     gap = (scores["equivariance"] - scores["invariance"]).max()
     sizes = ", ".join(f"{direction} {each.images.max()}" for direction, each in found.items())
-    table = markdown(["invariance at a shift of", "over", *map(str, SHOWN)], lines)
-    return f"{table}\nImages: {sizes}. Equivariance is {gap:.3f} larger at most, averaged over shifts.\n"
+    return (
+        f"Invariance at a shift of 1 to 16 pixels:\n\n{invariance}\n"
+        f"Images: {sizes}. Equivariance is {gap:.3f} larger at most, averaged over shifts.\n"
+    )

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from equivariance import rows
 from equivariance.figures import style
 from equivariance.names import SIMILARITIES
-from equivariance.study.figures import legend
+from equivariance.study.figures import legend, measured
 
 NAMES = {"pearson": "correlation", "cosine": "cosine"}
 LOOKS = style.looks(SIMILARITIES)
@@ -16,7 +15,7 @@ LOOKS = style.looks(SIMILARITIES)
 
 def figures(folder: Path) -> dict[str, style.Figure]:
     """Both panels; a marker of (b) is a residual block, its shape the network."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
+    results = measured(folder)
     figure, grid = style.panels(2, 1, 1.7, 1.0, height_ratios=(1, 1.5))
     random_maps(grid[0, 0])
     by_activation(grid[1, 0], results)

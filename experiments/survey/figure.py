@@ -12,7 +12,7 @@ from equivariance.names import SCORES
 from equivariance.study.figures import facets, legend
 
 TRANSFORMS = {"rotation": "quarter turn", "translation": "shift by 8 pixels"}
-FAMILIES = ("n c h w", "tokens, one stride", "tokens, stages")
+FAMILIES = ("channels first", "tokens, one stride", "tokens, stages")
 ENDS = ("first", "last")
 
 

@@ -3,16 +3,16 @@
 from functools import partial
 from pathlib import Path
 
-from equivariance import rows
 from equivariance.figures.compare import plot_compare
 from equivariance.figures.style import Figure
+from equivariance.study.figures import measured
 
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}
 
 
 def figures(folder: Path) -> dict[str, Figure]:
     """By depth and by part; against the epoch where there are rows of several."""
-    results = rows.of_first_over(rows.read(folder / "results.csv"))
+    results = measured(folder)
     draw = partial(plot_compare, [results], names=TASKS, title="CNN-7")
     drawn = {"figure": draw(), "parts": draw("part")}
     if results[results.trained].epoch.nunique() > 1:

@@ -1,5 +1,6 @@
 """How much more equivariant the turned tasks are than MNIST6, of all live channels and of equally many."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,12 @@ import pandas as pd
 from scipy import stats
 
 from equivariance.figures import style
-from equivariance.study.figures import legend
-from equivariance.study.tables import markdown
+from equivariance.names import BEFORE_POOLING, SCORES
+from equivariance.study.figures import facets, legend
+from equivariance.study.tables import crossed
 
 TASKS = {"mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}
-PARTS = ["early", "middle", "late"]
-CHANNELS = {"": "all that are alive", "equal_": "equally many"}
+CHANNELS = {"": "all live channels", "equal_": "equally many"}
 
 
 def differences(folder: Path) -> pd.DataFrame:
@@ -20,66 +21,57 @@ def differences(folder: Path) -> pd.DataFrame:
 
     `mean`, and `half`, half the 95 % t interval over the n seeds (networks of a seed are paired); NaN with one.
     """
-    table, found = pd.read_csv(folder / "live_channels.csv"), []
-    network = ["weight_decay", "score", "part", "seed", "dataset"]
-    for prefix, channels in CHANNELS.items():
-        table["beyond"] = table[f"{prefix}value"] - table[f"{prefix}chance"]
-        parts = table[table.part.isin(PARTS)].groupby(network).beyond.mean().unstack("dataset")
-        for task in TASKS:
-            each = (parts[task] - parts["mnist6"]).groupby(network[:3]).agg(["mean", "std", "count"]).reset_index()
-            found.append(each.assign(dataset=task, channels=channels))
-    table = pd.concat(found).rename(columns={"count": "n"})
-    table["half"] = stats.t.ppf(0.975, table.n - 1) * table["std"] / np.sqrt(table.n)
-    return table.drop(columns="std")
+    table = pd.read_csv(folder / "live_channels.csv")
+    table = pd.concat(
+        table.assign(channels=channels, beyond=table[f"{prefix}value"] - table[f"{prefix}chance"])
+        for prefix, channels in CHANNELS.items()
+    )
+    network = ["weight_decay", "score", "part", "channels", "seed", "dataset"]
+    parts = table[table.part.isin(BEFORE_POOLING)].groupby(network).beyond.mean().unstack()
+    apart = parts[[*TASKS]].sub(parts["mnist6"], axis=0).stack().groupby([*network[:4], "dataset"])
+    found = apart.agg(["mean", "sem", "count"]).rename(columns={"count": "n"}).reset_index()
+    return found.assign(half=stats.t.ppf(0.975, found.n - 1) * found["sem"])
 
 
 def figures(folder: Path) -> dict[str, style.Figure]:
     """Equivariance: a panel for each weight decay, largest first; parts across, tasks and channels side by side."""
-    table = differences(folder)
-    table = table[table.score == "equivariance"]
-    decays = sorted(table.weight_decay.unique(), reverse=True)
-    figure, grid = style.panels(1, len(decays), 2.2, 2.0, sharey=True)
-    for axes, decay in zip(grid[0], decays, strict=True):
-        for place, (task, channels) in enumerate((t, c) for t in TASKS for c in CHANNELS.values()):
-            one = table[(table.weight_decay == decay) & (table.dataset == task) & (table.channels == channels)]
-            one = one.set_index("part").reindex(PARTS)
-            colour = style.COLOURS[[*TASKS].index(task)]
-            axes.errorbar(
-                np.arange(len(PARTS)) + 0.16 * (place - 1.5),
-                one["mean"],
-                one.half,
-                fmt="o" if channels == CHANNELS[""] else "D",
-                mfc=colour if channels == CHANNELS[""] else "white",
-                color=colour,
-                ms=4,
-                lw=1,
-                label=f"{TASKS[task]}, {channels}",
-            )
-        axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
-        axes.set_title(f"weight decay {decay:g}, {int(one.n.min())} seeds", fontsize=7)
-        axes.set_xticks(range(len(PARTS)), PARTS)
-    grid[0, 0].set_ylabel("equivariance beyond chance,\ntask minus MNIST6")
+    found = differences(folder)
+    found = found[found.score == "equivariance"]
+    seeds = found.groupby("weight_decay").n.min().sort_index(ascending=False)
+    decays = {decay: f"weight decay {decay:g}, {n} seeds" for decay, n in seeds.items()}
+    figure, _ = facets(found, draw, ("weight_decay", decays), each=1.5, more=0.8, sharex=True, sharey=True)
+    figure.supylabel("equivariance beyond chance, task minus MNIST6", fontsize=8)
     legend(figure)
     return {"figure": figure}
 
 
-def live(folder: Path) -> pd.Series:
-    """Mean number of live channels by weight decay, part and task."""
-    table = pd.read_csv(folder / "live_channels.csv")
-    table = table[(table.score == "invariance") & table.part.isin(PARTS)]
-    return table.groupby(["weight_decay", "part", "dataset"]).live.mean()
+def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
+    """Means and 95 % intervals over seeds: filled of all live channels, open of equally many."""
+    for place, (task, channels) in enumerate(product(TASKS, CHANNELS.values())):
+        one = (
+            panel[(panel.dataset == task) & (panel.channels == channels)].set_index("part").reindex(BEFORE_POOLING)
+        )
+        colour = style.COLOURS[[*TASKS].index(task)]
+        look = {"fmt": "o", "mfc": colour} if channels == CHANNELS[""] else {"fmt": "D", "mfc": "white"}
+        x, label = np.arange(len(one)) + 0.16 * (place - 1.5), f"{TASKS[task]}, {channels}"
+        axes.errorbar(x, one["mean"], one.half, color=colour, ms=4, lw=1, label=label, **look)
+    axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
+    axes.set_xticks(range(len(BEFORE_POOLING)), BEFORE_POOLING)
 
 
 def page(folder: Path) -> str:
     """Live channels of 20, and the differences as a table."""
-    table, alive = differences(folder), live(folder)
-    lines = []
-    for (decay, score, part, task), one in table.groupby(["weight_decay", "score", "part", "dataset"]):
-        one = one.set_index("channels")
-        told = [f"{one['mean'][c]:+.3f} ± {one.half[c]:.3f}" for c in CHANNELS.values()]
-        channels = f"{alive[decay, part, 'mnist6']:.1f}, {alive[decay, part, task]:.1f}"
-        lines.append([f"{decay:g}", score, part, TASKS[task], channels, *told, int(one.n.iloc[0])])
-    order = {part: place for place, part in enumerate(PARTS)}
-    lines.sort(key=lambda line: (-float(line[0]), line[1], order[line[2]], line[3]))
-    head = ["weight decay", "score", "part", "task", "live of 20: MNIST6, task", "difference, all live channels"]
-    return markdown([*head, "difference, equally many", "seeds"], lines)
+    found, table = differences(folder), pd.read_csv(folder / "live_channels.csv")
+    live = table[table.score == "invariance"].groupby(["weight_decay", "part", "dataset"]).live.mean()
+    alive = [
+        ", ".join(f"{live[one.weight_decay, one.part, task]:.1f}" for task in ("mnist6", one.dataset))
+        for one in found.itertuples()
+    ]
+    apart = [f"{one.mean:+.3f} ± {one.half:.3f}" for one in found.itertuples()]
+    columns = {"live": alive, None: apart, "seeds": found.n}  # of which the same number stands under both choices
+    cells = pd.concat(found.assign(channels=name or found.channels, cell=each) for name, each in columns.items())
+    decays = {decay: f"{decay:g}" for decay in sorted(found.weight_decay.unique(), reverse=True)}
+    lines = {"weight_decay": decays, "score": SCORES, "part": BEFORE_POOLING, "dataset": TASKS}
+    differ = {channels: f"difference, {channels}" for channels in CHANNELS.values()}
+    across = {"live": "live of 20: MNIST6, task"} | differ | {"seeds": "seeds"}
+    return crossed(cells, lines, {"channels": across}, head=["weight decay", "score", "part", "task"])
