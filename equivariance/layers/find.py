@@ -217,8 +217,8 @@ def _head(history: Record) -> tuple[list[_Site], dict[str, str]]:
     if history.logits is None:
         return [], {"final": "of several outputs none is called logits or out, and none has one row per image"}
     if is_headless(history):
-        pooled = [] if has_positions(history.logits) else [_Site("pool", history.root, history.logits)]
-        return pooled, {"final": "the network has no classifier: its output is features"}
+        output = [] if has_positions(history.logits) else [_Site("pool", history.root, history.logits)]
+        return output, {"final": "the network has no classifier: its output is features"}
     final = _Site("final", history.root, history.logits)
     last = classifier(history)
     if last is None or not last.inputs:
