@@ -50,14 +50,13 @@ def measure(cfg: DictConfig, process: Processes) -> None:
         if process.first:
             announce(job)
         start, end = job.share
-        done, cost, first_batch = metric.images, Cost(job.hardware.device), True
+        done, cost = metric.images, Cost(job.hardware.device)
         with progress(job.title, end - start, done) as bar:
             for images, labels in job.batches():
                 metric.update(images, labels)
                 bar.update(len(images))
-                if first_batch:
+                if metric.images == done + len(images):  # after the first ones: what is wrong is said early
                     job.check()
-                    first_batch = False
                 stopping = bool(stop)
                 if stopping or unfinished.due:
                     unfinished.save(metric.state_dict())

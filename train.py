@@ -74,7 +74,6 @@ def main(cfg: DictConfig) -> None:
         here = provenance(hardware.name)
         record = {"config": config, "classes": list(train.classes)}
         record["stretches"] = run.stretches(saved, here, hardware.strict)
-        run.write_config(config)
         with (
             tracked(
                 job_type="train",
@@ -100,7 +99,6 @@ def main(cfg: DictConfig) -> None:
                 training.check_loss(train.num_classes)
                 loss, accuracy = evaluate(model, held_out, hardware)
                 metrics = training.end_epoch(loss, accuracy, time.perf_counter() - began)
-                run.write_metrics(training.history)
                 run.keep(training)
                 run.save(training.state() | record)
                 tracker.log(metrics, training.epoch)

@@ -19,6 +19,7 @@ from equivariance.metric.precision import Precision
 from equivariance.study import models
 from equivariance.study.config import plain
 from equivariance.study.data import datasets
+from equivariance.study.data.datasets import Images
 from equivariance.study.data.image_files import Stream
 from equivariance.study.identity import about, measurement_config, measurement_folder, tracking, training_config
 from equivariance.study.models import weights
@@ -40,7 +41,7 @@ class Measurement:
         measure: the configuration group `measure`, plain.
         network: the configuration group `model`, as the network was built.
         published: the network has weights that others have trained.
-        training: epoch, epochs, accuracy and precision of its training, as far as they are known.
+        training: columns of the rows on its training, as far as they are known: epoch, epochs, accuracy and so on.
         classifies: the logits are the classes of the images, so that the network has an accuracy on them.
         chosen: indices of the images.
         share: the places in `chosen` of this process's images, [start, stop).
@@ -51,52 +52,55 @@ class Measurement:
 
     def __init__(self, cfg: DictConfig, process: Processes):
         say = print if process.first else None
-        self.process, self.waited, self.about, self.measure = process, 0.0, about(cfg), plain(cfg.measure)
-        wanted, trained, epoch = (self.measure[key] for key in ("images", "trained", "epoch"))
+        self.process, self.waited = process, 0.0
+        self.about, self.measure = about(cfg), plain(cfg.measure)
+        self.folder, self.tracking = measurement_folder(cfg), tracking(cfg)
         self.precision = Precision(self.measure["until"], self.measure["until_parts"])
         if self.precision.until is not None and process.count > 1:
             raise UserError(f"measure.until={self.precision.until:g}: needs one process, not {process.count}")
         self.hardware = Hardware.for_measuring(**cfg.hardware)
+
         cfg.dataset = models.prepare(cfg.dataset, cfg.model, say=say)
         images = datasets.load(cfg.dataset, "held_out", decode=False)
-        transforms = _transforms(cfg.measure.transform, images.pixels.shape[-2:])
-        self.chosen = images.choose(wanted, self.measure["image_seed"])
-        if len(self.chosen) < wanted and say:
-            say(f"measuring all {len(images)} held-out images: measure.images={wanted} are not there")
-        if len(self.chosen) < 2:
-            raise UserError(f"dataset {cfg.dataset.name} has one held-out image: needs at least two")
-        torch.manual_seed(cfg.seed)
-        self.network = cfg.model if trained else models.untrained(cfg.model)
-        channels, height, width = images.pixels.shape[1:]
-        model = models.build(self.network, (channels, height, width), images.num_classes)
-        computation = computation_digest(model, (channels, height, width))  # on the CPU: devices differ in it
-        self.model, self.images = self.hardware.place(model).eval(), images.to(self.hardware.device)
-        self.published = models.brings_weights(self.network)
-        if epoch is not None and (self.published or not trained):
-            what = "given weights have" if self.published else "an untrained network has"
-            raise UserError(f"measure.epoch={epoch}: {what} no epochs; give measure.epoch=null")
-        self.training: dict[str, Any] = {"epoch": 0, "epochs": 0}
-        if self.published:
-            self.training = {"epoch": None, "epochs": None, "aug": None}  # the weights do not say
-        elif trained:
-            config = training_config(cfg, computation=computation)
-            self.training = Run(Path(cfg.run_dir)).load_weights(self.model, config, images.classes, epoch)
+        shape = images.pixels.shape[1:]
+        transforms = _transforms(cfg.measure.transform, shape[1:])
+        self.images = images.to(self.hardware.device)
+        self.chosen = _choose(images, self.measure["images"], self.measure["image_seed"], say)
         self.share = process.share(len(self.chosen))
-        chosen = {key: self.measure[key] for key in ("over", "similarity", "scores", "blocks", "batch_size")}
-        chosen = {key: value for key, value in chosen.items() if value}  # null scores: the two of the papers
-        self.metric = Equivariance(self.model, transforms, _patterns(self.measure["layers"]), **chosen)
+
+        torch.manual_seed(cfg.seed)
+        self.network = cfg.model if self.measure["trained"] else models.untrained(cfg.model)
+        self.published = models.brings_weights(self.network)
+        model = models.build(self.network, shape, images.num_classes)
+        computation = computation_digest(model, shape)  # on the CPU: devices differ in it
+        self.model = self.hardware.place(model).eval()
+        self.training = self._load_training(cfg, computation)
+
+        given = {key: self.measure[key] for key in ("over", "similarity", "scores", "blocks", "batch_size")}
+        given = {key: value for key, value in given.items() if value}  # null scores: the two of the papers
+        self.metric = Equivariance(self.model, transforms, _patterns(self.measure["layers"]), **given)
         self.metric.setup(self.example)
         self.metric.reset(self.share[0])
-        logits = self.metric.classes
-        self.classifies = models.predicts_dataset_classes(self.network, images.classes, logits)
-        identity = {
-            "normalisation": {key: list(cfg.dataset[key]) for key in ("mean", "std")},
-            "images": images.digest(self.chosen),
-            "weights": weights.digest(self.model),
-            "computation": computation,
-        }
-        self.config = measurement_config(cfg, self.network, **identity)
-        self.folder, self.tracking = measurement_folder(cfg), tracking(cfg)
+        self.classifies = models.predicts_dataset_classes(self.network, images.classes, self.metric.classes)
+        self.config = measurement_config(
+            cfg,
+            self.network,
+            normalisation={key: list(cfg.dataset[key]) for key in ("mean", "std")},
+            images=images.digest(self.chosen),
+            weights=weights.digest(self.model),
+            computation=computation,
+        )
+
+    def _load_training(self, cfg: DictConfig, computation: str) -> dict[str, Any]:
+        """Load the weights of a training, if it is one that is measured; what is known of it, see `training`."""
+        epoch = self.measure["epoch"]
+        if self.measure["trained"] and not self.published:
+            config = training_config(cfg, computation=computation)
+            return Run(Path(cfg.run_dir)).load_weights(self.model, config, self.images.classes, epoch)
+        if epoch is not None:
+            what = "given weights have" if self.published else "an untrained network has"
+            raise UserError(f"measure.epoch={epoch}: {what} no epochs; give measure.epoch=null")
+        return {"epoch": None, "epochs": None, "aug": None} if self.published else {"epoch": 0, "epochs": 0}
 
     @property
     def title(self) -> str:
@@ -158,11 +162,20 @@ def layer_table(cfg: DictConfig, say: Callable[[str], None] | None) -> str:
     shape, classes = models.input_shape(dataset, cfg.model), 1000
     if shape is None:
         images = datasets.load(dataset, "held_out", decode=False)
-        channels, height, width = images.pixels.shape[1:]
-        shape, classes = (channels, height, width), images.num_classes
+        shape, classes = images.pixels.shape[1:], images.num_classes
     model = hardware.place(models.build(models.untrained(cfg.model), shape, classes)).eval()
     patterns = _patterns(plain(cfg.measure)["layers"])
     return str(find_layers(model, torch.zeros(shape, device=hardware.device), patterns))
+
+
+def _choose(images: Images, wanted: int, seed: int, say: Callable[[str], None] | None) -> Tensor:
+    """Indices of the images that are measured: as many as are wanted, as far as they are there."""
+    chosen = images.choose(wanted, seed)
+    if len(chosen) < wanted and say:
+        say(f"measuring all {len(images)} held-out images: measure.images={wanted} are not there")
+    if len(chosen) < 2:
+        raise UserError("the data set has one held-out image: needs at least two")
+    return chosen
 
 
 def _transforms(node: DictConfig, size: Sequence[int]) -> list[Transformation]:
@@ -176,9 +189,7 @@ def _transforms(node: DictConfig, size: Sequence[int]) -> list[Transformation]:
     except (InstantiationException, UserError) as error:
         cause = (error.__cause__ or error) if isinstance(error, InstantiationException) else error
         if not isinstance(cause, UserError):
-            raise UserError(
-                f"measure.transform._target_={node._target_}: {' '.join(str(cause).split())}"
-            ) from error
+            cause = UserError(f"_target_={node._target_}: {' '.join(str(cause).split())}")
         argument = re.match(r"(\w+)[:=]", str(cause))  # errors of the library name it
         key = "measure.transform." if argument and argument[1] in node else ""
         raise UserError(f"{key}{cause}") from error

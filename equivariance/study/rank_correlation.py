@@ -71,9 +71,16 @@ def _rank_correlation(x: tuple[float, ...], y: tuple[float, ...], seed: int) -> 
     if min(len(np.unique(a)), len(np.unique(b))) < DISTINCT:
         return RankCorrelation(rho, float(p), np.nan, np.nan, len(a))
     chosen = generator.integers(len(a), size=(RESAMPLES, len(a)))
-    resampled = ranks_correlate(a[chosen], b[chosen])
-    low, high = (np.quantile(np.nan_to_num(resampled, nan=worst), q) for worst, q in ((-1, 0.025), (1, 0.975)))
-    return RankCorrelation(rho, float(p), float(low), float(high), len(a))
+    return RankCorrelation(rho, float(p), *percentiles(ranks_correlate(a[chosen], b[chosen])), len(a))
+
+
+def percentiles(resampled: np.ndarray, alpha: float = 0.05, most: float = 1) -> tuple[float, float]:
+    """The ends of a bootstrap's interval at a level, of numbers in [-most, most].
+
+    A resample in which a quantity is constant could have any rho: it counts as the worst for either end.
+    """
+    low, high = (np.nan_to_num(resampled, nan=worst) for worst in (-most, most))
+    return float(np.quantile(low, alpha / 2)), float(np.quantile(high, 1 - alpha / 2))
 
 
 def with_accuracy(rows: pd.DataFrame) -> pd.DataFrame:

@@ -61,9 +61,7 @@ def report(job: Measurement, cost: dict[str, Any]) -> None:
         partners.keep(metric.partners(), folder)
         _report_partners(job)
         results.write(folder, scores, job.config, job.chosen[: metric.images].tolist(), cost)
-        tracker.scores(scores)
-        tracker.summary(images=metric.images, ended=ended)
-        tracker.image("depth", folder / "depth.png")
+        tracker.measured(scores, folder / "depth.png", images=metric.images, ended=ended)
     print(f"{name}\n{summary(scores)}\n{results.format_cost(cost)}")
     print(f"rows and figure: {folder}")
 

@@ -1,6 +1,7 @@
 """What a network computes: a digest of its recorded operations, so that an edited network is another one."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from equivariance.layers.record import evaluating
 
 
-def computation_digest(model: nn.Module, shape: tuple[int, int, int]) -> str:
+def computation_digest(model: nn.Module, shape: Sequence[int]) -> str:
     """Identifies what a network computes in evaluation mode, apart from its weights.
 
     One grey image passes through the network. The digest covers every operation with its operands (by their place

@@ -1,6 +1,5 @@
 """A run's folder: its files, the configuration that identifies it, and a lock for one writer at a time."""
 
-import io
 import os
 import re
 import subprocess
@@ -18,7 +17,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from equivariance.errors import UserError
-from equivariance.files import write_atomic
+from equivariance.files import atomic_file, write_atomic
 from equivariance.study.config import REPOSITORY, Recipe
 
 if TYPE_CHECKING:
@@ -72,10 +71,19 @@ class Run:
             raise UserError(f"{self.checkpoint} is damaged; {ANEW}")
         return state
 
-    def load(self, config: dict[str, Any], ignore: tuple[str, ...] = ()) -> dict[str, Any] | None:
-        """The checkpoint of this folder, None if there is none; a UserError for that of another configuration."""
+    def load(
+        self, config: dict[str, Any], ignore: tuple[str, ...] = (), classes: Sequence[str] | None = None
+    ) -> dict[str, Any] | None:
+        """The checkpoint of this folder, None if there is none; a UserError for that of another configuration.
+
+        Args:
+            ignore: keys of `config` in which it may differ.
+            classes: that it must have been trained for.
+        """
         if (state := self.checkpoint_state()) is None:
             return None
+        if classes is not None:
+            self._check_classes(state.get("classes") or [*classes], [*classes])  # an old one does not say which
         made_with = state["config"]
         if "computation" not in made_with or stretches_of(state)[-1]["torch_version"] != torch.__version__:
             ignore = (*ignore, "computation")  # an old one, or operations of another version
@@ -105,14 +113,11 @@ class Run:
             ) from error
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the checkpoint, whole or not at all."""
-        write_atomic(self.checkpoint, _serialised(state))
-
-    def write_config(self, config: dict[str, Any]) -> None:
-        write_atomic(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
-
-    def write_metrics(self, history: list[dict[str, float]]) -> None:
-        write_atomic(self.folder / "metrics.csv", pd.DataFrame(history).to_csv(index=False))
+        """Write the checkpoint, and before it what of it people read: its configuration and its history."""
+        write_config(self.folder, state["config"])
+        if state["history"]:
+            write_atomic(self.folder / "metrics.csv", pd.DataFrame(state["history"]).to_csv(index=False))
+        save_state(self.checkpoint, state)
 
     def stretches(self, saved: dict[str, Any] | None, here: dict[str, str], strict: bool) -> list[dict[str, Any]]:
         """Where each part of the run was trained: the place in which it began (epoch, step), and its provenance.
@@ -123,11 +128,8 @@ class Run:
         if saved is None:
             return [{"epoch": 0, "step": 0} | here]
         before = stretches_of(saved)
-        last = before[-1]
-        changed = [
-            f"{last[key]}, now {here[key]}" for key in ("hardware", "torch_version") if last[key] != here[key]
-        ]
-        if changed:
+        last, deciding = before[-1], ("hardware", "torch_version")
+        if changed := [f"{last[key]}, now {here[key]}" for key in deciding if last[key] != here[key]]:
             text = f"{self.folder} was trained on {' and '.join(changed)}"
             if strict:
                 raise UserError(f"{text}: hardware.strict=true refuses to go on")
@@ -144,7 +146,7 @@ class Run:
         """Keep the weights, with their accuracy, between two epochs, if `recipe.keep` names the one completed."""
         if training.step == 0 and training.epoch in training.recipe.keep:
             state = {"epoch": training.epoch, "accuracy": training.accuracy, "model": training.model.state_dict()}
-            write_atomic(self.kept(training.epoch), _serialised(state))
+            save_state(self.kept(training.epoch), state)
 
     def load_weights(
         self, model: torch.nn.Module, config: dict[str, Any], classes: Sequence[str], epoch: int | None = None
@@ -159,8 +161,7 @@ class Run:
         Returns:
             epoch, epochs, accuracy, precision, trained_on (the stretches).
         """
-        self._check_classes(list(classes))
-        state, epochs = self.load(config, ignore=("data", "precision")), config["recipe"]["epochs"]
+        state, epochs = self.load(config, ("data", "precision"), classes), config["recipe"]["epochs"]
         command = "python train.py with the same arguments"
         if state is None:
             others = [f"model.{key}={value}" for key, value in LIBRARY_WEIGHTS.items() if key in config["model"]]
@@ -168,11 +169,8 @@ class Run:
             raise UserError(f"no trained network in {self.folder}: run {command}, or give {choices}")
         if state["epoch"] < epochs:
             raise UserError(f"{self.folder} is trained for {state['epoch']} of {epochs} epochs: run {command}")
-        accuracy, weights, epoch = (
-            state["history"][-1]["accuracy"],
-            state["model"],
-            epochs if epoch is None else epoch,
-        )
+        epoch = epochs if epoch is None else epoch
+        accuracy, weights = state["history"][-1]["accuracy"], state["model"]
         if epoch != epochs:
             accuracy, weights = self._kept_weights(epoch, epochs)
         try:
@@ -184,9 +182,8 @@ class Run:
         found = {"epoch": epoch, "epochs": epochs, "accuracy": accuracy, "precision": state["config"]["precision"]}
         return found | {"trained_on": trained_on(state)}
 
-    def _check_classes(self, classes: list[str]) -> None:
-        """Refuse images of other classes than the network was trained for; an old checkpoint does not say which."""
-        trained = (self.checkpoint_state() or {}).get("classes") or classes
+    def _check_classes(self, trained: list[str], classes: list[str]) -> None:
+        """Refuse images of other classes than the network was trained for."""
         if trained != classes:
             known, here = (", ".join(each[:4]) + " .." * (len(each) > 4) for each in (trained, classes))
             raise UserError(
@@ -243,10 +240,18 @@ def read_state(path: Path, keys: tuple[str, ...], remedy: str = ANEW) -> dict[st
     return state
 
 
-def _serialised(state: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a dictionary with `torch.save`; not by way of memory, as statistics may have gigabytes."""
+    with atomic_file(path) as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # of PyTorch's writer, behind the system's own error, such as a full disk
+            raise error.__context__ or error from None
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write config.yaml, of a training or a measurement."""
+    write_atomic(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
 def comparable(config: dict[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from omegaconf import OmegaConf
 
 from equivariance import rows
 from equivariance.errors import UserError
-from equivariance.files import atomic_file, write_atomic
-from equivariance.study.runs.folder import comparable, first_difference, read_state
+from equivariance.files import write_atomic
+from equivariance.study.runs.folder import comparable, first_difference, read_state, save_state, write_config
 from equivariance.study.runs.processes import Processes
 
 ANOTHER = "give this one another measure.name"
@@ -25,7 +24,7 @@ def write(
     """Write configuration, cost and image indices first and results.csv last, as the mark of completion."""
     write_atomic(folder / "cost.csv", pd.DataFrame([cost]).to_csv(index=False, lineterminator="\n"))
     write_atomic(folder / "images.csv", "index\n" + "\n".join(map(str, chosen)) + "\n")
-    write_atomic(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+    write_config(folder, config)
     rows.write(folder / "results.csv", scores)
     for left in folder.glob(".statistics-*"):
         left.unlink()
@@ -81,8 +80,7 @@ class Unfinished:
     def save(self, state: dict[str, Any]) -> None:
         """Keep the statistics of the images measured so far."""
         began = time.monotonic()
-        with atomic_file(self.path) as file:  # not by way of memory: wide networks have gigabytes of statistics
-            torch.save({"config": self.config, "state": state}, file)
+        save_state(self.path, {"config": self.config, "state": state})
         now = time.monotonic()
         self.next = now + max(SAVE_EVERY, 20 * (now - began))
 

@@ -11,8 +11,6 @@ import pandas as pd
 
 from equivariance.rows import by_layer, of_first_over
 
-KINDS = (("", "value"), (" chance", "chance"))
-
 
 class Tracker:
     """Sends the results of a job to W&B; if W&B fails, prints that once on stderr and does nothing from then on."""
@@ -25,52 +23,39 @@ class Tracker:
         return self.run.id if self.run else None
 
     def log(self, values: dict[str, float], step: int) -> None:
-        self._try(lambda run: run.log(values, step=step))
+        self.send(lambda run: run.log(values, step=step))
 
     def summary(self, **values: Any) -> None:
-        self._try(lambda run: run.summary.update(values))
+        self.send(lambda run: run.summary.update(values))
 
-    def scores(self, rows: pd.DataFrame) -> None:
-        """Rows of a measurement: as a table, as curves by depth, and as a summary by part.
+    def measured(self, rows: pd.DataFrame, figure: Path, **summary: Any) -> None:
+        """Rows of a measurement: as a table, as curves by depth, and as a summary by part; and the figure.
 
         A step `layer` for each layer holds "invariance", "invariance chance", "equivariance" and "equivariance
         chance"; the summary holds "invariance/early" and so on, and the accuracy of the network.
         """
 
-        def send(run: Any) -> None:
+        def log(run: Any) -> None:
             import wandb
 
-            run.log({"scores": wandb.Table(dataframe=rows)})
+            run.log({"scores": wandb.Table(dataframe=rows), "depth": wandb.Image(str(figure))})
             for name in ("invariance*", "equivariance*"):
                 run.define_metric(name, step_metric="layer")
-            layers = by_layer(of_first_over(rows))
+            layers = by_layer(of_first_over(rows)).set_index("score")
             for index, one in layers.groupby("index"):
-                scores = {f"{row.score}{of}": row[score] for _, row in one.iterrows() for of, score in KINDS}
-                run.log({"layer": index} | scores)
+                run.log({"layer": index, **one.value, **one.chance.add_suffix(" chance")})
             parts = layers.groupby(["score", "part"]).value.mean()
-            summary = {f"{measure}/{part}": value for (measure, part), value in parts.items()}
-            if rows.accuracy.notna().all():
-                summary["accuracy"] = float(rows.accuracy.iloc[0])
-            run.summary.update(summary)
+            accuracy = {"accuracy": float(rows.accuracy.iloc[0])} if rows.accuracy.notna().all() else {}
+            run.summary.update({"/".join(place): value for place, value in parts.items()} | accuracy | summary)
 
-        self._try(send)
+        self.send(log)
 
-    def image(self, name: str, path: Path) -> None:
-        def send(run: Any) -> None:
-            import wandb
-
-            run.log({name: wandb.Image(str(path))})
-
-        self._try(send)
-
-    def finish(self, exit_code: int) -> None:
-        self._try(lambda run: run.finish(exit_code=exit_code))
-
-    def _try(self, send: Callable[[Any], None]) -> None:
+    def send(self, call: Callable[[Any], None]) -> None:
+        """Make a call of the W&B run, if there is one."""
         if self.run is None:
             return
         try:
-            send(self.run)
+            call(self.run)
         except Exception as error:  # whatever it is, the local files are complete
             self.run = None
             print(f"W&B failed and is off from here on ({error}); local files are not affected", file=sys.stderr)
@@ -108,12 +93,15 @@ def tracked(
                 print(f"W&B is offline; to upload this run: wandb sync {Path(tracker.run.dir).parent}")
         except Exception as error:  # no network, no disk, no wandb: the job goes on without
             print(f"W&B did not start ({error}); local files are not affected", file=sys.stderr)
+    exit_code = 1
     try:
         yield tracker
-    except BaseException as error:
-        tracker.finish(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+        exit_code = 0
+    except SystemExit as error:
+        exit_code = error.code if isinstance(error.code, int) else 1
         raise
-    tracker.finish(0)
+    finally:
+        tracker.send(lambda run: run.finish(exit_code=exit_code))
 
 
 def mode_of(mode: str) -> str:
@@ -130,7 +118,7 @@ def mode_of(mode: str) -> str:
         import wandb
 
         return "online" if wandb.setup().settings.api_key or _netrc_has_key() else "offline"
-    except Exception:  # whatever keeps W&B from starting, `_start` says it
+    except Exception:  # whatever keeps W&B from starting, `tracked` says it
         return "offline"
 
 

@@ -5,18 +5,18 @@ range, is contradicted where it lies outside as a whole, and is undecided otherw
 range is what is too small to matter, so that this is the pair of one-sided tests of Schuirmann (1987).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf, sqrt
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from equivariance.study.rank_correlation import ranks_correlate
+from equivariance.study.rank_correlation import RESAMPLES, percentiles, ranks_correlate
 
 ALPHA = 0.05
-RESAMPLES = 9_999
 FEWEST = 6  # networks for a rank correlation, as in the papers
 ANSWERS = {True: "holds", False: "contradicted", None: "undecided"}
 Interval = Callable[[float], tuple[float, float]]  # from the level alpha to its ends
@@ -84,49 +84,46 @@ class Outcome:
     parts: bool = False  # whether the claim names several parts, of which some may hold and others not
     why: str = ""  # nothing was decided
 
+    @cached_property
+    def voting(self) -> dict[Case, str]:
+        """The primary cases and their answers in words."""
+        return {case: ANSWERS[answer] for case, answer in self.answers.items() if case.primary}
+
     @property
     def state(self) -> str:
         """holds, contradicted, partly, undecided or not run."""
-        primary = {case: answer for case, answer in self.answers.items() if case.primary}
-        if all(np.isnan(case.estimate) for case in primary):
+        if all(np.isnan(case.estimate) for case in self.voting):
             return "not run"
-        answers = set(primary.values())
-        if answers == {True}:
+        answers = {*self.voting.values()}
+        if answers == {"holds"}:
             return "holds"
-        if {True, False} <= answers and self.parts:
+        if {"holds", "contradicted"} <= answers and self.parts:
             return "partly"
-        return "contradicted" if False in answers else "undecided"
+        return "contradicted" if "contradicted" in answers else "undecided"
 
     def __str__(self) -> str:
         """How many primary cases have the answer that decides, and the first of these that has rows."""
-        state = self.state
-        if state == "not run":
+        if self.state == "not run":
             return self.why or "no rows yet"
-        primary = {case: ANSWERS[answer] for case, answer in self.answers.items() if case.primary}
         texts = []
-        for word in ("holds", "contradicted") if state == "partly" else (state,):
-            cases = [case for case, each in primary.items() if each == word]
-            count = f" {len(cases)} of {len(primary)}" if len(primary) > 1 else ""
+        for word in ("holds", "contradicted") if self.state == "partly" else (self.state,):
+            cases = [case for case, answer in self.voting.items() if answer == word]
+            count = f" {len(cases)} of {len(self.voting)}" if len(self.voting) > 1 else ""
             first = next((case for case in cases if not np.isnan(case.estimate)), cases[0])
             texts.append(f"{word}{count}: {first.text}")
         return "; ".join(texts)
 
-    @property
-    def table(self) -> pd.DataFrame:
-        """All cases: one row each."""
-        rows = [
-            {
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """All cases: a row each."""
+        for case, answer in self.answers.items():
+            low, high = case.interval(ALPHA)
+            yield {
                 "case": case.name,
                 "votes": case.primary,
                 "answer": "no rows" if np.isnan(case.estimate) else ANSWERS[answer],
                 "expected": str(case.expected),
-                "estimate": case.estimate,
-                **dict(zip(("low", "high"), case.interval(ALPHA), strict=True)),
-                "n": case.count,
+                **{"estimate": case.estimate, "low": low, "high": high, "n": case.count},
             }
-            for case, answer in self.answers.items()
-        ]
-        return pd.DataFrame(rows)
 
 
 def decided(cases: Sequence[Case], parts: bool = False) -> Outcome:
@@ -164,23 +161,13 @@ def over_units(values: Sequence[float], images: float, most: float = inf) -> Int
 
 
 def over_networks(x: np.ndarray, y: np.ndarray, minus: np.ndarray | None = None) -> tuple[float, Interval]:
-    """Spearman's rho of x and y, less that of `minus` and y, and its percentile bootstrap over networks.
-
-    A resample in which a quantity is constant could have any rho: it counts as the worst for either end.
-    """
-    chosen = (
-        np.random.default_rng(0).integers(len(x), size=(RESAMPLES, len(x))) if len(x) else np.zeros((1, 0), int)
-    )
+    """Spearman's rho of x and y, less that of `minus` and y, and its percentile bootstrap over networks."""
 
     def rho(of: np.ndarray) -> np.ndarray:
         return ranks_correlate(x[of], y[of]) - (0 if minus is None else ranks_correlate(minus[of], y[of]))
 
+    estimate = float(rho(np.arange(len(x)))) if len(x) > 2 else np.nan
     if len(x) < FEWEST:
-        return (float(rho(np.arange(len(x)))) if len(x) > 2 else np.nan), lambda alpha: (-inf, inf)
-    resampled, most = rho(chosen), 1 if minus is None else 2
-
-    def ends(alpha: float) -> tuple[float, float]:
-        low, high = (np.nan_to_num(resampled, nan=worst) for worst in (-most, most))
-        return float(np.quantile(low, alpha / 2)), float(np.quantile(high, 1 - alpha / 2))
-
-    return float(rho(np.arange(len(x)))), ends
+        return estimate, lambda alpha: (-inf, inf)
+    resampled = rho(np.random.default_rng(0).integers(len(x), size=(RESAMPLES, len(x))))
+    return estimate, lambda alpha: percentiles(resampled, alpha, most=1 if minus is None else 2)

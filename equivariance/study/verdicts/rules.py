@@ -131,12 +131,6 @@ class Verdict:
     def state(self) -> str:
         return self.outcome.state
 
-    @property
-    def fewer_seeds(self) -> str:
-        """Such as " (1 of 3 seeds run)", where it rests on fewer trainings than its evidence asks for."""
-        fewer = self.seeds < self.evidence.seeds and self.state != "not run"
-        return f" ({self.seeds} of {self.evidence.seeds} seeds run)" if fewer else ""
-
 
 @cache
 def document() -> dict[str, Any]:
@@ -191,13 +185,10 @@ def verdicts_of(group: str, folder: Path = EXPERIMENTS) -> list[Verdict]:
 
 def asks(claim: Claim, evidence: Evidence) -> bool:
     """Whether a claim compares networks of which the evidence lists some."""
-    for column, listed in evidence.compare.items():
-        asked = [
-            value for test in claim.tests for value in _listed(test.get("for", {}).get(column, [None]), listed)
-        ]
-        if claim.tests and not {None, *listed} & {*asked}:
-            return False
-    return True
+    return not claim.tests or all(
+        any({None, *listed} & {*_listed(test.get("for", {}).get(column, [None]), listed)} for test in claim.tests)
+        for column, listed in evidence.compare.items()
+    )
 
 
 def judge(claim: Claim, evidence: Evidence, table: pd.DataFrame, folder: Path = EXPERIMENTS) -> list[Verdict]:
@@ -359,14 +350,10 @@ def _grid(lists: Mapping[str, list], evidence: Evidence) -> Iterator[dict[str, A
     yield from (dict(zip(lists, values, strict=True)) for values in product(*filled))
 
 
-def _smallest(test: Mapping[str, Any]) -> float:
-    scale = "rho" if {"rank", "along"} & {*test} else "score"
-    return test.get("smallest", document()["smallest"][scale])
-
-
 def _range(test: Mapping[str, Any]) -> Range:
     """Where a test puts its numbers."""
-    expect, e = test["expect"], _smallest(test)
+    scale = "rho" if {"rank", "along"} & {*test} else "score"
+    expect, e = test["expect"], test.get("smallest", document()["smallest"][scale])
     if isinstance(expect, list):
         low, high = expect
         return Range(-inf if low is None else low, inf if high is None else high)
@@ -417,8 +404,9 @@ def said(verdicts: Iterable[Verdict]) -> str:
 
 
 def fewer_seeds(verdicts: Iterable[Verdict]) -> str:
-    """The first of verdicts that says so says it for all, see `Verdict.fewer_seeds`."""
-    return next((one.fewer_seeds for one in verdicts if one.fewer_seeds), "")
+    """Such as " (1 of 3 seeds run)", where one rests on fewer trainings than its evidence asks for."""
+    fewer = (one for one in verdicts if one.seeds < one.evidence.seeds and one.state != "not run")
+    return next((f" ({one.seeds} of {one.evidence.seeds} seeds run)" for one in fewer), "")
 
 
 def evidence_text(verdicts: Iterable[Verdict]) -> str:
@@ -431,13 +419,13 @@ def evidence_text(verdicts: Iterable[Verdict]) -> str:
 
 def cases(verdicts: Iterable[Verdict]) -> pd.DataFrame:
     """Every case of every verdict: one row each."""
-    tables = []
+    lines = []
     for one in verdicts:
         if one.state != "not run":
-            names = {"claim": one.number, "kind": one.kind, "rows": " ".join(one.evidence.experiments)}
-            place, table = names | {"under": one.under, "verdict": one.state}, one.outcome.table
-            tables.append(pd.DataFrame(place, index=table.index).join(table))
-    return pd.concat(tables, ignore_index=True)
+            place = {"claim": one.number, "kind": one.kind, "rows": " ".join(one.evidence.experiments)}
+            place |= {"under": one.under, "verdict": one.state}
+            lines += [place | case for case in one.outcome.rows()]
+    return pd.DataFrame(lines)
 
 
 def results(name: str, folder: Path = EXPERIMENTS) -> pd.DataFrame:

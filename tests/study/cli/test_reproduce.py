@@ -39,8 +39,8 @@ def test_stages_follow_what_is_there(tmp_path):
     run = Run(folder)
     state = dict.fromkeys(CHECKPOINT) | {"config": {}, "step": 0}
     folder.mkdir(parents=True)
-    run.write_metrics([{"epoch": 1}] * 10)  # of a training that was killed before its checkpoint: it does not count
     run.save(state | {"epoch": 9, "history": [{}] * 9})
+    (folder / "metrics.csv").write_text("epoch\n" + "1\n" * 10)  # a training killed before its checkpoint: no epoch
     assert done(stages) == []
     run.save(state | {"epoch": 10, "history": [{}] * 10})
     assert done(stages) == ["train.py"]

@@ -10,7 +10,7 @@ from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.study.models import weights
 from equivariance.study.runs import results
-from equivariance.study.runs.folder import CHECKPOINT, Run
+from equivariance.study.runs.folder import CHECKPOINT, Run, write_config
 from equivariance.study.runs.processes import Processes
 from tests.conftest import REPOSITORY
 
@@ -42,7 +42,7 @@ def statistics(folder):
 
 def configuration(folder):
     (folder / "results.csv").touch()
-    Run(folder).write_config(CONFIG)
+    write_config(folder, CONFIG)
     return folder / "config.yaml", lambda: results.finished(folder, CONFIG)
 
 

@@ -21,6 +21,7 @@ from equivariance.study.verdicts.rules import (
     described,
     document,
     evidence_of,
+    fewer_seeds,
     in_words,
     judge,
     said,
@@ -331,7 +332,7 @@ def test_fewer_seeds_are_said():
     evidence = Evidence("full", ("none",), "made up", {"aug": ["a", "b"]}, seeds=3)
     results = pairs(0.1)
     (verdict,) = judge(claim, evidence, results[~((results.seed == 2) & (results.aug == "b"))])
-    assert verdict.fewer_seeds == " (2 of 3 seeds run)"
+    assert fewer_seeds([verdict]) == " (2 of 3 seeds run)"
 
 
 def test_intervals_are_scipys_and_images_widen_them():
