@@ -23,7 +23,8 @@ from equivariance.names import NESTED, OVER, PARTS, SIMILARITIES
 REPOSITORY = Path(__file__).resolve().parent.parent.parent  # where this checkout lies
 CONF, EXPERIMENTS = REPOSITORY / "conf", REPOSITORY / "experiments"
 LARGEST = 2**63  # beyond all integers of tensors and seeds
-Range = tuple[Callable[[Any], bool], str]  # whether a value is in it, and what is needed, in words
+Holds = Callable[[Any], bool]
+Range = tuple[Holds, str]  # whether a value is in it, and what is needed, in words
 
 
 def shown(value: Any) -> str:
@@ -40,10 +41,8 @@ def _number(value: Any) -> bool:
 
 
 def _whole(least: int, below: int = LARGEST) -> Range:
-    def holds(value: Any) -> bool:
-        return type(value) is int and least <= value < below
-
-    return holds, f"needs a whole number from {least} {'on' if below == LARGEST else f'to {below - 1}'}"
+    words = f"needs a whole number from {least} {'on' if below == LARGEST else f'to {below - 1}'}"
+    return lambda value: type(value) is int and least <= value < below, words
 
 
 def _above(least: float, words: str = "needs a number above 0", most: float = math.inf) -> Range:
@@ -61,8 +60,12 @@ def _some_of(*words: str) -> Range:
     return holds, f"choose {', '.join(words)}, or a list of them"
 
 
-def _distinct(value: Any, holds: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and all(map(holds, value)) and 0 < len(value) == len({*value})
+def _list(value: Any, holds: Holds) -> bool:
+    return isinstance(value, list) and all(map(holds, value))
+
+
+def _distinct(value: Any, holds: Holds) -> bool:
+    return _list(value, holds) and 0 < len(value) == len({*value})
 
 
 def _or_null(given: Range) -> Range:
@@ -70,25 +73,14 @@ def _or_null(given: Range) -> Range:
     return lambda value: value is None or holds(value), f"{words}, or null"
 
 
-def _epochs(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(type(epoch) is int and epoch >= least for epoch in value)
-
-
 def _numbers(above: float) -> Range:
-    def holds(value: Any) -> bool:
-        return isinstance(value, list) and bool(value) and all(_number(each) and each > above for each in value)
-
-    return holds, f"needs a list of numbers{' above 0' if above == 0 else ''}, one a channel of the images"
+    words = f"needs a list of numbers{' above 0' if above == 0 else ''}, one a channel of the images"
+    return lambda value: _list(value, _above(above)[0]) and value != [], words
 
 
 def _sides(value: Any) -> bool:
     sides = value if isinstance(value, list) else [value, value]
-    return len(sides) == 2 and all(type(side) is int and 0 < side < 2**16 for side in sides)
-
-
-def _patterns(value: Any) -> bool:
-    patterns = value if isinstance(value, list) else [value]
-    return bool(patterns) and all(isinstance(each, str) and each != "" for each in patterns)
+    return len(sides) == 2 and _list(sides, _whole(1, 2**16)[0])
 
 
 def _partners(value: Any) -> bool:
@@ -106,6 +98,11 @@ def _name(value: Any) -> bool:
     )
 
 
+def choices(group: str) -> str:
+    """The files of a group of conf/."""
+    return f"choose one of {', '.join(sorted({each.stem for each in (CONF / group).glob('*.yaml')} - {'base'}))}"
+
+
 def _keys(names: str) -> Range:
     return lambda value: isinstance(value, dict), f"needs its keys, {names}"
 
@@ -118,18 +115,23 @@ NAME: Range = (
 )
 BOOLEAN: Range = (lambda value: isinstance(value, bool), "needs true or false")
 SWITCH = _one_of("auto", True, False)
-
-
 NUMBERS, ABOVE_0 = _numbers(-math.inf), _above(0)
+PROBABILITY: Range = (lambda value: _number(value) and 0 <= value <= 1, "needs a number from 0 to 1")
 RISING: Range = (
-    lambda value: _epochs(1)(value) and value == sorted({*value}),
+    lambda value: _list(value, _whole(1)[0]) and value == sorted({*value}),
     "needs a rising list of whole numbers from 1 on, such as [100,150]",
 )
+EPOCHS: Range = (lambda value: _list(value, _whole(0)[0]), "needs a list of epochs from 0 on, such as [0,10]")
 ELEMENTS: Range = (
     lambda value: _distinct(value, lambda each: isinstance(each, str) or _number(each)),
     "needs a list of numbers or words, none of them twice, such as [90,180]",
 )
+PATTERNS: Range = (
+    lambda value: _list(value if isinstance(value, list) else [value], WORD[0]) and value != [],
+    "needs patterns of module names, such as [layer*.*,fc]",
+)
 MOMENTUM: Range = (lambda value: _number(value) and 0 <= value < 1, "needs a number from 0 to below 1")
+DECAY: Range = (lambda value: _number(value) and value >= 0, "needs a number from 0 on")
 
 
 @dataclass
@@ -140,17 +142,13 @@ class Recipe:
     batch_size: Annotated[int, _whole(1)] = MISSING
     optimiser: Annotated[str, _one_of("adam", "adamw", "sgd")] = MISSING
     lr: Annotated[float, ABOVE_0] = MISSING
-    weight_decay: Annotated[float, (lambda value: _number(value) and value >= 0, "needs a number from 0 on")] = (
-        MISSING
-    )
+    weight_decay: Annotated[float, DECAY] = MISSING
     schedule: Annotated[str, _one_of("milestones", "one_cycle")] = "milestones"
     milestones: Annotated[Any, _or_null(RISING)] = None
     warm_up: Annotated[float | None, _or_null(_above(0, "needs a number of epochs above 0"))] = None
     factor: Annotated[float | None, _or_null(_above(0, "needs a number above 0, to 1e6", 1e6))] = None
     momentum: Annotated[float | None, _or_null(MOMENTUM)] = None
-    keep: Annotated[Any, (_epochs(0), "needs a list of epochs from 0 on, such as [0,10]")] = field(
-        default_factory=list
-    )
+    keep: Annotated[Any, EPOCHS] = field(default_factory=list)
 
 
 @dataclass
@@ -184,7 +182,7 @@ class MeasureConfig:
     trained: Annotated[bool, BOOLEAN] = True
     epoch: Annotated[int | None, _or_null(_whole(0))] = None
     partners: Annotated[Any, (_partners, "needs true, false, or layer=NAME, and channel=NUMBER of it")] = False
-    layers: Annotated[Any, _or_null((_patterns, "needs patterns of module names, such as [layer*.*,fc]"))] = None
+    layers: Annotated[Any, _or_null(PATTERNS)] = None
     dry_run: Annotated[bool, BOOLEAN] = False
     options: str = ""  # what the command line changes, see `identity.options`
 
@@ -199,7 +197,9 @@ class WandbConfig:
 
 
 SCHEMA = {"recipe": Recipe, "hardware": HardwareConfig, "measure": MeasureConfig, "wandb": WandbConfig}
-RANGES: dict[str, Range] = {
+RANGES: dict[str, Range] = {group: _keys(", ".join(keys.__annotations__)) for group, keys in SCHEMA.items()}
+RANGES |= {group: (_keys("")[0], choices(group)) for group in ("dataset", "model", "aug", "measure")}
+RANGES |= {
     f"{group}.{key}": hint.__metadata__[0]
     for group, keys in SCHEMA.items()
     for key, hint in get_type_hints(keys, include_extras=True).items()
@@ -224,6 +224,11 @@ RANGES |= {  # of no group; and of groups whose other keys are arguments of thei
     "model.pretrained": BOOLEAN,
     "model.weights": _or_null((WORD[0], "needs the name of a file")),
     "aug.name": NAME,
+    "aug.crop.padding": _whole(1, 2**15),
+    "aug.flip.probability": PROBABILITY,
+    "aug.cutmix.probability": PROBABILITY,
+    "aug.randaugment.operations": _whole(1, 101),
+    "aug.randaugment.magnitude": _whole(0, 31),
     "measure.transform._target_": WORD,
     "measure.transform.elements": ELEMENTS,
     "run_dir": FOLDER,  # last, as it has the names of groups in it
@@ -231,13 +236,13 @@ RANGES |= {  # of no group; and of groups whose other keys are arguments of thei
 
 
 def check_ranges(cfg: DictConfig) -> None:
-    """Refuse a value outside the range of its key."""
+    """Refuse a value outside the range of its key; there must be all names, for the run's folder."""
     for key, (holds, words) in RANGES.items():
         group, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, group) if group else cfg
-        if not OmegaConf.is_dict(node) or name not in node:
+        if not OmegaConf.is_dict(node) or (name not in node and name != "name"):
             continue
-        value = node[name]
+        value = node.get(name)
         value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         if not holds(value):
             raise UserError(f"{key}={shown(value)}: {words}")

@@ -71,7 +71,7 @@ DIGITS = ("dataset=digits6", "model=cnn7")
         ((*DIGITS, "model.padding=-1"), r"model cnn7 \(.*model.padding=-1\) cannot take images of 1x28x28"),
         (("model=resnet44", "dataset=digits6", "model.depth=43"), r"model.depth=43: CIFAR ResNets have 6 n \+ 2"),
         ((*DIGITS, "model=wrn40", "model.width=0"), r"model.width=0: needs a whole number from 1 on"),
-        ((*DIGITS, "aug=crop", "aug.crop.padding=-1"), r"aug.crop.padding=-1: needs a whole number of pixels"),
+        ((*DIGITS, "aug=crop", "aug.crop.padding=-1"), r"aug.crop.padding=-1: needs a whole number from 1"),
         ((*DIGITS, "aug=flip", "aug.flip.probability=2"), r"aug.flip.probability=2: needs a number from 0 to 1"),
         ((*DIGITS, "aug=cutmix", "aug.cutmix.probability=no"), r"aug.cutmix.probability=no: needs a number"),
         ((*DIGITS, "aug=randaugment", "aug.randaugment.magnitude=31"), r"magnitude=31: needs .* from 0 to 30"),

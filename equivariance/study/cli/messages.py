@@ -4,7 +4,6 @@ import difflib
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,9 @@ def one_line(error: BaseException) -> str:
 
 def check(cfg: DictConfig) -> None:
     """Refuse a configuration that no task can do anything with, whatever it is, and keys that nothing uses."""
-    known, text = _keys_beside("seed"), OmegaConf.to_yaml(cfg)
+    known = [key for key in map(str, OmegaConf.load(CONF / "config.yaml")) if key not in ("defaults", "hydra")]
+    known += [each.name for each in CONF.iterdir() if each.is_dir()]
+    text = OmegaConf.to_yaml(cfg)
     text += OmegaConf.to_yaml(HydraConfig.get()) if HydraConfig.initialized() else ""  # of sweeps
     for key in map(str, cfg):
         if key == "experiment" and cfg[key] is not None:
@@ -73,22 +74,14 @@ def check(cfg: DictConfig) -> None:
                 "experiment: a preset begins with the line # @package _global_, or its keys are not used"
             )
         if key not in known and not re.search(rf"\${{{key}[.}}]", text):
-            raise UserError(_unknown(key))
+            raise UserError(_unknown(key, known))
     for name, schema in SCHEMA.items():
-        if not OmegaConf.is_dict(cfg.get(name)):
-            raise UserError(f"{name}={cfg.get(name)}: needs its keys, {', '.join(_keys_beside(f'{name}.'))}")
-        for key in cfg[name]:
-            if key not in {each.name for each in fields(schema)}:
-                raise UserError(_unknown(f"{name}.{key}"))
-    missing = sorted(_missing(OmegaConf.to_container(cfg)))
-    if missing:
+        for key in cfg[name] if OmegaConf.is_dict(cfg.get(name)) else ():
+            if key not in schema.__annotations__:
+                raise UserError(_unknown(f"{name}.{key}", [*schema.__annotations__]))
+    if missing := sorted(_missing(OmegaConf.to_container(cfg))):
         values = " ".join(f"{key}=VALUE" for key in missing)
         raise UserError(f"no value for {', '.join(missing)}: give {values}")
-    for group in ("dataset", "model", "aug"):
-        if not OmegaConf.is_dict(cfg.get(group)):
-            raise UserError(f"{group}={cfg.get(group)}: {choices(group)}")
-        if "name" not in cfg[group]:
-            raise UserError(f"{group}.name: there must be one, for the run's folder")
     check_ranges(cfg)
 
 
@@ -106,11 +99,6 @@ def _missing(node: Any, key: str = "") -> list[str]:
     if isinstance(node, dict):
         return [found for name in node for found in _missing(node[name], f"{key}.{name}".removeprefix("."))]
     return [key] if node == MISSING else []
-
-
-def choices(group: str) -> str:
-    names = sorted(file.stem for file in (CONF / group).glob("*.yaml") if file.stem != "base")
-    return f"choose one of {', '.join(names)}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -157,42 +145,20 @@ def _no_choice(error: MissingConfigException) -> str:
 
 def _of_omegaconf(error: OmegaConfBaseException) -> str | None:
     """The line for a key that is not there, or a value that the schema does not allow."""
-    key = error.full_key
-    if key and isinstance(error, ConfigAttributeError | ConfigKeyError):
-        return _unknown(key)
-    if key and isinstance(error, MissingMandatoryValue):
+    key: Any = error.full_key
+    if isinstance(error, ConfigAttributeError | ConfigKeyError):
+        return _unknown(key, [str(each) for each in error.parent_node or () if each != "hydra"])
+    if isinstance(error, MissingMandatoryValue):
         return f"no value for {key}: give {key}=VALUE"
-    if key and isinstance(error, ValidationError) and key in RANGES:
+    if isinstance(error, ValidationError) and key in RANGES:
         return f"{key}={shown(error.value)}: {RANGES[key][1]}"
     return None
 
 
-def _unknown(key: str) -> str:
-    known, name = _keys_beside(key), key.rpartition(".")[2]
-    nested = {each.name: f"{group}.{each.name}" for group, schema in SCHEMA.items() for each in fields(schema)}
-    close = difflib.get_close_matches(name, known, n=1)
-    if close and close[0] == name:  # another choice of the group has it
-        return f"unknown key {key}: the chosen {key.partition('.')[0]} has none; +{key}=VALUE adds it"
-    if not close:
-        close = [nested[each] for each in difflib.get_close_matches(name, nested, n=1)]
-    hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known)}"
-    return f"unknown key {key}: {hint}"
-
-
-def _keys_beside(full_key: str) -> list[str]:
-    """The keys that could have stood in the place of an unknown one, from the schema or the files of conf/."""
-    *groups, _ = full_key.split(".")
-    if len(groups) == 1 and groups[0] in SCHEMA:
-        return [each.name for each in fields(SCHEMA[groups[0]])]
-    folder = CONF / groups[0] if groups else None
-    files = sorted(folder.glob("*.yaml")) if folder and folder.is_dir() else [CONF / "config.yaml"]
-    keys: dict[str, None] = {}
-    for file in files:
-        inner = groups if file.parent == CONF else groups[1:]
-        node: Any = OmegaConf.load(file)
-        for group in inner:
-            node = node.get(group, {}) if OmegaConf.is_dict(node) else {}
-        keys |= dict.fromkeys(str(key) for key in node if key not in ("defaults", "hydra"))
-    if not groups:
-        keys |= dict.fromkeys(entry.name for entry in CONF.iterdir() if entry.is_dir())
-    return list(keys)
+def _unknown(key: str, known: list[str]) -> str:
+    """The line for a key that is not among those known in its place; it may be meant for another place."""
+    group, _, name = key.rpartition(".")
+    places = {each.rpartition(".")[2]: each for each in RANGES} | {each: each for each in known}
+    close = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(name, places, n=1)
+    hint = f"did you mean {places[close[0]]}?" if close else f"there is {', '.join(known)}"
+    return f"unknown key {key}: {hint}{'' if group in SCHEMA else f'; +{key}=VALUE adds it'}"

@@ -12,8 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from equivariance.errors import UserError
-from equivariance.study.cli.messages import choices
-from equivariance.study.config import CONF, chain
+from equivariance.study.config import CONF, chain, choices
 
 FLAGS = ("-m", "--multirun")  # options of Hydra without a value, which may stand anywhere
 BESIDE_RUN = ("measure", "hardware", "wandb", "hydra", "data_dir", "runs_dir", "dataset.root", "dataset.download")

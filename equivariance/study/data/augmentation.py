@@ -6,8 +6,9 @@ many are augmented at once, and a checkpoint that holds the numbers goes on with
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -61,22 +62,19 @@ class Augmentation:
 
 def build(cfg: Mapping[str, Any]) -> Augmentation:
     """The augmentations that the configuration group `aug` lists, in its order; CutMix comes last."""
-    built = []
-    for key, node in cfg.items():
-        if key == "name":
-            continue
+    built: list[Any] = []
+    for key in [key for key in cfg if key != "name"]:
         try:
-            built.append(instantiate(node))
+            built.append(instantiate(cfg[key]))
         except InstantiationException as error:
-            if isinstance(error.__cause__, UserError):
-                raise error.__cause__ from None
-            raise UserError(f"aug.{key!s}: {str(error.__cause__ or error).splitlines()[0]}") from error
+            raise UserError(f"aug.{key}: {str(error.__cause__ or error).splitlines()[0]}") from error
         if not hasattr(built[-1], "numbers"):
-            raise UserError(f"aug.{key!s}={node} is no augmentation; conf/aug/crop.yaml shows one")
+            raise UserError(f"aug.{key}={cfg[key]} is no augmentation; conf/aug/crop.yaml shows one")
     mixes = [augmentation for augmentation in built if isinstance(augmentation, CutMix)]
     return Augmentation([one for one in built if one not in mixes], mixes[0] if mixes else None)
 
 
+@dataclass(frozen=True)
 class Crop:
     """A window of the image's size in the image framed by zeros (black), every place equally likely.
 
@@ -84,12 +82,8 @@ class Crop:
         padding: pixels of the frame on each side.
     """
 
-    numbers = 2
-
-    def __init__(self, padding: int = 4):
-        if type(padding) is not int or not 0 < padding < 2**15:
-            raise UserError(f"aug.crop.padding={padding}: needs a whole number of pixels from 1 on")
-        self.padding = padding
+    padding: int = 4
+    numbers: ClassVar[int] = 2
 
     def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
         height, width = pixels.shape[2:]
@@ -98,6 +92,7 @@ class Crop:
         return windows[torch.arange(len(pixels), device=pixels.device), :, top, left]
 
 
+@dataclass(frozen=True)
 class Flip:
     """The mirror image, left and right exchanged.
 
@@ -105,16 +100,15 @@ class Flip:
         probability: in [0, 1].
     """
 
-    numbers = 1
-
-    def __init__(self, probability: float = 0.5):
-        self.probability = _checked_probability("flip", probability)
+    probability: float = 0.5
+    numbers: ClassVar[int] = 1
 
     def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
         flipped = (draws < self.probability).to(pixels.device)
         return torch.where(flipped[:, :, None, None], pixels.flip(3), pixels)
 
 
+@dataclass(frozen=True)
 class CutMix:
     """A box of each image is that of another one, and the label is mixed as the pixels are.
 
@@ -128,10 +122,8 @@ class CutMix:
         probability: that an image is mixed, in [0, 1].
     """
 
-    numbers = 4
-
-    def __init__(self, probability: float = 0.5):
-        self.probability = _checked_probability("cutmix", probability)
+    probability: float = 0.5
+    numbers: ClassVar[int] = 4
 
     def __call__(self, pixels: Tensor, labels: Tensor, draws: Tensor, classes: int) -> tuple[Tensor, Tensor]:
         """One batch: pixels (n, c, h, w) and labels (n,) to pixels and weights of labels (n, classes)."""
@@ -155,6 +147,7 @@ class CutMix:
         return (rows[:, :, None] & columns[:, None, :] & (use < self.probability)[:, None, None])[:, None]
 
 
+@dataclass(frozen=True)
 class RandAugment:
     """Operations drawn from a list of fourteen, all of one magnitude; the same may come twice.
 
@@ -167,14 +160,13 @@ class RandAugment:
         magnitude: in [0, 30].
     """
 
-    def __init__(self, operations: int = 2, magnitude: int = 9):
-        if type(operations) is not int or not 0 < operations <= 100:
-            raise UserError(f"aug.randaugment.operations={operations}: needs a whole number from 1 on")
-        if type(magnitude) is not int or not 0 <= magnitude < MAGNITUDES:
-            raise UserError(
-                f"aug.randaugment.magnitude={magnitude}: needs a whole number from 0 to {MAGNITUDES - 1}"
-            )
-        self.magnitude, self.numbers = magnitude, 2 * operations
+    operations: int = 2
+    magnitude: int = 9
+
+    @property
+    def numbers(self) -> int:
+        """Of each operation, which and its sign."""
+        return 2 * self.operations
 
     def __call__(self, pixels: Tensor, draws: Tensor) -> Tensor:
         for operation, sign in draws.T.reshape(-1, 2, len(draws)):
@@ -218,9 +210,3 @@ def _operated(images: Tensor, name: str, strength: float) -> Tensor:
     if name == "Equalize":
         return equalize(images)  # the older one, which is meant below, goes through a batch image by image
     return autoaugment._apply_op(images, name, strength, InterpolationMode.NEAREST, None)
-
-
-def _checked_probability(key: str, probability: float) -> float:
-    if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0 <= probability <= 1:
-        raise UserError(f"aug.{key}.probability={probability}: needs a number from 0 to 1")
-    return probability
