@@ -15,7 +15,6 @@ from equivariance.study.config import REPOSITORY
 
 TALLY = "EQUIVARIANCE_TALLY"  # names a file with a line for each job of the sweep that is over: outcome, folder
 FAILED = "failed.txt"  # in the folder of a measurement that failed in a sweep over many networks
-MOST_LISTED = 8  # folders of measurements in a command
 
 
 @contextmanager
@@ -27,9 +26,9 @@ def recorded(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever a network raises
-        reason = one_line(error) if str(error).strip() else type(error).__name__
-        write_atomic(folder / FAILED, reason + "\n")
-        print(f"failed: {reason}")
+        text = one_line(error) if str(error).strip() else type(error).__name__
+        write_atomic(folder / FAILED, text + "\n")
+        print(f"failed: {text}")
         _note("failed", folder)
     else:
         (folder / FAILED).unlink(missing_ok=True)
@@ -51,28 +50,25 @@ def _note(outcome: str, folder: Path) -> None:
 def comparison(folders: list[Path]) -> str | None:
     """The command that draws these measurements in one figure; None for fewer than two.
 
-    The folders are named by a pattern where one stands for all of them and no others.
+    They are named by a pattern where one stands for all of them and no others, else by the folder that holds them.
     """
-    here = Path.cwd()
-    folders = sorted({each.relative_to(here) if each.is_relative_to(here) else each for each in folders})
+    folders = sorted({_from_here(each) for each in folders})
     if len(folders) < 2:
         return None
-    script = REPOSITORY / "scripts/compare.py"
-    named = [shlex.quote(str(each)) for each in folders]
     levels = [[*dict.fromkeys(names)] for names in zip(*(each.parts for each in folders), strict=False)]
     beginnings = [os.path.commonprefix(names) for names in levels]  # noqa: RUF071, letters are meant
     pattern = Path(*(start + "*" * (len(names) > 1) for start, names in zip(beginnings, levels, strict=True)))
     root = Path(pattern.anchor)
     there = [each for each in root.glob(str(pattern.relative_to(root))) if (each / "results.csv").exists()]
-    if sorted(there) == folders:
-        named = [str(pattern)]
-    elif len(folders) > MOST_LISTED:
-        named = [shlex.quote(os.path.commonpath(folders))]
+    named = pattern if sorted(there) == folders else shlex.quote(os.path.commonpath(folders))
     epochs = {re.sub(r"-epoch\d+$", "", each.name) for each in folders}
-    by = ["--by", "epoch"] if len(epochs) < len({each.name for each in folders}) else []
-    return " ".join(
-        ["python", str(script.relative_to(here) if script.is_relative_to(here) else script), *named, *by]
-    )
+    by = " --by epoch" if len(epochs) < len({each.name for each in folders}) else ""
+    return f"python {_from_here(REPOSITORY / 'scripts/compare.py')} {named}{by}"
+
+
+def _from_here(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def limit_cores(launcher: DictConfig) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, autoaugment
 from torchvision.transforms.v2.functional import equalize
 
-from equivariance.errors import UserError
+from equivariance.errors import UserError, reason
 
 OPERATIONS, MAGNITUDES = 14, 31  # of RandAugment
 
@@ -67,7 +67,7 @@ def build(cfg: Mapping[str, Any]) -> Augmentation:
         try:
             built.append(instantiate(cfg[key]))
         except InstantiationException as error:
-            raise UserError(f"aug.{key}: {str(error.__cause__ or error).splitlines()[0]}") from error
+            raise UserError(f"aug.{key}: {reason(error.__cause__ or error)}") from error
         if not hasattr(built[-1], "numbers"):
             raise UserError(f"aug.{key}={cfg[key]} is no augmentation; conf/aug/crop.yaml shows one")
     mixes = [augmentation for augmentation in built if isinstance(augmentation, CutMix)]

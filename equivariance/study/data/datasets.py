@@ -7,7 +7,6 @@ until they are asked for. Downloads and checksums are torchvision's.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
-from equivariance.errors import UserError
+from equivariance.errors import UserError, reason
 from equivariance.study.data.classes import imagenet_classes
 from equivariance.study.data.image_files import Cover, Exact, Photographs, class_folders, list_files
 
 SPLITS = ("train", "held_out")
 SYMMETRIC_DIGITS = (0, 1, 6, 8)  # a turn maps each to itself or to another digit
-DAMAGED = "{}: a file is missing or damaged; delete the folder to download it again"
 QUICKSTART = "'make quickstart' needs no data set"
 
 
@@ -55,8 +53,8 @@ class Images:
     def to(self, device: torch.device) -> "Images":
         """The same with its tensors on a device; images in files stay where they are."""
         pixels = self.pixels.to(device) if isinstance(self.pixels, Tensor) else self.pixels
-        tensors = {"labels": self.labels.to(device), "mean": self.mean.to(device), "std": self.std.to(device)}
-        return replace(self, pixels=pixels, **tensors)  # type: ignore[arg-type]
+        labels, mean, std = (tensor.to(device) for tensor in (self.labels, self.mean, self.std))
+        return replace(self, pixels=pixels, labels=labels, mean=mean, std=std)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 (n, c, h, w) to float32 of zero mean and unit deviation over the training set."""
@@ -120,13 +118,8 @@ def mnist6(root: str, task: str, download: bool, split: str) -> Split:
     raw = Path(root) / "MNIST" / "raw"
     prefix = {"train": "train", "held_out": "t10k"}[split]
     files = [raw / f"{prefix}-images-idx3-ubyte", raw / f"{prefix}-labels-idx1-ubyte"]
-    if not all(file.exists() for file in files):
-        layouts = f"{raw}/{{train,t10k}}-{{images-idx3,labels-idx1}}-ubyte"
-        _download(partial(datasets.MNIST, root, download=True), "MNIST", raw, layouts, download)
-    try:
-        mnist = datasets.MNIST(root, train=split == "train")
-    except (AssertionError, ValueError, RuntimeError) as error:
-        raise UserError(DAMAGED.format(raw)) from error
+    layouts = f"{raw}/{{train,t10k}}-{{images-idx3,labels-idx1}}-ubyte"
+    mnist = _of_torchvision(datasets.MNIST, root, split, download, files, layouts)
     return _digit_task(mnist.data[:, None], mnist.targets, task)
 
 
@@ -157,13 +150,8 @@ def cifar10(root: str, download: bool, split: str) -> Split:
         classes = class_folders(folder)
         files, labels = list_files(folder, classes)
         return Photographs(files, Exact((32, 32)), (32, 32)).decode(), labels, classes
-    if not official.is_dir():
-        layouts = f"{official}/ or {Path(root)}/cifar10/{{train,test}}/CLASS/*.png"
-        _download(partial(datasets.CIFAR10, root, download=True), "CIFAR-10", Path(root), layouts, download)
-    try:
-        cifar = datasets.CIFAR10(root, train=split == "train")
-    except (RuntimeError, EOFError, OSError) as error:
-        raise UserError(DAMAGED.format(official)) from error
+    layouts = f"{official}/ or {Path(root)}/cifar10/{{train,test}}/CLASS/*.png"
+    cifar = _of_torchvision(datasets.CIFAR10, root, split, download, [official / "batches.meta"], layouts)
     pixels = torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous()
     return pixels, torch.tensor(cifar.targets), cifar.classes
 
@@ -197,10 +185,9 @@ def imagenet(
     strange = [name for name in there if name not in known]
     if strange:
         named = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
-        folder = _split_folder(root, split)
         raise UserError(
-            f"{folder} holds folders that are no class of ImageNet, such as n01440764: {named}; "
-            f"dataset=image_folder dataset.root={root} takes any names"
+            f"{_split_folder(root, split)} holds folders that are no class of ImageNet, such as n01440764: "
+            f"{named}; dataset=image_folder dataset.root={root} takes any names"
         )
     places = torch.tensor([known.index(name) for name in there])
     return pixels, places[labels], known
@@ -237,15 +224,20 @@ def _digit_task(pixels: Tensor, digits: Tensor, task: str) -> tuple[Tensor, Tens
     raise UserError(f"dataset.task={task}: choose upright, invariant or equivariant")
 
 
-def _download(fetch: Callable, name: str, folder: Path, layouts: str, allowed: bool) -> None:
-    problem = "dataset.download=false"
-    if allowed:
-        try:
-            fetch()
-            return
-        except (OSError, RuntimeError) as error:  # torchvision: no mirror answered, or a checksum failed
-            problem = f"the download failed ({str(error).splitlines()[0].strip() or type(error).__name__})"
-    raise UserError(
-        f"{name} is not in {folder} and {problem}; put it there as {layouts}, or name the folder that holds it "
-        f"with data_dir=FOLDER; with internet access torchvision downloads it; {QUICKSTART}"
-    )
+def _of_torchvision(
+    kind: Callable[..., Any], root: str, split: str, download: bool, files: list[Path], layouts: str
+) -> Any:
+    """A split of one of torchvision's data sets; it is downloaded where these files of it are not there."""
+    there = all(file.exists() for file in files)
+    try:
+        return kind(root, train=split == "train", download=download and not there)
+    except (AssertionError, EOFError, OSError, RuntimeError, ValueError) as error:
+        folder = files[0].parent
+        if there:
+            what = "a file is missing or damaged; delete the folder to download it again"
+            raise UserError(f"{folder}: {what}") from error
+        problem = f"the download failed ({reason(error)})" if download else "dataset.download=false"
+        raise UserError(
+            f"{kind.__name__} is not in {folder} and {problem}; put it there as {layouts}, or name the folder that "
+            f"holds it with data_dir=FOLDER; with internet access torchvision downloads it; {QUICKSTART}"
+        ) from error

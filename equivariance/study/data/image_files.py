@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.functional import pil_to_tensor
 
-from equivariance.errors import UserError
+from equivariance.errors import UserError, reason
 from equivariance.progress import progress
 
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # of IMG_EXTENSIONS, by what a file begins with
@@ -71,8 +71,7 @@ class Photographs:
             with Image.open(file, formats=FORMATS) as image:
                 rgb = eight_bit(image).convert("RGB")
         except Exception as error:  # damaged files make decoders raise anything
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"cannot read the image {file}: {reason}") from error
+            raise UserError(f"cannot read the image {file}: {reason(error)}") from error
         try:
             pixels = torch.as_tensor(self.transform(rgb))
         except ValueError as error:

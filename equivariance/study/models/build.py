@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from torch import nn
 
-from equivariance.errors import UserError
+from equivariance.errors import UserError, reason
 from equivariance.study.models import library, public, weights
 from equivariance.study.models.library import Preprocessing
 
@@ -166,12 +166,11 @@ def _explained(
         if isinstance(known, UserError):
             return known
     settings = " ".join(f"model.{key}={value}" for key, value in arguments.items() if value is not None)
-    reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
     if model is None:
         hint = "; +model.ARGUMENT=VALUE gives an argument" if isinstance(cause, TypeError) else ""
-        return UserError(f"model {cfg.name} ({settings}) cannot be built: {reason}{hint}")
+        return UserError(f"model {cfg.name} ({settings}) cannot be built: {reason(cause)}{hint}")
     images = "x".join(map(str, shape))
-    return UserError(f"model {cfg.name} ({settings}) cannot take images of {images}: {reason}{_hint(cfg)}")
+    return UserError(f"model {cfg.name} ({settings}) cannot take images of {images}: {reason(cause)}{_hint(cfg)}")
 
 
 def _hint(cfg: DictConfig) -> str:

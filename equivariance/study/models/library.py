@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from torch import nn
 from torchvision import transforms
 
-from equivariance.errors import UserError
+from equivariance.errors import UserError, reason
 from equivariance.study.data.classes import imagenet_classes
 from equivariance.study.models import weights as files
 
@@ -219,8 +219,7 @@ def _unknown(library: str, architecture: str, known: list[str]) -> UserError:
 
 
 def _no_weights(architecture: str, looked: Path, otherwise: str, error: Exception) -> UserError:
-    cause = str(error).strip().splitlines() or [type(error).__name__]
     return UserError(
-        f"cannot get the weights of {architecture} ({cause[0][:120]}): not in {looked} and not from the network; "
+        f"cannot get the weights of {architecture} ({reason(error)[:120]}): not in {looked} and not by network; "
         f"copy them there from another machine, or give model.weights=FILE; {otherwise} measures it untrained"
     )

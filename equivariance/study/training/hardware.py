@@ -11,7 +11,7 @@ import torch
 from joblib import cpu_count
 from torch.utils._triton import has_triton
 
-from equivariance.errors import UserError
+from equivariance.errors import UserError, reason
 from equivariance.study.training.cuda_graph import Captured
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -98,19 +98,13 @@ class Hardware:
         """Say what to change where memory runs out (a lower `key` than `value`), or the compiler fails."""
         try:
             yield
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise UserError(self._out_of_memory(key, value)) from error
-        except RuntimeError as error:
-            if any(words in str(error) for words in NO_MEMORY):
-                raise UserError(self._out_of_memory(key, value)) from error
-            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise
-            raise UserError(
-                f"the compiler failed ({str(error).splitlines()[0]}): hardware.compile=false"
-            ) from error
-
-    def _out_of_memory(self, key: str, value: int) -> str:
-        return f"{self.name} is out of memory: give a lower {key} than {value}"
+        except (RuntimeError, MemoryError) as error:
+            full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+            if full or any(words in str(error) for words in NO_MEMORY):
+                raise UserError(f"{self.name} is out of memory: give a lower {key} than {value}") from error
+            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise UserError(f"the compiler failed ({reason(error)}): hardware.compile=false") from error
+            raise
 
     @property
     def name(self) -> str:
@@ -140,7 +134,7 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.empty(0, device=name).device  # with its index
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"hardware.device={name}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"hardware.device={name}: {reason(error)}") from error
     if device.type == "meta":
         raise UserError(f"hardware.device={name}: it computes nothing, choose auto, cpu or cuda")
     if device.type == "cuda":
