@@ -66,12 +66,10 @@ def _holds(folder: Path, measure: dict[str, Any]) -> bool:
     """Whether a folder has a measurement of these very values of `measure`."""
     from equivariance.study.runs.folder import comparable  # here, as importing torch takes seconds
 
-    if not (folder / "config.yaml").exists():
-        return False
     try:
         there: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
         return comparable(there["measure"]) == comparable(measure)
-    except Exception:  # garbage makes the reader raise anything
+    except Exception:  # there is no file, or garbage, which makes the reader raise anything
         return False
 
 

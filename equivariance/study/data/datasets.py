@@ -16,10 +16,11 @@ from hydra.utils import instantiate
 from PIL import Image
 from torch import Tensor
 from torchvision import datasets
+from torchvision.transforms.functional import pil_to_tensor
 
 from equivariance.errors import UserError, reason
 from equivariance.study.data.classes import imagenet_classes
-from equivariance.study.data.image_files import Cover, Exact, Photographs, class_folders, list_files
+from equivariance.study.data.image_files import Cover, Photographs, class_folders, list_files
 
 SPLITS = ("train", "held_out")
 SYMMETRIC_DIGITS = (0, 1, 6, 8)  # a turn maps each to itself or to another digit
@@ -149,7 +150,7 @@ def cifar10(root: str, download: bool, split: str) -> Split:
     if folder.is_dir():
         classes = class_folders(folder)
         files, labels = list_files(folder, classes)
-        return Photographs(files, Exact((32, 32)), (32, 32)).decode(), labels, classes
+        return Photographs(files, pil_to_tensor, (32, 32)).decode(), labels, classes
     layouts = f"{official}/ or {Path(root)}/cifar10/{{train,test}}/CLASS/*.png"
     cifar = _of_torchvision(datasets.CIFAR10, root, split, download, [official / "batches.meta"], layouts)
     pixels = torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous()

@@ -64,7 +64,8 @@ class Photographs:
         """uint8 (3, h, w).
 
         Raises:
-            UserError: the file is no image, damaged, or of pixels whose range its type does not say.
+            UserError: the file is no image, damaged, of another size, or of pixels whose range its type does not
+                say.
         """
         _check_regular(file)
         try:
@@ -72,14 +73,11 @@ class Photographs:
                 rgb = eight_bit(image).convert("RGB")
         except Exception as error:  # damaged files make decoders raise anything
             raise UserError(f"cannot read the image {file}: {reason(error)}") from error
-        try:
-            pixels = torch.as_tensor(self.transform(rgb))
-        except ValueError as error:
-            raise UserError(f"{file} {error}") from error
-        if pixels.shape != (3, *self.size) or pixels.dtype is not torch.uint8:
+        pixels, wanted = torch.as_tensor(self.transform(rgb)), (3, *self.size)
+        if pixels.shape != wanted or pixels.dtype is not torch.uint8:
             raise UserError(
-                f"dataset.transform makes {pixels.dtype} of shape {tuple(pixels.shape)} of {file}, needed are "
-                f"uint8 of {(3, *self.size)}, as dataset.size says"
+                f"{file} gives {pixels.dtype} of shape {(*pixels.shape,)}; every image must be torch.uint8 of "
+                f"{wanted}, see dataset.size and dataset.transform"
             )
         return pixels
 
@@ -131,8 +129,7 @@ def _hash(file: Path) -> str:
 def _check_regular(file: Path) -> None:
     """Refuse what is no file: opening a pipe would wait for ever."""
     if not file.is_file():
-        link = file.is_symlink() and not file.exists()
-        what = "a link to nothing" if link else "no regular file" if file.exists() else "not there"
+        what = "no regular file" if file.exists() else "a link to nothing" if file.is_symlink() else "not there"
         raise UserError(f"cannot read the image {file}: it is {what}")
 
 
@@ -149,19 +146,6 @@ class Cover:
         left, top = (wide - width) // 2, (high - height) // 2
         image = image.resize((wide, high), Image.Resampling.BICUBIC)
         return pil_to_tensor(image.crop((left, top, left + width, top + height)))
-
-
-@dataclass(frozen=True)
-class Exact:
-    """The image as it is; a ValueError where it is not of this size (h, w)."""
-
-    size: tuple[int, int]
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        height, width = self.size
-        if (image.height, image.width) != self.size:
-            raise ValueError(f"is {image.height}x{image.width}; every image must be {height}x{width}")
-        return pil_to_tensor(image)
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

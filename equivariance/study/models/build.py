@@ -4,17 +4,16 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from equivariance.errors import UserError, reason
 from equivariance.study.models import library, public, weights
-from equivariance.study.models.library import Preprocessing
 
 NOT_ARGUMENTS = ("name", "published")  # keys of the group `model` that its `_target_` does not take
 
@@ -62,10 +61,8 @@ def prepare(dataset: DictConfig, model: DictConfig, say: Callable[[str], None] |
     dataset = dataset.copy()
     with open_dict(dataset):
         statistics = dataset.pop("statistics", None) or {}
-        own: dict[str, Any] = {}
-        if wanted and len(wanted.mean) == len(dataset.get("mean") or statistics.get("mean") or wanted.mean):
-            size = list(wanted.size) if len(set(wanted.size)) > 1 else wanted.size[0]
-            own = {"size": size, "mean": list(wanted.mean), "std": list(wanted.std), "transform": wanted.transform}
+        channels = dataset.get("mean") or statistics.get("mean")
+        own = wanted if wanted and (not channels or len(channels) == len(wanted["mean"])) else {}
         used = []
         for key, default in (("size", 224), ("mean", None), ("std", None), ("transform", None)):
             if key in ("size", "transform") and "size" not in dataset:
@@ -85,17 +82,17 @@ def prepare(dataset: DictConfig, model: DictConfig, say: Callable[[str], None] |
     return dataset
 
 
-def preprocessing(model: DictConfig, size: tuple[int, int] | None = None) -> Preprocessing | None:
+def preprocessing(model: DictConfig, size: Sequence[int] | None = None) -> dict[str, Any] | None:
     """What the network was made for; None for one that comes from no library and no table."""
     if model._target_ == public.TARGET:
         return public.preprocessing(model.network, size)
     return library.preprocessing(model, size)
 
 
-def input_shape(dataset: DictConfig, model: DictConfig) -> tuple[int, int, int] | None:
+def input_shape(dataset: DictConfig, model: DictConfig) -> tuple[int, ...] | None:
     """(c, h, w) of the images that a library's or published network takes, known without data; None for others."""
     wanted = preprocessing(model, _sides(dataset))
-    return None if wanted is None else (len(wanted.mean), *wanted.size)
+    return None if wanted is None else (len(wanted["mean"]), *_sides(wanted))
 
 
 def predicts_dataset_classes(cfg: DictConfig, classes: Sequence[str], logits: int | None) -> bool:
@@ -136,12 +133,10 @@ def untrained(cfg: DictConfig) -> DictConfig:
     return OmegaConf.merge(cfg, off)  # type: ignore[return-value]
 
 
-def _sides(dataset: DictConfig) -> tuple[int, int] | None:
-    size = dataset.get("size")
-    if size is None:
-        return None
-    height, width = size if isinstance(size, ListConfig) else (size, size)
-    return height, width
+def _sides(images: Mapping[Any, Any]) -> Any:
+    """(height, width) of the images of the configuration group `dataset`; None where it leaves them open."""
+    size = images.get("size")
+    return (size, size) if isinstance(size, int) else size
 
 
 def _target(name: str) -> Callable[..., nn.Module]:
@@ -177,8 +172,8 @@ def _hint(cfg: DictConfig) -> str:
     wanted = preprocessing(cfg)
     if wanted is None:
         return ""
-    size = f"[{wanted.size[0]},{wanted.size[1]}]" if wanted.size[0] != wanted.size[1] else wanted.size[0]
+    shape, size = (len(wanted["mean"]), *_sides(wanted)), str(wanted["size"]).replace(" ", "")
     return (
-        f"; it was made for {len(wanted.mean)}x{wanted.size[0]}x{wanted.size[1]}: "
+        f"; it was made for {'x'.join(map(str, shape))}: "
         f"dataset=imagenet, or dataset=image_folder, with dataset.size={size}, has such images"
     )

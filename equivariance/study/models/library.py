@@ -3,7 +3,6 @@
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,23 +19,6 @@ from equivariance.study.models import weights as files
 
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # whoever calls torch.load here: tensors, never code
 TRANSFORMS_INPUT = ("inception_v3", "googlenet")  # torchvision: normalised again inside, where weights are its own
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a network expects of images.
-
-    Attributes:
-        size: (height, width) in pixels.
-        mean, std: of each channel, of pixels scaled to [0, 1].
-        transform: the library's evaluation transform of an RGB image to uint8 (3, height, width), as a function's
-            name (`_target_`) and its arguments; None: `image_files.Cover`.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    transform: dict[str, Any] | None
 
 
 def timm_network(
@@ -92,8 +74,11 @@ def classes(cfg: Mapping[str, Any]) -> list[str] | None:
     return imagenet_classes() if from_library else None
 
 
-def preprocessing(cfg: Mapping[str, Any], size: tuple[int, int] | None = None) -> Preprocessing | None:
-    """What the network of the configuration group `model` was made for; None if it is from no library.
+def preprocessing(cfg: Mapping[str, Any], size: Sequence[int] | None = None) -> dict[str, Any] | None:
+    """The images that the network of the configuration group `model` was made for; None if it is from no library.
+
+    Keys of the configuration group `dataset`: `size`, `mean`, `std`, and `transform`, the library's evaluation
+    transform of an RGB image to uint8 (3, height, width), or None for `image_files.Cover`.
 
     Args:
         size: (height, width) of the images, if not the network's own; the share that is cut off stays the same.
@@ -105,19 +90,27 @@ def preprocessing(cfg: Mapping[str, Any], size: tuple[int, int] | None = None) -
         found = timm.data.resolve_data_config(given, pretrained_cfg=_timm_config(cfg["architecture"]))
         kept = {key: found[key] for key in ("input_size", "interpolation", "crop_pct", "crop_mode")}
         kept["input_size"] = list(kept["input_size"])
-        made_for = {"_target_": "timm.data.create_transform", **kept, "use_prefetcher": True}  # uint8 comes out
-        return Preprocessing(tuple(found["input_size"][1:]), tuple(found["mean"]), tuple(found["std"]), made_for)
+        transform = {"_target_": "timm.data.create_transform", **kept, "use_prefetcher": True}  # uint8 comes out
+        return images_of(found["input_size"][1:], found["mean"], found["std"], transform)
     if cfg["_target_"] == f"{__name__}.torchvision_network":
         theirs = _torchvision_weights(cfg["architecture"], cfg["weights"]).transforms()
         (crop,), (resize,) = theirs.crop_size, theirs.resize_size
         if size:
             crop, resize = min(size), round(resize * max(size) / crop)
-        made_for = {
+        transform = {
             "_target_": f"{__name__}.torchvision_transform",
             **{"resize": resize, "crop": list(size or (crop, crop)), "interpolation": theirs.interpolation.value},
         }
-        return Preprocessing(size or (crop, crop), tuple(theirs.mean), tuple(theirs.std), made_for)
+        return images_of(size or (crop, crop), theirs.mean, theirs.std, transform)
     return None
+
+
+def images_of(
+    size: Sequence[int], mean: Sequence[float], std: Sequence[float], transform: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Images as keys of the configuration group `dataset`, see `preprocessing`; `size` is one number of squares."""
+    side = size[0] if len({*size}) == 1 else list(size)
+    return {"size": side, "mean": list(mean), "std": list(std), "transform": transform}
 
 
 def select(models: str | Sequence[str], pretrained: bool) -> list[str]:

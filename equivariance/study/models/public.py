@@ -13,7 +13,6 @@ from equivariance.errors import UserError
 from equivariance.study.config import published_networks as table
 from equivariance.study.data.classes import CIFAR10, imagenet_classes
 from equivariance.study.models import library, weights
-from equivariance.study.models.library import Preprocessing
 
 TARGET = f"{__name__}.network"
 
@@ -77,12 +76,12 @@ def classes(network: str) -> list[str]:
     return list(CIFAR10) if entry(network)["dataset"] == "cifar10" else imagenet_classes()
 
 
-def preprocessing(network: str, size: tuple[int, int] | None = None) -> Preprocessing:
+def preprocessing(network: str, size: Sequence[int] | None = None) -> dict[str, Any]:
     """What the network was made for, see `library.preprocessing`."""
     row = entry(network)
     if row["model"]["_target_"].startswith(f"{library.__name__}."):
         return library.preprocessing({"weights": None} | row["model"], size)  # type: ignore[return-value]
-    return Preprocessing(size or (row["size"],) * 2, tuple(row["mean"]), tuple(row["std"]), None)
+    return library.images_of(size or (row["size"],), row["mean"], row["std"])
 
 
 def checked_file(row: dict[str, Any], folder: Path) -> Path:

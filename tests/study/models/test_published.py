@@ -235,7 +235,9 @@ def test_the_presets_are_the_table_of_published_networks():
     for name, row in public.table().items():
         assert row["licence"] and row["repository"] and len(row["sha256"]) == 64 and row["path"]
         wanted = public.preprocessing(name)
-        assert len(public.classes(name)) == (10 if row["dataset"] == "cifar10" else 1000) and len(wanted.mean) == 3
+        assert (
+            len(public.classes(name)) == (10 if row["dataset"] == "cifar10" else 1000) and len(wanted["mean"]) == 3
+        )
     for name in (
         "akamaster_resnet20",
         "zskt_wrn_16_2",
@@ -246,7 +248,8 @@ def test_the_presets_are_the_table_of_published_networks():
         given = {"name": name, "network": name, "weights_dir": "nowhere", "published": None}
         cfg = OmegaConf.merge(OmegaConf.load(CONF / "model/public.yaml"), given)
         assert models.brings_weights(cfg) and not models.brings_weights(models.untrained(cfg))
-        shape = (3, *public.preprocessing(name).size)
+        side = public.preprocessing(name)["size"]
+        shape = (3, side, side)
         model = models.build(models.untrained(cfg), shape, 0).eval()
         assert model(torch.zeros(1, *shape)).shape[1] == len(public.classes(name))
 
