@@ -57,9 +57,8 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
     """
     invariant = table.own >= THRESHOLD
     partner = ~invariant & (table.r >= THRESHOLD)
-    keys, kinds = ["index", "layer", "transform", "element"], ["invariant", "partner", "none"]
-    table = table.assign(invariant=invariant, partner=partner, none=~invariant & ~partner)
-    return table.groupby(keys, sort=False)[kinds].mean().reset_index()
+    kinds = {"invariant": invariant, "partner": partner, "none": ~invariant & ~partner}
+    return table.assign(**kinds).groupby(PLACE, sort=False)[[*kinds]].mean().reset_index()
 
 
 def composition(table: pd.DataFrame) -> pd.DataFrame:

@@ -24,9 +24,8 @@ class PreActivationBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False, padding_mode=padding)
-        self.projection = None
-        if in_channels != channels:
-            self.projection = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
+        changes = in_channels != channels
+        self.projection = nn.Conv2d(in_channels, channels, 1, stride, bias=False) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x), inplace=True)

@@ -320,16 +320,12 @@ class _Chosen:
 
 def _means(keys: np.ndarray, *columns: np.ndarray) -> np.ndarray:
     """A row for each column: its mean over what is known under each key, in the order of the keys."""
+    _, place = np.unique(keys, return_inverse=True)
     values = np.array(columns, float)
     known = ~np.isnan(values)
-    _, place = np.unique(keys, return_inverse=True)
     with np.errstate(invalid="ignore"):
-        return np.array(
-            [
-                np.bincount(place, each) / np.bincount(place, there)
-                for each, there in zip(np.where(known, values, 0), known, strict=True)
-            ]
-        )
+        sums, counts = ([np.bincount(place, each) for each in of] for of in (np.where(known, values, 0), known))
+        return np.array(sums) / np.array(counts)
 
 
 def _along(along: str, index: np.ndarray, scores: np.ndarray, activation: np.ndarray) -> float:
