@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -71,22 +70,16 @@ def composition(table: pd.DataFrame) -> pd.DataFrame:
         One row per layer and transformation with at least one such pair: `pairs`, how many, and `agree`, the share
         that compose.
     """
-    columns = ["index", "layer", "transform"]
-    rows = []
-    for names, one in table[table.r >= THRESHOLD].groupby(columns, sort=False):
-        degrees = sorted(int(element) for element in one.element.unique() if isinstance(element, Integral))
-        p = {g: dict(zip(of.channel, of.partner, strict=True)) for g, of in one.groupby("element")}
-        p[0] = {channel: channel for channel in one.channel}
-        agree = [
-            p[(g + h) % 360][c] == p[h][middle]
-            for g, h in product(degrees, degrees)
-            for c, middle in p.get(g, {}).items()
-            if middle in p.get(h, {}) and c in p.get((g + h) % 360, {})
-        ]
-        if agree:
-            found = {"pairs": len(agree), "agree": sum(agree) / len(agree)}
-            rows.append(dict(zip(columns, names, strict=True)) | found)
-    return pd.DataFrame(rows, columns=[*columns, "pairs", "agree"])
+    place = ["index", "layer", "transform"]
+    turns = table[(table.r >= THRESHOLD) & table.element.map(lambda element: isinstance(element, Integral))]
+    turns = turns[[*place, "element", "channel", "partner"]]
+    none = turns.assign(element=0, partner=turns.channel).drop_duplicates()
+    second = turns.rename(columns={"element": "then", "channel": "partner", "partner": "last"})
+    pairs = turns.merge(second, on=[*place, "partner"])
+    pairs["element"] = (pairs.element + pairs.then) % 360
+    pairs = pairs.merge(pd.concat([turns, none]), on=[*place, "element", "channel"], suffixes=("", "_of_sum"))
+    pairs["agree"] = pairs["last"] == pairs.partner_of_sum
+    return pairs.groupby(place).agg(pairs=("agree", "size"), agree=("agree", "mean")).reset_index()
 
 
 def strongest(table: pd.DataFrame, count: int) -> Iterable[pd.DataFrame]:
@@ -189,31 +182,28 @@ def draw_orbits(
         images: (elements, h, w) or (elements, h, w, 3) in [0, 1], the transformed images.
     """
     across = min(len(elements), 6)
-    lines = -(-len(elements) // across)
-    each = lines * (2 * len(found) + (images is not None))
-    figure, grid = style.panels(each, across, 0.62 * 5.2 / (across + 1), 0.35)
+    lines, height = -(-len(elements) // across), 2 * len(found) + (images is not None)
+    figure, grid = style.panels(lines * height, across, 0.62 * 5.2 / (across + 1), 0.35)
     for axes in grid.flat:
         axes.axis("off")
-    for line in range(lines):
-        places = range(line * across, min((line + 1) * across, len(elements)))
-        block = list(grid[line * (each // lines) : (line + 1) * (each // lines)])
+    for place, element in enumerate(elements):
+        line, column = divmod(place, across)
+        block = [*grid[line * height : (line + 1) * height, column]]
         if images is not None:
-            row = block.pop(0)
-            for axes, place in zip(row, places, strict=False):
-                axes.imshow(images[place], cmap="Greys_r", vmin=0, vmax=1)
-                axes.set_title("x" if elements[place] == "x" else f"g = {elements[place]}", fontsize=6, pad=2)
+            axes = block.pop(0)
+            axes.imshow(images[place], cmap="Greys_r", vmin=0, vmax=1)
+            axes.set_title("x" if element == "x" else f"g = {element}", fontsize=6, pad=2)
         for orbit, upper, lower in zip(found, block[::2], block[1::2], strict=True):
             scale = np.concatenate([np.ravel(each) for each in (*orbit.copies, *orbit.aligned)])
             limits = {"vmin": np.nanmin(scale), "vmax": np.nanmax(scale)}
-            for column, place in enumerate(places):
-                upper[column].imshow(orbit.copies[place], cmap="viridis", **limits)
-                lower[column].imshow(orbit.aligned[place], cmap="viridis", **limits)
-                if elements[place] != "x":
-                    partner = f"channel {orbit.partners[place]}\nr = {orbit.r[place]:.2f}"
-                    lower[column].set_title(partner, fontsize=5, pad=1.5)
-            names = f"{orbit.layer}\nchannel {orbit.channel}", "partner on x"
-            for axes, name in zip((upper[0], lower[0]), names, strict=True):
-                axes.text(-0.12, 0.5, name, ha="right", va="center", transform=axes.transAxes, fontsize=5.5)
+            upper.imshow(orbit.copies[place], cmap="viridis", **limits)
+            lower.imshow(orbit.aligned[place], cmap="viridis", **limits)
+            if element != "x":
+                partner = f"channel {orbit.partners[place]}\nr = {orbit.r[place]:.2f}"
+                lower.set_title(partner, fontsize=5, pad=1.5)
+            if column == 0:
+                for axes, name in ((upper, f"{orbit.layer}\nchannel {orbit.channel}"), (lower, "partner on x")):
+                    axes.text(-0.12, 0.5, name, ha="right", va="center", transform=axes.transAxes, fontsize=5.5)
     figure.suptitle(f"{title}: each orbit from its lowest value (dark) to its highest", fontsize=7)
     return figure
 
