@@ -3,9 +3,10 @@
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
+from equivariance.study.models.in_order import InOrder
 
 
-class CNN7(nn.Module):
+class CNN7(InOrder):
     """Seven 3x3 convolutions, each with batch norm and ReLU, then global average pooling and a linear map.
 
     After Z2CNN (Cohen & Welling, "Group equivariant convolutional networks", 2016): unpadded convolutions of
@@ -41,8 +42,3 @@ class CNN7(nn.Module):
             if index == 1:
                 x = self.downsample(x)
         return self.final(self.pool(x))
-
-    def feature_layers(self) -> dict[str, nn.Module]:
-        """The modules whose outputs are measured, in order: every block, then `pool` and `final`."""
-        blocks = {f"block{index}": block for index, block in enumerate(self.blocks, 1)}
-        return blocks | {"pool": self.pool, "final": self.final}

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
+from equivariance.study.models.in_order import InOrder
 
 
-class GaussianCNN(nn.Module):
+class GaussianCNN(InOrder):
     """Three convolutions of 5x5 Gaussian filters with ReLU, global average pooling, nothing to train.
 
     With `corner="whole"` the filters are isotropic, one deviation a channel: every map turns with the image, and
@@ -31,16 +32,6 @@ class GaussianCNN(nn.Module):
             convolution.weight.data = (filters[:, None] / channels).expand(-1, channels, -1, -1).clone()
             self.blocks.append(nn.Sequential(convolution, nn.ReLU()))
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (n, in_channels, h, w) to pooled features (n, 4)."""
-        for block in self.blocks:
-            x = block(x)
-        return self.pool(x)
-
-    def feature_layers(self) -> dict[str, nn.Module]:
-        """The modules whose outputs are measured: every block, then `pool`."""
-        return {f"block{index}": block for index, block in enumerate(self.blocks, 1)} | {"pool": self.pool}
 
 
 def gaussian(deviation: float, size: int = 5) -> Tensor:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
+from equivariance.study.models.in_order import InOrder
 
 
 class BasicBlock(nn.Module):
@@ -43,7 +44,7 @@ class BasicBlock(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, self.new_channels - half))
 
 
-class ResNet(nn.Module):
+class ResNet(InOrder):
     """A stem of one convolution, then three stages of `(depth - 2) / 6` blocks of 16, 32 and 64 channels.
 
     32x32 images give maps of side 32, 16 and 8. Convolutions are initialised as in He et al. 2015.
@@ -72,18 +73,6 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (n, in_channels, h, w) to logits (n, num_classes)."""
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block(x)
-        return self.final(self.pool(x))
-
-    def feature_layers(self) -> dict[str, nn.Module]:
-        """The modules whose outputs are measured, in order: stem, every block, `pool` and `final`."""
-        blocks = {f"block{index}": block for index, block in enumerate(self.blocks, 1)}
-        return {"stem": self.stem} | blocks | {"pool": self.pool, "final": self.final}
 
     def our_names(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A state dict of github.com/akamaster/pytorch_resnet_cifar10 under our names; other names stay.

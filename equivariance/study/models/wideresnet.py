@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
+from equivariance.study.models.in_order import InOrder
 
 Padding = Literal["zeros", "circular"]
 
@@ -34,11 +35,17 @@ class PreActivationBlock(nn.Module):
         return shortcut + self.conv2(out)
 
 
-class WideResNet(nn.Module):
+class WideResNet(InOrder):
     """WRN-d-k: a convolution, three stages of `(depth - 4) / 6` blocks of 16k, 32k and 64k channels, norm and ReLU.
 
     32x32 images give maps of side 32, 16 and 8. No dropout: the sources list none. Convolutions are initialised
     as in He et al. 2015, by their outputs (`fan_out`), as the authors do.
+
+    A block's output is measured after the addition, before the next block's norm and ReLU. In a ResNet the ReLU
+    that follows the addition is the block's own, and both the next block and its shortcut read what it leaves;
+    here the non-linearities belong to the convolutions that follow them, and what a block hands on is the sum,
+    which shortcuts carry unchanged. So a layer's score depends on no later parameter. `pool`, behind the last norm
+    and ReLU, is the same in both families.
 
     Args:
         depth: d = 6 n + 4: 16, 22, 28, 40.
@@ -71,22 +78,3 @@ class WideResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
         nn.init.zeros_(self.final.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (n, in_channels, h, w) to logits (n, num_classes)."""
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block(x)
-        return self.final(self.pool(self.activation(x)))
-
-    def feature_layers(self) -> dict[str, nn.Module]:
-        """The modules whose outputs are measured, in order: stem, every block, `pool` and `final`.
-
-        A block's output is taken after the addition, before the next block's norm and ReLU. In a ResNet the
-        ReLU that follows the addition is the block's own, and both the next block and its shortcut read what it
-        leaves; here the non-linearities belong to the convolutions that follow them, and what a block hands on
-        is the sum, which shortcuts carry unchanged. So a layer's score depends on no later parameter. `pool`,
-        behind the last norm and ReLU, is the same in both families.
-        """
-        blocks = {f"block{index}": block for index, block in enumerate(self.blocks, 1)}
-        return {"stem": self.stem} | blocks | {"pool": self.pool, "final": self.final}
