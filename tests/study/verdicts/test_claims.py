@@ -177,7 +177,7 @@ def test_several_parts_and_what_does_not_vote():
     assert state(both, pairs(0.1)) == "contradicted"  # one claim of all parts
     voting = MIDDLE | {"expect": "higher", "also": {"part": ["early"]}}
     (verdict,) = verdicts(voting, pairs(0.1))
-    table = verdict.outcome.table.set_index("case")
+    table = pd.DataFrame(verdict.outcome.rows()).set_index("case")
     assert verdict.state == "holds" and not table.votes["early, invariance"]
     assert str(verdict.outcome).startswith("holds: middle, invariance +0.09")
 
