@@ -6,8 +6,9 @@ Six steps, each in a process of its own: versions, device, memory; the CUDA test
 device, equal to 1e-4; ten training steps eager, compiled, captured in a graph, and both, with equal losses; the
 benchmarks of training and measuring; those in three processes at once. What a step prints is in FOLDER (gpu_check
 unless given) before the next one begins; one that fails, or is not done in its share of two minutes, does not stop
-the rest. The last line says the settings. Without a GPU the steps are small, and a tape that repeats operations
-stands for the graph: that shows whether the script works, and nothing of a GPU.
+the rest. The last line says the settings. Without a GPU the steps are small, have ten minutes, as the machine may
+be a busy one, and a tape that repeats operations stands for the graph: that shows whether the script works, and
+nothing of a GPU.
 """
 
 from equivariance.study.cli import answer_help, command_line
@@ -49,6 +50,7 @@ STEPS = {  # seconds, to which what earlier steps leave over is added; processes
     "bench": (25, 1, BENCHES),
     "three": (20, 3, BENCHES),
 }
+PATIENCE = 1 if torch.cuda.is_available() else 5  # times the seconds
 EQUAL = 1e-4  # scores of two devices
 ALIKE = 0.05  # relative, losses in bfloat16; as of weights in test_capture.py
 PAYS = 1.2  # three processes that do so many times as much as one
@@ -62,7 +64,7 @@ def main(folder: str = "gpu_check", step: str = "") -> None:
     there, began, until, failed = Path(folder), time.monotonic(), 0, []
     there.mkdir(parents=True, exist_ok=True)
     for number, (name, (seconds, processes, command)) in enumerate(STEPS.items(), 1):
-        until += seconds
+        until += PATIENCE * seconds
         files = [there / f"{number}_{name}{process or ''}.txt" for process in range(processes)]
         outcome = run(command, files, began + until - time.monotonic())
         took = f"{time.monotonic() - began:.0f} s since the beginning"

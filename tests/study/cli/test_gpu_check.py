@@ -14,6 +14,7 @@ def test_a_step_that_fails_or_hangs_is_written_and_the_next_one_begins(tmp_path,
     looks = f"{sys.executable} -c \"print(open('{tmp_path}/1_fails.txt').read())\""
     steps = {"fails": (5, 1, "echo early; exit 3"), "looks": (5, 2, looks), "hangs": (-8, 1, "echo on; sleep 60")}
     monkeypatch.setattr(gpu_check, "STEPS", steps)
+    monkeypatch.setattr(gpu_check, "PATIENCE", 1)
     with pytest.raises(UserError, match="not done: fails, hangs"):
         gpu_check.main(str(tmp_path))
     printed = capsys.readouterr().out
