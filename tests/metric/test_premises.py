@@ -219,6 +219,25 @@ def test_means_of_many_deviations_are_right_or_the_channel_counts_as_dead(over):
         assert row.live == pytest.approx(live.mean())
 
 
+class Sometimes(Net):
+    """Its second convolution sees small batches alone."""
+
+    def forward(self, x):
+        y = self.first(x).relu()
+        return self.head((y if len(x) > 9 else y + 0 * self.second(y)).mean((2, 3)))
+
+
+def test_a_layer_that_some_images_do_not_reach_has_a_count_of_its_own():
+    metric, alone = (Equivariance(Sometimes(), TURNS, ["first", "second"]) for _ in range(2))
+    metric.update(images(6))  # and their copies
+    for each in (metric, alone):
+        each.update(images(2, 1))
+    table, expected = metric.compute(), alone.compute()
+    assert table.groupby("layer").images.unique().map(list).to_dict() == {"first": [8], "second": [2]}
+    second = [each[each.layer == "second"].value.tolist() for each in (table, expected)]
+    assert second[0] == pytest.approx(second[1], abs=rounding(64))
+
+
 def test_labels_of_some_batches_and_a_single_logit():
     network, x = Net(), images(9)
     right = network(x).argmax(1)
