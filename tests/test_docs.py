@@ -48,6 +48,7 @@ def walk(run, tmp_path, monkeypatch):
                 if script in SMALL:
                     of_run = any(each.startswith("run=") for each in arguments)  # its checkpoint has the recipe
                     small = [each for each in SMALL[script] if not of_run or each.startswith("measure.")]
+                    small += ["dataset.size=96"] if "model=timm" in arguments else []
                     result = run(script, *arguments[1:], *small)
                     assert result.code == 0, (line, result.error)
                     printed[line] = result.out

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from equivariance.rows import COLUMNS
-from tests.conftest import REPOSITORY, command
+from tests.commands import command
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
 

@@ -248,13 +248,18 @@ def check_ranges(cfg: DictConfig) -> None:
             raise UserError(f"{key}={shown(value)}: {words}")
 
 
+@cache
+def content(file: Path) -> Any:
+    """What a file of conf/ holds, to be read only: no command changes one, and the jobs of a sweep ask again."""
+    return OmegaConf.load(file)
+
+
 def chain(folder: Path, choice: str | None) -> list[Path]:
     """The file of a choice, after those that it inherits from."""
     file = folder / f"{choice}.yaml"
     if not choice or not file.exists():
         return []
-    content: Any = OmegaConf.load(file)
-    parents: Any = content.get("defaults", [])
+    parents: Any = content(file).get("defaults", [])
     known = [str(parent) for parent in parents if isinstance(parent, str) and parent != "_self_"]
     return [inherited for parent in known for inherited in chain(folder, parent)] + [file]
 
@@ -278,8 +283,8 @@ def experiment() -> str:
 @cache
 def published_networks() -> dict[str, dict[str, Any]]:
     """The table of networks that others published, models/public.yaml, by name."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(Path(__file__).parent / "models/public.yaml"))
-    return {name: content["sources"][row["source"]] | row for name, row in content["networks"].items()}
+    table: Any = OmegaConf.to_container(OmegaConf.load(Path(__file__).parent / "models/public.yaml"))
+    return {name: table["sources"][row["source"]] | row for name, row in table["networks"].items()}
 
 
 def _published(network: str) -> DictConfig | None:

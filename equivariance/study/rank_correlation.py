@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import permutation_test, rankdata
 
 from equivariance.rows import MEASUREMENT, by_part
 
@@ -60,6 +59,8 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int = 0) -> R
 
 @lru_cache(maxsize=1000)  # a figure and the table beside it ask for the same ones
 def _rank_correlation(x: tuple[float, ...], y: tuple[float, ...], seed: int) -> RankCorrelation:
+    from scipy.stats import permutation_test  # here and below, as importing it takes a second
+
     a, b = np.array(x), np.array(y)
     rho = float(ranks_correlate(a, b)) if len(a) >= FEWEST else np.nan
     if np.isnan(rho):
@@ -146,6 +147,8 @@ def ranks_correlate(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _centred_ranks(x: np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata
+
     ranks = rankdata(x, axis=-1)
     return ranks - ranks.mean(-1, keepdims=True)
 

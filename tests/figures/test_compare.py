@@ -173,6 +173,7 @@ def test_a_crossed_table_has_lines_in_the_order_asked_for_and_dashes_for_what_is
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["depth", "part", "element", "epoch", "width"])
 def test_every_comparison_draws_the_same_bytes_again(by, tmp_path):
     for name in "ab":
@@ -243,6 +244,7 @@ def test_accuracy_figure_names_networks_and_has_no_rho_of_two():
     style.plt.close("all")
 
 
+@pytest.mark.slow
 def test_the_script_compares_folders_and_files(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main = runpy.run_path(str(REPOSITORY / "scripts/compare.py"))["main"]

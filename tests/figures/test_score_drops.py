@@ -1,8 +1,5 @@
 """Where a score is lost: on made-up rows, and on a network with and without a blur before its stride."""
 
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
 import torch
@@ -14,7 +11,7 @@ from equivariance.figures.score_drops import score_drops
 from equivariance.metric.measure import measure
 from equivariance.study.tables import sentence
 from equivariance.transforms.sets import shifts
-from tests.conftest import REPOSITORY
+from scripts import score_drops as script
 
 
 def made_up(values, strides, measure="invariance"):
@@ -90,7 +87,7 @@ def test_a_stride_without_a_blur_is_the_culprit():
     assert blurred["drop"].max() < worst["drop"] / 2
 
 
-def test_the_script_names_the_blocks(run, tmp_path):
+def test_the_script_names_the_blocks(tmp_path, capsys):
     table = made_up([0.9, 0.84, 0.6], [1, 2, 4])
     folder = tmp_path / "runs/one"
     folder.mkdir(parents=True)
@@ -98,11 +95,6 @@ def test_the_script_names_the_blocks(run, tmp_path):
         experiment="e", images=10, channels=4, dead_channels=0, epochs=1, cross_fitted=table.value
     )
     rows.write(folder / "results.csv", filled)
-    result = subprocess.run(
-        [sys.executable, REPOSITORY / "scripts/score_drops.py", folder],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-    )
-    assert "block 2: invariance falls by 0.24 (stride 2 to 4)" in result.stdout, result.stderr
+    script.main(str(folder))
+    assert "block 2: invariance falls by 0.24 (stride 2 to 4)" in capsys.readouterr().out
     assert len(pd.read_csv(folder / "score_drops.csv")) == 3

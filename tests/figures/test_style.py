@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 GUEST = """
@@ -33,6 +35,7 @@ print([key for key in before if before[key] != matplotlib.rcParams[key]])
 """
 
 
+@pytest.mark.slow
 def test_settings_and_backend_are_unchanged_and_figures_have_our_look_without_torch():
     done = subprocess.run([sys.executable, "-c", GUEST], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -57,7 +57,7 @@ def test_a_mistake_in_a_layer_is_seen(mistake, monkeypatch):
     right = circular.find_layers
     monkeypatch.setattr(circular, "find_layers", lambda *given: [wrong(each) for each in right(*given)])
     torch.manual_seed(0)
-    model, pixels = timm.create_model("test_vit").eval(), torch.rand(2, 3, 160, 160)
+    model, pixels = timm.create_model("test_vit", img_size=96).eval(), torch.rand(2, 3, 96, 96)
     found = circular.circular(model, right(model, pixels), pixels)
     assert found["circular"] < 0.9
 

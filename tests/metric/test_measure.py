@@ -1,5 +1,6 @@
 """The measure on networks whose symmetry is built in, where the right answer is known."""
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -210,33 +211,41 @@ def filled(images, sizes, start=0, **arguments):
     return metric
 
 
+@functools.cache
+def at_once(count=41, over="image", layers=None):
+    """The table of so many digits, put in as one batch."""
+    return filled(random_digits()[:count], count, over=over, layers=layers and list(layers)).compute()
+
+
 def close(a, b):
     torch.testing.assert_close(
         *(torch.tensor(table[NUMBERS].to_numpy(float)) for table in (a, b)), atol=1e-10, rtol=0, equal_nan=True
     )
 
 
-@pytest.fixture
-def digits():
+def random_digits():
     return torch.rand(41, 1, 28, 28, generator=torch.Generator().manual_seed(0)).double()
 
 
-SOME = ["blocks.0", "blocks.3", "pool", "final"]
+@pytest.fixture
+def digits():
+    return random_digits()
+
+
+SOME = ("blocks.0", "blocks.3", "pool", "final")
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(21, 1), (21, 8), (40, 7), (40, 8), (41, 7), (41, 8)])
 def test_no_cut_into_batches_changes_scores_or_intervals(digits, count, sizes):
-    images = digits[:count]
-    whole = filled(images, count, over=OVER, layers=SOME).compute()
+    images, whole = digits[:count], at_once(count, OVER, SOME)
     assert whole.low.notna().all() and whole.images.unique() == [count] and {*whole.over} == {*OVER}
     assert whole.layer.nunique() == len(SOME)
-    close(filled(images, sizes, over=OVER, layers=SOME, batch_size=6).compute(), whole)
+    close(filled(images, sizes, over=OVER, layers=[*SOME], batch_size=6).compute(), whole)
 
 
 @pytest.mark.parametrize("over", OVER)
-def test_one_of_all_that_are_measured_in_one_pass_is_what_it_is_alone(digits, over):
-    together = filled(digits, 41, over=OVER).compute()
-    alone = filled(digits, 41, over=over).compute()
+def test_one_of_all_that_are_measured_in_one_pass_is_what_it_is_alone(over):
+    together, alone = at_once(over=OVER), at_once(over=over)
     order = ["index", "element", "score"]
     close(together[together.over == over].sort_values(order), alone.sort_values(order))
 
@@ -246,18 +255,18 @@ def test_computing_in_between_changes_nothing(digits):
     for batch in digits.split(9):
         metric.update(batch)
         metric.compute()
-    close(metric.compute(), filled(digits, 41).compute())
+    close(metric.compute(), at_once())
     close(metric.compute(), metric.compute())
     metric.reset()
     metric.update(digits)
-    close(metric.compute(), filled(digits, 41).compute())
+    close(metric.compute(), at_once())
 
 
 @pytest.mark.parametrize("cut", [2, 12, 30])
 def test_two_halves_merge_into_the_whole(digits, cut):
     first, second = filled(digits[:cut], 5), filled(digits[cut:], 9, start=cut)
     first.merge_state(second)
-    close(first.compute(), filled(digits, 41).compute())
+    close(first.compute(), at_once())
 
 
 def test_any_iterable_of_batches_is_measured(digits):
@@ -277,7 +286,7 @@ def test_an_interrupted_measurement_goes_on_exactly(digits, cut):
     metric.load_state_dict(half)
     assert metric.images == cut
     metric.update(digits[cut:])
-    close(metric.compute(), filled(digits, 41).compute())
+    close(metric.compute(), at_once())
 
 
 def test_out_of_memory_halves_the_batch_and_changes_nothing(digits, capsys):
@@ -292,7 +301,7 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(digits, capsys):
 
     torch.manual_seed(0)
     small = Small(1, 6, width=6).double()
-    close(filled(digits, 41, model=small).compute(), filled(digits, 41).compute())
+    close(filled(digits, 41, model=small).compute(), at_once())
     assert "out of memory: batches of 20 images from here on" in capsys.readouterr().out
     metric = filled(digits, 41)
     metric.model.forward = lambda x: (_ for _ in ()).throw(torch.OutOfMemoryError())

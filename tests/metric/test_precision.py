@@ -1,5 +1,7 @@
 """Measurements that end when the brackets are narrow."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -39,20 +41,28 @@ def measured(images, size=50, until=None, parts=None):
     return metric, precision.ended(metric)
 
 
+@functools.cache
+def of_first(images):
+    """A metric of so many images, to be read only."""
+    return measured(IMAGES[:images])[0]
+
+
 def test_the_bracket_of_a_part_is_that_of_its_mean():
     """By the formula, from metrics that have never seen the block that is left out."""
-    metric, _ = measured(IMAGES[:160])
+    metric = of_first(160)
     part = metric.brackets(["early"]).set_index("score").loc["invariance"]
 
-    def mean(metric):
-        rows = metric.compute()
+    def mean(images):
+        once = Equivariance(Network(), TURNS, blocks=1)
+        once.update(images)
+        rows = once.compute()
         return rows[(rows.part == "early") & (rows.score == "invariance")].value.mean()
 
     size = metric.blocks.size
     cuts = [slice(start, start + size) for start in range(0, 160, size)]
-    without = [mean(measured(torch.cat([IMAGES[: cut.start], IMAGES[cut.stop : 160]]))[0]) for cut in cuts]
-    half = half_width(mean(metric), without, [size] * len(cuts))
-    assert part.value == pytest.approx(mean(metric), rel=1e-6)
+    without = [mean(torch.cat([IMAGES[: cut.start], IMAGES[cut.stop : 160]])) for cut in cuts]
+    half = half_width(mean(IMAGES[:160]), without, [size] * len(cuts))
+    assert part.value == pytest.approx(mean(IMAGES[:160]), rel=1e-6)
     assert part.high - part.value == pytest.approx(half, rel=1e-3)  # of differences of float32 correlations
     layers = metric.compute().query("part == 'early' and score == 'invariance'")
     assert half < (layers.high - layers.value).mean()  # errors of layers and elements partly cancel
@@ -62,12 +72,12 @@ def test_the_bracket_of_a_part_is_that_of_its_mean():
 def test_it_ends_at_the_first_look_that_is_narrow_whatever_the_batches(size):
     widths = {}
     for images in (64, 128, 256):
-        found = measured(IMAGES[:images])[0].brackets(["early", "middle", "late"], 0.975)
+        found = of_first(images).brackets(["early", "middle", "late"], 0.975)
         widths[images] = (found.high - found.low).max()
     assert widths[64] > widths[128]  # so that the second look is the one
     metric, ended = measured(IMAGES, size, until=float(widths[128]) * 1.0001)  # other batches round otherwise
     assert metric.images == 128 and "narrow enough" in ended
-    same = measured(IMAGES[:128])[0]
+    same = of_first(128)
     assert metric.compute().value.tolist() == pytest.approx(same.compute().value.tolist(), rel=1e-5, nan_ok=True)
 
 
@@ -90,7 +100,7 @@ def test_only_the_parts_that_are_asked_for_are_waited_for():
 
 @pytest.mark.parametrize("stopped", [40, 64, 100, 128])
 def test_a_measurement_that_was_interrupted_ends_at_the_same_number_of_images(stopped):
-    found = measured(IMAGES[:128])[0].brackets(["early", "middle", "late"], 0.975)
+    found = of_first(128).brackets(["early", "middle", "late"], 0.975)
     precision = Precision((found.high - found.low).max() * 1.0001)
     before, _ = measured(IMAGES[:stopped])
     metric = Equivariance(Network(), TURNS)

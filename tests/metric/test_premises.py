@@ -146,12 +146,12 @@ def test_a_network_without_weights_is_refused():
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-@pytest.mark.parametrize("batch_size", [4, 250])
+@pytest.mark.parametrize("batch_size", [3, 250])
 def test_a_bad_map_of_any_image_is_refused(value, batch_size):
     """Wherever it lies in the stream, and if it is that of a copy alone."""
-    for place in range(0, 24, 3):
+    for place in range(0, 12, 2):
         for turned in (False, True):
-            bad = images(24)
+            bad = images(12)
             bad[place, 0, 0, -1 if turned else 0] = 50  # 90 degrees counter-clockwise: top right to top left
 
             def between(x):

@@ -61,6 +61,7 @@ def test_partners_are_kept_with_the_measurement(tmp_path):
         kept(tmp_path)
 
 
+@pytest.mark.slow
 def test_orbits_are_drawn_of_a_finished_measurement(run, tmp_path):
     """Of any layer and channel, under shifts past the size of a map, and without a further look at the images."""
     given = ("model=cnn7", "dataset=digits6", "measure.trained=false", "measure=translation", "measure.images=6")

@@ -58,6 +58,7 @@ def test_a_measurement_of_before_is_found_in_the_presets_folder(tmp_path):
     assert measurement_folder(cfg).name == "rotation-images60"
 
 
+@pytest.mark.slow
 def test_run_names_a_training(run, tmp_path):
     """By its folder or a pattern; its checkpoint says all else, also one of before modules moved."""
     assert run("train.py", *TINY).code == 0

@@ -20,7 +20,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from equivariance.errors import UserError
-from equivariance.study.config import CONF, RANGES, SCHEMA, check_ranges, shown
+from equivariance.study.config import CONF, RANGES, SCHEMA, check_ranges, content, shown
 
 EXPECTED = (UserError, HydraException, OmegaConfBaseException, YAMLError)
 KEYS_WANTED = "it must be a YAML file of keys"
@@ -64,16 +64,14 @@ def one_line(error: BaseException) -> str:
 
 def check(cfg: DictConfig) -> None:
     """Refuse a configuration that no task can do anything with, whatever it is, and keys that nothing uses."""
-    known = [key for key in map(str, OmegaConf.load(CONF / "config.yaml")) if key not in ("defaults", "hydra")]
+    known = [key for key in map(str, content(CONF / "config.yaml")) if key not in ("defaults", "hydra")]
     known += [each.name for each in CONF.iterdir() if each.is_dir()]
-    text = OmegaConf.to_yaml(cfg)
-    text += OmegaConf.to_yaml(HydraConfig.get()) if HydraConfig.initialized() else ""  # of sweeps
     for key in map(str, cfg):
         if key == "experiment" and cfg[key] is not None:
             raise UserError(
                 "experiment: a preset begins with the line # @package _global_, or its keys are not used"
             )
-        if key not in known and not re.search(rf"\${{{key}[.}}]", text):
+        if key not in known and not _is_used(key, cfg):
             raise UserError(_unknown(key, known))
     for name, schema in SCHEMA.items():
         for key in cfg[name] if OmegaConf.is_dict(cfg.get(name)) else ():
@@ -85,12 +83,18 @@ def check(cfg: DictConfig) -> None:
     check_ranges(cfg)
 
 
+def _is_used(key: str, cfg: DictConfig) -> bool:
+    """Whether a value of the configuration, or of a sweep, refers to a key."""
+    text = OmegaConf.to_yaml(cfg) + (OmegaConf.to_yaml(HydraConfig.get()) if HydraConfig.initialized() else "")
+    return bool(re.search(rf"\${{{key}[.}}]", text))
+
+
 def check_files(choices: Mapping[str, Any], sources: Iterable[Any]) -> None:
     """Refuse a chosen file of conf/, or of a folder given by --config-dir, that holds no keys: Hydra ignores it."""
     for source in sources:
         for group, choice in choices.items():
             file = Path(source.path) / group / f"{choice}.yaml"
-            if source.schema == "file" and file.exists() and not OmegaConf.is_dict(OmegaConf.load(file)):
+            if source.schema == "file" and file.exists() and not OmegaConf.is_dict(content(file)):
                 raise UserError(f"{file}: {KEYS_WANTED}")
 
 

@@ -17,18 +17,18 @@ from tests.conftest import REPOSITORY, SEVEN_LAYERS
 
 pytestmark = pytest.mark.slow
 
-SLOWLY = """
-import multiprocessing, sys, time
+WAITING = """
+import multiprocessing, sys
 import measure
 from equivariance.study.data import image_files
 from equivariance.metric.equivariance import Equivariance
 image_files.cpu_count = lambda: 2
 update = Equivariance.update
-def slowly(self, images, labels=None):
+def waiting(self, images, labels=None):
     update(self, images, labels)
     print(len(multiprocessing.active_children()), "workers", flush=True)
-    time.sleep(1)
-Equivariance.update = slowly
+    sys.stdin.readline()
+Equivariance.update = waiting
 measure.main()
 """
 
@@ -51,21 +51,25 @@ def test_a_second_ctrl_c_of_a_person_stops_at_once():
 
 def test_a_measurement_of_image_files_survives_a_stop_of_its_group(run, folder, tmp_path):
     given = ["dataset=image_folder", f"dataset.root={folder}", "dataset.size=32", "model=cnn7"]
-    given += ["measure.trained=false", "measure.batch_size=2", "wandb.mode=disabled", "hardware.threads=1"]
+    given += ["model.width=4", "measure.trained=false", "measure.batch_size=2", "measure.blocks=2"]
+    given += ["wandb.mode=disabled", "hardware.threads=1"]
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOWLY, *given, f"runs_dir={tmp_path / 'runs'}"],
+        [sys.executable, "-c", WAITING, *given, f"runs_dir={tmp_path / 'runs'}"],
         cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    for _ in range(2):
+    for answer in ("\n", ""):  # after the second batch it waits for longer
         while process.stdout.readline() != "2 workers\n":
             assert process.poll() is None, process.stderr.read()
+        process.stdin.write(answer)
+        process.stdin.flush()
     for _ in range(2):  # `timeout` sends it to the process and to its group
         os.killpg(process.pid, signal.SIGTERM)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate("\n", timeout=120)
     assert process.returncode == 143 and "Traceback" not in error, error
     assert list(tmp_path.rglob(".statistics-*"))
     resumed, whole = (run("measure.py", *given, *where) for where in ((), (f"runs_dir={tmp_path / 'whole'}",)))
@@ -90,7 +94,8 @@ def test_a_process_ends_with_the_one_that_started_it():
 
 def test_a_sweep_in_processes_of_joblib_ends_with_its_parent(tmp_path):
     """Whose parent is killed at once: nobody is left behind, and both runs have saved where they were."""
-    given = ["dataset=digits6", "model=cnn7", "recipe.epochs=300", "seed=0,1", "-m", "wandb.mode=disabled"]
+    given = ["dataset=digits6", "model=cnn7", "model.width=4", "recipe.epochs=5000", "seed=0,1", "-m"]
+    given += ["wandb.mode=disabled"]
     given += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hardware.threads=1", f"runs_dir={tmp_path}"]
     sweep = subprocess.Popen([sys.executable, "train.py", *given], cwd=REPOSITORY, stdout=subprocess.PIPE)
     reader = threading.Thread(target=sweep.stdout.read)  # to the end of the last process that has this pipe

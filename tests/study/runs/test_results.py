@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joblib.externals.loky import get_reusable_executor
 from safetensors.torch import load_file
 
 from equivariance import rows
@@ -25,11 +26,13 @@ from equivariance.study.figures import save
 from equivariance.study.models import CNN7
 from equivariance.study.models.weights import digest, load
 from equivariance.study.report import _beside_twin
-from tests.conftest import REPOSITORY, SEVEN_LAYERS, command
+from tests.commands import command
+from tests.conftest import REPOSITORY, SEVEN_LAYERS
 
 pytestmark = pytest.mark.slow
 
-TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1")
+TINY = ("dataset=digits6", "model=cnn7", "model.width=4", "recipe.epochs=1")
+SMALL = ("measure.images=50", "measure.blocks=3")
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +40,7 @@ def once(tmp_path_factory):
     """A tiny network, trained and measured."""
     runs = tmp_path_factory.mktemp("once") / "runs"
     assert command(runs, "train.py", *TINY).code == 0
-    result = command(
-        runs, "measure.py", *TINY, "measure.images=50", "measure.name=rotation", "measure.batch_size=20"
-    )
+    result = command(runs, "measure.py", *TINY, *SMALL, "measure.name=rotation", "measure.batch_size=20")
     assert result.code == 0, result.error
     return runs, result.out
 
@@ -68,26 +69,24 @@ def test_measure_writes_rows_a_figure_and_the_images(measured):
 def test_measuring_again_skips_and_another_setting_is_refused(run, measured):
     folder, _ = measured
     before = (folder / "results.csv").read_bytes()
-    again = run("measure.py", *TINY, "measure.images=50", "measure.name=rotation", "measure.batch_size=33")
+    again = run("measure.py", *TINY, *SMALL, "measure.name=rotation", "measure.batch_size=33")
     assert again.code == 0 and "is complete" in again.out and "block1  early" in again.out
-    other = run("measure.py", *TINY, "measure.images=60", "measure.name=rotation")
+    other = run("measure.py", *TINY, *SMALL, "measure.images=60", "measure.name=rotation")
     assert other.code == 1 and "measure.images=50, this one has measure.images=60" in other.error
     assert (folder / "results.csv").read_bytes() == before
 
 
 def test_batch_size_does_not_change_the_rows(run, measured, tmp_path):
     folder, _ = measured
-    assert run("measure.py", *TINY, "measure.images=50", "measure.batch_size=50", "measure.name=whole").code == 0
+    assert run("measure.py", *TINY, *SMALL, "measure.batch_size=50", "measure.name=whole").code == 0
     a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "whole"))
     np.testing.assert_allclose(a[["value", "chance"]], b[["value", "chance"]], atol=SEVEN_LAYERS)
 
 
 def test_untrained_is_the_network_at_the_start_of_training(run, tmp_path):
     torch.manual_seed(3)
-    model = CNN7(1, 6)
-    result = run(
-        "measure.py", *TINY, "measure.images=20", "measure.name=rotation", "measure.trained=false", "seed=3"
-    )
+    model = CNN7(1, 6, width=4)
+    result = run("measure.py", *TINY, *SMALL, "measure.name=rotation", "measure.trained=false", "seed=3")
     assert result.code == 0, result.error
     folder = tmp_path / "runs/digits6/cnn7/none/seed3/measure/rotation-untrained"
     assert f"weights: {digest(model)}" in (folder / "config.yaml").read_text().replace("'", "")
@@ -98,22 +97,22 @@ def test_untrained_is_the_network_at_the_start_of_training(run, tmp_path):
 def test_collect_wants_every_job_at_full_size(run, monkeypatch, tmp_path):
     """A made-up experiment of two seeds: collected only when both are measured, at the preset's own epochs."""
     preset = CONF / "experiment/quickstart.yaml"
-    grid = preset.read_text().replace("epochs: 15", "epochs: 1")
-    grid += "\nmeasure:\n  images: 20\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n"
+    grid = preset.read_text().replace("epochs: 15", "epochs: 1") + "\nmodel:\n  width: 4"
+    grid += "\nmeasure:\n  images: 20\n  blocks: 1\nhydra:\n  sweeper:\n    params:\n      seed: 0,1\n"
     monkeypatch.setattr(experiments, "CONF", tmp_path / "conf")
 
     shutil.copytree(CONF, tmp_path / "conf")
     (tmp_path / "conf/experiment/pair.yaml").write_text(grid)
     monkeypatch.setattr(experiments, "FOLDER", tmp_path / "experiments")
     collect = runpy.run_path(str(REPOSITORY / "scripts/collect.py"))["main"]
-    overrides = f"runs_dir={tmp_path / 'runs'}"
+    overrides, few = f"runs_dir={tmp_path / 'runs'}", ("measure.images=20", "measure.blocks=1")
     for seed in (0, 1):
         common = (*TINY, "recipe.milestones=[8,12]", f"seed={seed}")
         assert run("train.py", *common).code == 0
         if seed:
             with pytest.raises(Exception, match="1 of 2 measurements are missing"):
                 collect("pair", overrides)
-        assert run("measure.py", *common, "measure.images=20", "measure.name=rotation").code == 0
+        assert run("measure.py", *common, *few, "measure.name=rotation").code == 0
     collect("pair", overrides)
     table = rows.read(tmp_path / "experiments/pair/results.csv")
     assert set(table.seed) == {0, 1} and set(table.experiment) == {"pair"}
@@ -127,7 +126,7 @@ def test_collect_wants_every_job_at_full_size(run, monkeypatch, tmp_path):
 def test_what_is_kept_is_what_is_measured(run, tmp_path):
     """The kept file is half as long a number each, is named by the digest that the measurement has, and loads."""
     keep = runpy.run_path(str(REPOSITORY / "scripts/keep_weights.py"))["main"]
-    given = ("dataset=digits6", "recipe.epochs=1", f"runs_dir={tmp_path / 'runs'}")
+    given = ("dataset=digits6", "recipe.epochs=1", f"runs_dir={tmp_path / 'runs'}", "model.width=4")
     assert run("train.py", *given, "model=cnn7").code == 0
     keep("quickstart", *given, folder=tmp_path / "kept")
     (file,) = (tmp_path / "kept").glob("*.safetensors")
@@ -135,7 +134,7 @@ def test_what_is_kept_is_what_is_measured(run, tmp_path):
     assert run("measure.py", *given, "model=cnn7", "measure.images=20", "measure.name=rotation").code == 0
     (config,) = (tmp_path / "runs/digits6/cnn7/none/seed0/measure").glob("*/config.yaml")
     assert f"weights: {file.stem}" in config.read_text().replace("'", "")
-    model = CNN7(1, 6)
+    model = CNN7(1, 6, width=4)
     load(model, file)
     assert digest(model) == file.stem and load_file(file)["final.weight"].dtype == torch.float16
 
@@ -165,7 +164,7 @@ def test_a_full_disk_keeps_the_previous_file(monkeypatch, tmp_path):
 def test_an_interrupted_measurement_goes_on_to_the_same_rows(run, measured, tmp_path, monkeypatch):
     """Stop after the first batches of a measurement, as Ctrl-C does; the same command finishes it."""
     folder, _ = measured
-    given = (*TINY, "measure.images=50", "measure.batch_size=10", "measure.name=again")
+    given = (*TINY, *SMALL, "measure.batch_size=10", "measure.name=again")
 
     class After:
         exit_code, calls = 130, 0
@@ -198,7 +197,7 @@ def test_several_processes_give_the_same_rows(measured, tmp_path):
         "measure.py",
         *TINY,
     ]
-    command += ["measure.images=50", "measure.name=shared", f"runs_dir={tmp_path / 'runs'}", "wandb.mode=disabled"]
+    command += [*SMALL, "measure.name=shared", f"runs_dir={tmp_path / 'runs'}", "wandb.mode=disabled"]
     done = subprocess.run([*command, "hardware.threads=1"], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "shared"))
@@ -206,7 +205,7 @@ def test_several_processes_give_the_same_rows(measured, tmp_path):
     np.testing.assert_allclose(a[scores], b[scores], atol=SEVEN_LAYERS)
 
 
-SWEPT = ("measure.trained=false", "measure.images=20", "measure.name=rotation", "-m")
+SWEPT = ("measure.trained=false", "measure.images=4", "measure.blocks=1", "measure.name=rotation", "-m")
 
 
 def test_a_sweep_says_how_its_measurements_are_compared(run, tmp_path):
@@ -218,13 +217,12 @@ def test_a_sweep_says_how_its_measurements_are_compared(run, tmp_path):
     assert last == f"to compare them: python scripts/compare.py {tmp_path}/{written}"
 
 
-def test_a_job_runs_in_a_process_of_joblib(tmp_path):
+def test_a_job_runs_in_a_process_of_joblib(run, tmp_path):
     """The entrypoints travel there, and write what they would here. Several jobs, and trainings: test_signals."""
-    given = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hardware.threads=1", "wandb.mode=disabled"]
-    command = [sys.executable, "measure.py", *TINY[:2], *SWEPT, *given, f"runs_dir={tmp_path}"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "digits6/cnn7/none/seed0/measure/rotation-untrained/results.csv").exists()
+    done = run("measure.py", *TINY, *SWEPT, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    get_reusable_executor().shutdown(kill_workers=True)  # they would wait for more
+    assert done.code == 0, done.error
+    assert (tmp_path / "runs/digits6/cnn7/none/seed0/measure/rotation-untrained/results.csv").exists()
 
 
 def test_depth_has_the_untrained_twin_where_it_was_measured(tmp_path):

@@ -43,6 +43,7 @@ class Extra(Lazy):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Cached", "Lazy", "Extra"])
 def test_a_network_trains_resumes_and_is_measured(run, tmp_path, monkeypatch, name):
     (tmp_path / "keeping.py").write_text(NETWORKS)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import joblib
 import pandas as pd
@@ -34,13 +35,15 @@ from equivariance.study.training import trainer as training
 from equivariance.study.training.hardware import Hardware
 from equivariance.study.training.recipe import check_recipe, learning_rate, optimiser
 from equivariance.study.training.trainer import Training
-from tests.conftest import REPOSITORY, command
+from tests.commands import command
+from tests.conftest import REPOSITORY
 from tests.study.test_config import config
 from train import step as train_step
 
 pytestmark = pytest.mark.slow
 
-TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=2", "recipe.milestones=[1]")
+TINY = ("dataset=digits6", "model=cnn7", "model.width=4", "recipe.epochs=2", "recipe.milestones=[1]")
+WIDE = (*TINY, "model.width=20")  # learns something in two epochs
 
 
 def weights(folder):
@@ -59,9 +62,9 @@ def test_learning_rate_falls_at_the_milestones():
 
 def test_training_learns_and_is_repeatable_bit_for_bit(run, tmp_path):
     for name in ("a", "b"):
-        assert run("train.py", *TINY, f"runs_dir={tmp_path / name}").code == 0
+        assert run("train.py", *WIDE, f"runs_dir={tmp_path / name}").code == 0
     assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
-    run("train.py", *TINY, f"runs_dir={tmp_path / 'c'}", "seed=1", f"run_dir={tmp_path}/c/digits6/cnn7/none/seed0")
+    run("train.py", *WIDE, f"runs_dir={tmp_path / 'c'}", "seed=1", f"run_dir={tmp_path}/c/digits6/cnn7/none/seed0")
     assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
     metrics = pd.read_csv(tmp_path / "a/digits6/cnn7/none/seed0/metrics.csv")
     assert list(metrics.epoch) == [1, 2] and list(metrics.lr) == pytest.approx([0.01, 0.001])
@@ -108,7 +111,7 @@ from equivariance.study.training.trainer import Training
 take, steps = Training.take, iter(range(100))
 def stopped(self, *given):
     take(self, *given)
-    if next(steps) == 10:  # an epoch has 7
+    if next(steps) == 10:  # an epoch has 6
         os.kill(os.getpid(), {number:d})
 Training.take = stopped
 """
@@ -125,7 +128,7 @@ def test_interrupted_runs_end_with_the_weights_of_uninterrupted_ones(
             sys.executable,
             "-c",
             f"{STOPPED.format(number=number)}import train; train.main()",
-            *TINY[:2],
+            *TINY,
             *THREE,
         ]
         threads = f"hardware.threads={os.environ['OMP_NUM_THREADS']}"  # as `run` has: others add in another order
@@ -207,12 +210,13 @@ def test_failing_jobs_are_named_and_the_others_finish(run, tmp_path, monkeypatch
 
 
 def start_training(augment, seed=0, recipe=(), hardware=None):
-    """CNN-7 on digits6 with 12 steps in an epoch, and its images."""
-    cfg = config("dataset=digits6", "model=cnn7", "recipe.batch_size=64", *recipe)
+    """A narrow CNN-7 on images of digits6 with 12 steps in an epoch, and these images."""
+    cfg = config("dataset=digits6", "model=cnn7", "recipe.batch_size=16", *recipe)
     hardware = hardware or Hardware("cpu", "float32", threads=1)
     torch.manual_seed(seed)
-    model = hardware.place(CNN7(1, 6, width=8))
+    model = hardware.place(CNN7(1, 6, width=4))
     images = data.load(prepare(cfg.dataset, cfg.model), "train").to(hardware.device)
+    images = replace(images, pixels=images.pixels[:200], labels=images.labels[:200])
     return Training(model, cfg.recipe, hardware, seed, augment), images
 
 
@@ -330,7 +334,7 @@ def test_stretches_of_a_run_are_recorded_said_and_refused(run, tmp_path, monkeyp
     assert again.code == 0 and "now another machine: the weights will not be exactly" in again.out
     after = torch.load(folder / "checkpoint.pt", weights_only=True)["stretches"]
     assert after == [first, first | {"epoch": 1, "hardware": "another machine"}]
-    assert run("measure.py", *TINY, "measure.images=20").code == 0
+    assert run("measure.py", *TINY, "measure.images=20", "measure.blocks=1").code == 0
     (told,) = rows.read(next(tmp_path.rglob("results.csv"))).trained_on.unique()
     assert re.fullmatch(r"from epoch 0 step 0: cpu, 1 thread, .*; from epoch 1 step 0: another machine, .*", told)
 
@@ -384,7 +388,7 @@ def test_configurations_of_before_a_key_was_added_are_the_same_run():
 def test_an_augmented_run_learns_from_the_command_line(run, tmp_path):
     """The augmentation is part of what a run is: another one in its folder is refused."""
     given = (
-        *TINY,
+        *WIDE,
         "aug=crop",
         "+aug.cutmix._target_=equivariance.study.data.augmentation.CutMix",
         "aug.name=crop_cutmix",
@@ -475,11 +479,12 @@ def test_kept_weights_are_measured_and_equal_a_shorter_run(run, tmp_path):
     folder = tmp_path / "runs/digits6/cnn7/none/seed0"
     kept = [torch.load(folder / f"weights/epoch{epoch}.pt", weights_only=True)["model"] for epoch in (0, 1, 2)]
     assert equal(kept[1], weights(tmp_path / "short")) and equal(kept[2], weights(tmp_path / "runs"))
-    small = (*TINY, "measure.images=20")
+    small = (*TINY, "measure.images=20", "measure.blocks=1")
     assert run("measure.py", *small, "measure.epoch=0").code == 0
     assert run("measure.py", *small, "measure.trained=false").code == 0
     at_0, untrained = (
-        rows.read(folder / f"measure/rotation-images20-{kind}/results.csv") for kind in ("epoch0", "untrained")
+        rows.read(folder / f"measure/rotation-blocks1-images20-{kind}/results.csv")
+        for kind in ("epoch0", "untrained")
     )
     assert list(at_0.epoch.unique()) == [0] and at_0.value.equals(untrained.value)
     half_way = run("measure.py", *small, "measure.epoch=1")
