@@ -3,6 +3,7 @@
 import os
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -186,20 +187,36 @@ def test_an_interrupted_measurement_goes_on_to_the_same_rows(run, measured, tmp_
     assert not list((folder.parent / "again").glob(".statistics*"))
 
 
-def test_several_processes_give_the_same_rows(measured, tmp_path):
+SECOND = """
+import torch.distributed
+import measure
+join = torch.distributed.init_process_group
+def joining(backend):
+    print("joining", flush=True)
+    join(backend)
+torch.distributed.init_process_group = joining
+measure.main()
+"""
+
+
+def test_several_processes_give_the_same_rows(run, measured, tmp_path, monkeypatch):
+    """This one and another, told of each other by the variables that torchrun sets."""
     folder, _ = measured
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "measure.py",
-        *TINY,
-    ]
-    command += [*SMALL, "measure.name=shared", f"runs_dir={tmp_path / 'runs'}", "wandb.mode=disabled"]
-    done = subprocess.run([*command, "hardware.threads=1"], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    shared = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
+    given = [*TINY, *SMALL, "measure.name=shared", f"runs_dir={tmp_path / 'runs'}", "wandb.mode=disabled"]
+    given += [f"hardware.threads={os.environ['OMP_NUM_THREADS']}"]
+    words, pipes = [sys.executable, "-c", SECOND, *given], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    second = os.environ | shared | {"RANK": "1", "LOCAL_RANK": "1"}
+    with subprocess.Popen(words, cwd=REPOSITORY, env=second, text=True, **pipes) as process:
+        while (line := process.stdout.readline()) != "joining\n":  # or the first would wait for it in vain
+            assert line, process.stderr.read()
+        for name, value in (shared | {"RANK": "0", "LOCAL_RANK": "0"}).items():
+            monkeypatch.setenv(name, value)
+        first = run("measure.py", *given)
+        _, error = process.communicate(timeout=120)
+    assert first.code == process.returncode == 0, first.error + error
     a, b = (rows.read(folder.parent / name / "results.csv") for name in ("rotation", "shared"))
     scores = ["value", "chance", "low", "high", "activation"]
     np.testing.assert_allclose(a[scores], b[scores], atol=SEVEN_LAYERS)
