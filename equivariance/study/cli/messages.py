@@ -165,4 +165,5 @@ def _unknown(key: str, known: list[str]) -> str:
     places = {each.rpartition(".")[2]: each for each in RANGES} | {each: each for each in known}
     close = difflib.get_close_matches(name, known, n=1) or difflib.get_close_matches(name, places, n=1)
     hint = f"did you mean {places[close[0]]}?" if close else f"there is {', '.join(known)}"
-    return f"unknown key {key}: {hint}{'' if group in SCHEMA else f'; +{key}=VALUE adds it'}"
+    open_ = group and group not in SCHEMA  # its keys are arguments of its `_target_`
+    return f"unknown key {key}: {hint}{f'; +{key}=VALUE adds it' if open_ else ''}"
