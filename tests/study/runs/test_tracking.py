@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -27,12 +28,18 @@ TINY = ("dataset=digits6", "model=cnn7", "model.width=4", "recipe.epochs=1", "wa
 
 
 def records(run):
-    """The records of an offline run by type, by `wandb leet inspect`, once W&B's process is done."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--follow", "--idle-timeout=60s", "--json"]
-    lines = subprocess.run([*command, str(run)], capture_output=True, text=True, check=True).stdout.splitlines()
-    found = [json.loads(line) for line in lines]
-    assert any(one["type"] == "exit" for one in found), f"{run} does not end"
-    return {kind: [one[kind] for one in found if one["type"] == kind] for kind in {one["type"] for one in found}}
+    """The records of an offline run by type, by `wandb leet inspect`; complete once W&B's process is done."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        found = [json.loads(line) for line in lines]
+        if any(one["type"] == "exit" for one in found):
+            return {
+                kind: [one[kind] for one in found if one["type"] == kind] for kind in {one["type"] for one in found}
+            }
+        time.sleep(0.2)
+    raise AssertionError(f"{run} does not end")
 
 
 def history(found):
