@@ -6,6 +6,7 @@ The same command again skips a complete run and resumes a partial one, to exactl
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ def main(cfg: DictConfig) -> None:
                 wandb_id=saved.get("wandb_id") if saved else None,
                 **tracking(cfg),
             ) as tracker,
-            Report(training, title, len(train)) as report,
+            closing(Report(training, title, len(train))) as report,
         ):
             record["wandb_id"] = tracker.id
             run.keep(training)

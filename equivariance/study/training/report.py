@@ -5,7 +5,7 @@ from equivariance.study.training.trainer import Training
 
 
 class Report:
-    """The progress bar of a training run; a context manager, which closes it."""
+    """The progress bar of a training run."""
 
     def __init__(self, training: Training, title: str, images: int):
         recipe, self.steps = training.recipe, training.steps(images)
@@ -14,10 +14,8 @@ class Report:
         done = training.epoch * self.steps + training.step
         self.bar = progress(title, recipe.epochs * self.steps, done, recipe.batch_size)
 
-    def __enter__(self) -> "Report":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the bar."""
         self.bar.close()
 
     def step(self) -> None:

@@ -105,11 +105,10 @@ class Evidence:
         if not self.networks:
             return table
         table = table[table.model.isin(self.networks)]
-        for column in sorted({key for one in self.networks.values() for key in one}, key="model".__eq__):
-            known = [self.networks[model].get(column) for model in table.model]
-            if column == "model":  # another name for a network
-                known = [new or old for new, old in zip(known, table.model, strict=True)]
-            table = table.assign(**{column: known})
+        known = pd.DataFrame(self.networks).T.reindex(table.model).set_axis(table.index).infer_objects()
+        if "model" in known:  # another name for a network
+            known["model"] = known.model.fillna(table.model)
+        table = table.assign(**known)
         return table.drop_duplicates(rows.KEY, keep="last")
 
 
