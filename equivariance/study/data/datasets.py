@@ -105,7 +105,7 @@ def load_splits(cfg: Mapping[str, Any]) -> tuple[Images, Images]:
 
 def _one_a_channel(cfg: Mapping[str, Any], key: str, channels: int) -> Tensor:
     """`dataset.mean` or `dataset.std`."""
-    numbers = list(cfg[key]) if isinstance(cfg[key], Sequence) else [cfg[key]]
+    numbers = list(cfg[key])
     if len(numbers) != channels:
         raise UserError(f"dataset.{key}={cfg[key]}: needs {channels} numbers, one a channel of the images")
     return torch.tensor(numbers, dtype=torch.float32)

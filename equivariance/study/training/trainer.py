@@ -104,12 +104,7 @@ class Training:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state()` was called."""
-        old = {
-            "draws": None,
-            "step": state.get("start"),
-            "cuda_rng": None,
-        }  # absent from, and named so in, old ones
-        state = old | state
+        state = {"draws": None, "step": state.get("start"), "cuda_rng": None} | state  # old ones lack them
         for key in self.PROGRESS:
             setattr(self, key, state[key])
         self.model.load_state_dict(state["model"])
