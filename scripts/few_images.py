@@ -186,7 +186,8 @@ def looks(file: str, data_dir: str) -> Iterator[pd.DataFrame]:
     """Of measurements that end by themselves, see `holding`, each case.
 
     The invariance of made features is their first correlation. The truth of the network is the middle of both ends
-    over all test images; each of its measurements takes the kept blocks in another order.
+    over all test images; each of its measurements takes the kept blocks in another order, and is to end while they
+    are a small share of all.
     """
     generator = torch.Generator().manual_seed(0)
     for name, channels in [*((name, 64) for name in MADE if max(MADE[name])), ("one partner", 512)]:
@@ -206,7 +207,7 @@ def looks(file: str, data_dir: str) -> Iterator[pd.DataFrame]:
         blocks = torch.randperm(len(state["blocks"]), generator=generator)
         found.append(
             ended(
-                some, Precision(0.02), lambda i, of=blocks: chosen(some, state, of[: (int(i[-1]) + 1) // SMALLEST])
+                some, Precision(0.05), lambda i, of=blocks: chosen(some, state, of[: (int(i[-1]) + 1) // SMALLEST])
             )
         )
     yield holding("ResNet-44", found, truth)
