@@ -13,6 +13,7 @@ answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 import re
 from collections import Counter
+from itertools import chain, product
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ from equivariance.errors import UserError
 from equivariance.files import write_atomic
 from equivariance.rows import of_last_epoch
 from equivariance.study.config import EXPERIMENTS, published_networks
+from equivariance.study.tables import markdown, write_csv
 from equivariance.study.verdicts.decide import ALPHA
 from equivariance.study.verdicts.rules import (
     KINDS,
@@ -29,18 +31,17 @@ from equivariance.study.verdicts.rules import (
     Verdict,
     agreed,
     cases,
-    cell,
     claimed,
     described,
     document,
     evidence_of,
     evidence_text,
     fewer_seeds,
-    markdown,
     results,
     said,
     verdicts_of,
 )
+from equivariance.study.verdicts.rules import markdown as of_verdicts
 
 HEAD = """# Claims and verdicts
 
@@ -72,21 +73,21 @@ ORDER = [*STATES[:1], "depends", *STATES[1:]]
 
 def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
     """Write the pages; NAME is an experiment whose verdicts are printed."""
-    known = dict.fromkeys(each for group in described() for one in evidence_of(group) for each in one.experiments)
-    if name is not None and name not in known:
-        raise UserError(f"NAME={name}: no claim is decided by its rows; choose {', '.join(known)}")
     decided = {group: verdicts_of(group, folder) for group in described()}
-    deciding = by_experiment(decided)
+    deciding: dict[str, list[Verdict]] = {}  # by the experiment whose rows decide
+    for one in chain(*decided.values()):
+        for each in one.evidence.experiments:
+            deciding.setdefault(each, []).append(one)
+    if name is not None and name not in deciding:
+        raise UserError(f"NAME={name}: no claim is decided by its rows; choose {', '.join(deciding)}")
     write_atomic(folder / "README.md", page(decided, folder))
-    every = cases(one for verdicts in decided.values() for one in verdicts)
-    write_atomic(folder / "verdicts.csv", every.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    write_csv(folder / "verdicts.csv", cases(chain(*decided.values())), 4)
     for each, verdicts in deciding.items():
-        renew_table(folder / each / "README.md", markdown(verdicts))
-        renew_table(folder / each / "README.md", accuracies(results(each, folder)))
-        renew_table(folder / each / "README.md", beside_published(results(each, folder)))
-    renew_table(folder / "readings" / "README.md", disputed(decided))
+        table = results(each, folder)
+        renew_tables(folder / each / "README.md", of_verdicts(verdicts), accuracies(table), beside_published(table))
+    renew_tables(folder / "readings" / "README.md", disputed(decided))
     if name is not None:
-        print(markdown(deciding.get(name, [])))
+        print(of_verdicts(deciding[name]))
     for group in decided if name is None else ():
         print(
             f"{group}: " + "; ".join(f"{kind}: {text}" for kind in KINDS if (text := tally(decided[group], kind)))
@@ -96,38 +97,22 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
 def accuracies(table: pd.DataFrame) -> str:
     """The accuracies of trained networks after their last epoch, seed by seed; a row for each network."""
     trained = of_last_epoch(table[table.trained.astype(bool) & table.accuracy.notna()])
-    lines = ["| network | accuracy on the test images, seed by seed | mean ± s.d. |", "|---|---|---|"]
+    lines = []
     columns = [column for column in ("dataset", "model", "aug") if trained[column].nunique() > 1] or ["model"]
     for names, one in trained.groupby(columns, sort=False, dropna=False):
         each = 100 * one.drop_duplicates("seed").sort_values("seed").accuracy
-        name = " ".join(str(name) for name in names if name == name)
-        values = ", ".join(f"{value:.2f} %" for value in each)
-        lines.append(
-            f"| {name} | {values} | {each.mean():.2f} ± {each.std():.2f} % |"
-            if len(each) > 1
-            else f"| {name} | {values} | |"
-        )
-    return "\n".join(lines)
+        mean = f"{each.mean():.2f} ± {each.std():.2f} %" if len(each) > 1 else ""
+        lines.append([" ".join(pd.Series(names).dropna()), ", ".join(map("{:.2f} %".format, each)), mean])
+    return markdown(["network", "accuracy on the test images, seed by seed", "mean ± s.d."], lines)
 
 
 def beside_published(table: pd.DataFrame) -> str:
     """The accuracies of networks that others trained, and what their authors say."""
-    published = published_networks()
-    lines = ["| network | accuracy, measured | published |", "|---|---|---|"]
+    published, lines = published_networks(), []
     for name, accuracy in table[table.trained.astype(bool)].groupby("model", sort=False).accuracy.first().items():
         theirs = published.get(name, {}).get("top1")
-        lines.append(f"| {name} | {100 * accuracy:.2f} % | {f'{theirs:.2f} %' if theirs else 'not stated'} |")
-    return "\n".join(lines)
-
-
-def by_experiment(decided: dict[str, list[Verdict]]) -> dict[str, list[Verdict]]:
-    """The verdicts that the rows of each experiment decide."""
-    found: dict[str, list[Verdict]] = {}
-    for verdicts in decided.values():
-        for one in verdicts:
-            for name in one.evidence.experiments:
-                found.setdefault(name, []).append(one)
-    return found
+        lines.append([name, f"{100 * accuracy:.2f} %", f"{theirs:.2f} %" if theirs else "not stated"])
+    return markdown(["network", "accuracy, measured", "published"], lines)
 
 
 def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
@@ -175,25 +160,29 @@ def of(decided: dict[str, list[Verdict]], number: str, kind: str) -> list[Verdic
 
 def section(group: str, verdicts: list[Verdict], folder: Path, first: str) -> str:
     """A group of claims: its evidence, its verdicts by kind, and the numbers behind each."""
-    about, claims = described()[group], [claim for claim in claimed().values() if claim.group == group]
-    link = f"[{about['title']}]({group})" if (folder / group / "README.md").exists() else about["title"]
-    lines = [f"## {link}\n", *([f"**{first}**\n"] if first else []), f"{about['setting']}.\n"]
-    lines += [evidence_line(evidence, folder) for evidence in evidence_of(group)]
-    lines += ["", f"```\n{about['command']}\n```\n"]
+    about = described()[group]
     kinds = [kind for kind in KINDS if any(one.kind == kind for one in verdicts)]
-    lines += [f"| | claim | source | decided by | {' | '.join(kinds)} |", "|---" * (4 + len(kinds)) + "|"]
-    numbers = ["", "| | evidence | ours | figure |", "|---|---|---|---|"]
-    for claim in claims:
-        decided_by = f"{claim}. {claim.note}".rstrip(". ")
-        ours = {kind: of({group: verdicts}, claim.number, kind) for kind in kinds}
-        cells = [said(ours[kind]) if ours[kind] else "–" for kind in kinds]
-        texts = map(cell, (claim.statement, claim.source, decided_by))
-        lines.append("| " + " | ".join([claim.number, *texts, *cells]) + " |")
-        for kind in kinds:
-            for ones in by_evidence(one for one in ours[kind] if one.state != "not run"):
-                drawn = figures(ones[0].evidence.experiments, folder)
-                numbers.append(f"| {claim.number} | {kind} | {cell(evidence_text(ones))} | {drawn} |")
-    return "\n".join(lines + (numbers if len(numbers) > 3 else [])) + "\n"
+    lines, numbers = [], []
+    for number, claim in claimed().items():
+        if claim.group == group:
+            ours = {kind: of({group: verdicts}, number, kind) for kind in kinds}
+            decided_by = f"{claim}. {claim.note}".rstrip(". ")
+            said_of = [said(ones) if ones else "–" for ones in ours.values()]
+            lines.append([number, claim.statement, claim.source, decided_by, *said_of])
+            for kind, ones in ours.items():
+                for same in by_evidence(one for one in ones if one.state != "not run"):
+                    drawn = figures(same[0].evidence.experiments, folder)
+                    numbers.append([number, kind, evidence_text(same), drawn])
+    text = [f"## {linked(group, folder)}\n", *([f"**{first}**\n"] if first else []), f"{about['setting']}.\n"]
+    text += [*(evidence_line(evidence, folder) for evidence in evidence_of(group)), ""]
+    text += [f"```\n{about['command']}\n```\n", markdown(["", "claim", "source", "decided by", *kinds], lines)]
+    return "\n".join(text + ([markdown(["", "evidence", "ours", "figure"], numbers)] if numbers else []))
+
+
+def linked(group: str, folder: Path) -> str:
+    """The title of a group of claims, which links its page if it has one."""
+    title = described()[group]["title"]
+    return f"[{title}]({group})" if (folder / group / "README.md").exists() else title
 
 
 def by_evidence(verdicts) -> list[list[Verdict]]:
@@ -229,25 +218,22 @@ def figures(names: tuple[str, ...], folder: Path) -> str:
 
 def overview(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """The short table at the top, one row a group of claims."""
-    lines = ["| claims | full | reduced | public |", "|---|---|---|---|"]
+    lines = []
     for group, about in described().items():
         numbers = list(about["claims"])
         span = ", ".join(numbers) if len(numbers) < 3 else f"{numbers[0]} to {numbers[-1]}"
-        there = (folder / group / "README.md").exists()
-        title = f"[{cell(about['title'])}]({group})" if there else cell(about["title"])
-        said = " | ".join(tally(decided[group], kind) or "–" for kind in KINDS)
-        lines.append(f"| {span}: {title} | {said} |")
-    return "\n".join(lines)
+        lines.append([f"{span}: {linked(group, folder)}", *(tally(decided[group], kind) or "–" for kind in KINDS)])
+    return markdown(["claims", *KINDS], lines).strip()
 
 
 def disputed(decided: dict[str, list[Verdict]]) -> str:
     """The claims on which one kind of evidence gives different verdicts, by `over` or border."""
-    lines = ["| claim | evidence | where the verdict depends on the choice |", "|---|---|---|"]
-    for number, claim in claimed().items():
-        for kind in KINDS:
-            if agreed(ones := of(decided, number, kind)) == "depends":
-                lines.append(f"| {number}: {cell(claim.statement)} | {kind} | {said(ones)} |")
-    return "\n".join(lines)
+    lines = [
+        [f"{number}: {claim.statement}", kind, said(ones)]
+        for (number, claim), kind in product(claimed().items(), KINDS)
+        if agreed(ones := of(decided, number, kind)) == "depends"
+    ]
+    return markdown(["claim", "evidence", "where the verdict depends on the choice"], lines)
 
 
 def tally(verdicts: list[Verdict], kind: str) -> str:
@@ -259,14 +245,16 @@ def tally(verdicts: list[Verdict], kind: str) -> str:
     return "; ".join(text if len(by_word) == 1 else f"{', '.join(those)} {text}" for text, those in by_word.items())
 
 
-def renew_table(path: Path, table: str) -> None:
-    """Replace the table of `path` that begins with the same line, if there is one."""
+def renew_tables(path: Path, *tables: str) -> None:
+    """Replace each table of a page that begins with the same line as one of these; nothing where it has none."""
     if not path.exists():
         return
-    text, head = path.read_text(), table.splitlines()[0]
-    new = re.sub(rf"^{re.escape(head)}\n(?:\|.*\n?)*", lambda _: table + "\n", text, count=1, flags=re.M)
-    if new != text:
-        write_atomic(path, new)
+    before = text = path.read_text()
+    for table in tables:
+        head, new = table.partition("\n")[0], table.strip() + "\n"
+        text = re.sub(rf"^{re.escape(head)}\n(?:\|.*\n?)*", lambda _, new=new: new, text, count=1, flags=re.M)
+    if text != before:
+        write_atomic(path, text)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,13 @@ def test_an_experiment_that_decides_nothing_is_refused(pages):
         pages[1]("symmetri")
 
 
+def test_a_claim_whose_rows_are_not_there_is_not_run(rows_of):
+    folder, write = rows_of("similarity")  # without those of `controlled`; M2 needs none
+    assert {one.number: one.state for one in verdicts_of("controlled", folder)} == {"M2": "holds", "M3": "not run"}
+    write()
+    assert "| M3 |" in (folder / "README.md").read_text()
+
+
 def test_only_declared_rules_decide(pages):
     copy, _ = pages
     (copy / "experiments/controlled/claims.py").write_text("RULE = 1\n")

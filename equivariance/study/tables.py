@@ -18,7 +18,7 @@ def write_csv(path: Path, table: pd.DataFrame, digits: int = 5) -> None:
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table of Markdown; floats with two digits, NaN as a dash."""
-    lines = [f"| {' | '.join(map(_cell, row))} |\n" for row in (head, *rows)]
+    lines = [f"| {' | '.join(map(_cell, row))} |\n".replace("|  |", "| |") for row in (head, *rows)]
     return "".join([lines[0], "|" + "---|" * len(head) + "\n", *lines[1:]])
 
 

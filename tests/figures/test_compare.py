@@ -151,7 +151,7 @@ def test_what_cannot_be_compared(options, message):
 def test_tables_of_markdown_and_latex():
     found = values([SHIFTS], "part", "invariance")
     head, _, *lines = compared(found).splitlines()
-    assert head == "|  | none | crop | flip | cutmix | randaugment |" and len(lines) == 5
+    assert head == "| | none | crop | flip | cutmix | randaugment |" and len(lines) == 5
     numbers = found[(found.label == "crop") & (found.part == "late")].iloc[0]
     assert f"{numbers['mean']:.3f} ± {numbers.deviation:.3f}" in lines[2] and "invariance late" in lines[2]
     text = compared_latex(found.assign(label=found.label + "_&"))
