@@ -79,8 +79,10 @@ def main(*words: str) -> None:
     overrides = tuple(given.overrides)
     names = STUDY["sizes"].get(given.size) or [*chain(*STUDY["sizes"].values())]
     names = [name for name in names if not given.tiny or STUDY["tiny"].get(name, ()) is not None]
-    if given.tiny and not given.dry_run and not run([few_images(overrides)]):
-        raise UserError("tiny experiments have no data; what is printed above says why")
+    if given.tiny and not given.dry_run:
+        data, source = tiny_data(overrides)
+        if not run([Stage(("scripts/small_data.py", str(data), source), data.is_dir)]):
+            raise UserError("tiny experiments have no data; what is printed above says why")
     plans = [planned(name, overrides_of(name, overrides, given.tiny)) for name in names]
     print(table(plans, costs=not given.tiny))
     if given.dry_run:
@@ -91,26 +93,26 @@ def main(*words: str) -> None:
         raise UserError(f"not done: {', '.join(failed)}; what is printed above says why, the same command goes on")
 
 
-def few_images(overrides: tuple[str, ...]) -> Stage:
-    """Makes the data folder of tiny experiments."""
+def tiny_data(overrides: tuple[str, ...]) -> tuple[Path, str]:
+    """The data folder of tiny experiments, and the one that its few images are taken from."""
     cfg = preset("quickstart", "measure", without(overrides, "weights_dir"))
-    folder = Path(cfg.runs_dir) / "tiny/data"
-    return Stage(("scripts/small_data.py", str(folder), cfg.data_dir), folder.is_dir)
+    return Path(cfg.runs_dir) / "tiny/data", cfg.data_dir
 
 
 def overrides_of(name: str, given: tuple[str, ...], tiny: bool) -> tuple[str, ...]:
-    """The overrides of one experiment: what is given, `weights_dir` where it has one, and what makes it tiny.
+    """The overrides of one experiment: what is given, but `weights_dir` only if it has one; and what makes it tiny.
 
-    Tiny ones have their folder of runs inside that of the preset.
+    A tiny one has its runs in the folder `tiny` of the preset's, and the few images as soon as they are there.
     """
     cfg = preset(name, "measure", without(given, "weights_dir"))
     given = given if "weights_dir" in cfg else without(given, "weights_dir")
     if not tiny:
         return given
-    data = few_images(given)  # before they are there, the plan asks where the images will come from
-    folders = (f"runs_dir={cfg.runs_dir}/tiny", *([f"data_dir={data.command[1]}"] if data.done() else []))
-    own = without(given, *(word.partition("=")[0] for word in folders))
-    return (*STUDY["tiny"]["every"], *STUDY["tiny"].get(name, ()), *own, *folders)
+    folders = {"runs_dir": f"{cfg.runs_dir}/tiny"}
+    if (data := tiny_data(given)[0]).is_dir():  # until then the plan asks for the images that they are taken from
+        folders["data_dir"] = str(data)
+    words = (*STUDY["tiny"]["every"], *STUDY["tiny"].get(name, ()), *without(given, *folders))
+    return (*words, *(f"{key}={folder}" for key, folder in folders.items()))
 
 
 def without(overrides: tuple[str, ...], *keys: str) -> tuple[str, ...]:
@@ -124,7 +126,7 @@ def planned(name: str, overrides: tuple[str, ...]) -> Plan:
     networks = {Path(cfg.run_dir): cfg.recipe.epochs for cfg in own if cfg.measure.trained}
     results = {measurement_folder(cfg) / "results.csv": cfg for cfg in configurations}
     lacks = dict(each for file, cfg in results.items() if not file.exists() for each in lacking(cfg))
-    return Plan(name, overrides, networks, [*results], target(name, deciding(overrides)) / "results.csv", lacks)
+    return Plan(name, overrides, networks, [*results], target(name, of_rows(overrides)) / "results.csv", lacks)
 
 
 def lacking(cfg: DictConfig) -> Iterator[tuple[str, bool]]:
@@ -147,16 +149,18 @@ def table(plans: list[Plan], costs: bool = True) -> str:
     devices = STUDY["devices"] if costs else []
     lines, total, counted = list[list[str]](), np.zeros((len(devices), 2)), set[Path]()
     for plan in plans:
-        trained = {run: min(epochs_of(run) / asked, 1) for run, asked in plan.networks.items()}
-        measured = {file: float(file.exists()) for file in plan.results}
-        left = [sum(1 - each[place] for place in {*each} - counted) for each in (trained, measured)]
-        counted |= {*trained, *measured}
-        minutes = {"train": 0, **STUDY["minutes"][plan.name]}
-        hours = sum(n * np.array(minutes[what]) / 60 for n, what in zip(left, ("train", "measure"), strict=True))
-        hours = hours[: len(devices)]
-        total = total + (0 if plan.missing else hours)
-        done = (f"{sum(each.values()):.3g} of {len(each)}" if each else "-" for each in (trained, measured))
-        lines.append([plan.name, *done, *(["left out"] * len(devices) if plan.missing else map(span, hours))])
+        done = {  # which share of each training and of each measurement
+            "train": {run: min(epochs_of(run) / asked, 1) for run, asked in plan.networks.items()},
+            "measure": {file: float(file.exists()) for file in plan.results},
+        }
+        hours = np.zeros((len(devices), 2))
+        for what, minutes in STUDY["minutes"][plan.name].items():  # at least and at most, on each device
+            left = sum(1 - share for place, share in done[what].items() if place not in counted)
+            hours += left * np.array(minutes)[: len(devices)] / 60
+        counted |= {*plan.networks, *plan.results}
+        total += 0 if plan.missing else hours
+        shares = (f"{sum(each.values()):.3g} of {len(each)}" if each else "-" for each in done.values())
+        lines.append([plan.name, *shares, *(["left out"] * len(devices) if plan.missing else map(span, hours))])
     lines += [["all", "", "", *map(span, total)]] if costs else []
     columns = ["experiment", "trained", "measured", *(f"hours, {device}" for device in devices)]
     text = [pd.DataFrame(lines, columns=columns).to_string(index=False)]
@@ -182,31 +186,34 @@ def span(hours: Iterable[float]) -> str:
 
 
 def stages(plan: Plan, at_a_time: int) -> list[Stage]:
-    """The commands of an experiment in their order."""
-    name, overrides, rows = plan.name, plan.overrides, plan.rows
-    together = (f"experiment={name}", *overrides)
+    """The commands of an experiment in their order: train, measure, collect, further tables, draw, judge."""
+    folder = plan.rows.parent
+    committed = folder.is_relative_to(EXPERIMENTS)
+    sweep = (f"experiment={plan.name}", *plan.overrides)
     if at_a_time > 1:
-        together += ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_a_time}")
-    committed = [rows] if rows.is_relative_to(EXPERIMENTS) else []
-    own = () if committed else (str(rows.parent),)
-    decide = deciding(overrides)
+        sweep += ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_a_time}")
+    training = (word for word in sweep if not word.startswith("measure."))
+    chosen = of_rows(plan.overrides)
     return [
-        Stage(
-            ("train.py", *(word for word in together if not word.startswith("measure."))),
-            lambda: all(epochs_of(run) >= n for run, n in plan.networks.items()),
-        ),
-        Stage(("measure.py", *together), lambda: all(file.exists() for file in plan.results)),
-        Stage(("scripts/collect.py", name, *decide), lambda: follows([rows], plan.results)),
+        Stage(("train.py", *training), lambda: all(epochs_of(run) >= n for run, n in plan.networks.items())),
+        Stage(("measure.py", *sweep), lambda: all(file.exists() for file in plan.results)),
+        Stage(("scripts/collect.py", plan.name, *chosen), lambda: follows([plan.rows], plan.results)),
         *(
-            Stage((f"scripts/{script}", *words, *decide), (rows.parent / file).exists)
-            for script, *words, file in STUDY["tables"].get(name, [])
+            Stage((f"scripts/{script}", *words, *chosen), (folder / made).exists)
+            for script, *words, made in STUDY["tables"].get(plan.name, [])
         ),
-        Stage(("scripts/figures.py", name, *own), lambda: follows(rows.parent.glob("*.png"), [rows])),
-        Stage(("scripts/claims.py",), lambda: follows([EXPERIMENTS / "README.md"], committed)),
+        Stage(
+            ("scripts/figures.py", plan.name, *([] if committed else [str(folder)])),
+            lambda: follows(folder.glob("*.png"), [plan.rows]),
+        ),
+        Stage(
+            ("scripts/claims.py",),  # verdicts are of committed rows
+            lambda: not committed or follows([EXPERIMENTS / "README.md"], [plan.rows]),
+        ),
     ]
 
 
-def deciding(overrides: tuple[str, ...]) -> tuple[str, ...]:
+def of_rows(overrides: tuple[str, ...]) -> tuple[str, ...]:
     """The overrides without those that change no row."""
     return tuple(word for word in overrides if not word.startswith(("hardware.", "wandb.")))
 
