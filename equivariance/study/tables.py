@@ -4,8 +4,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from equivariance.files import write_atomic
 from equivariance.names import NESTED, PARTS
@@ -55,6 +57,14 @@ def crossed(
         if any((*key, each) in cells for each in shown)
     ]
     return markdown([*(head or lines), *shown.values()], found)
+
+
+def over_seeds(groups: Any) -> pd.DataFrame:
+    """Of numbers by seed, grouped by all else: mean, `half` of its 95 % t interval, count, and the text `cell`."""
+    found = groups.agg(["mean", "sem", "count"]).reset_index()
+    found["half"] = stats.t.ppf(0.975, found["count"] - 1) * found["sem"]
+    texts = (f"{mean:+.3f} ± {half:.3f}" for mean, half in zip(found["mean"], found.half, strict=True))
+    return found.assign(cell=[text.replace("nan", "–") for text in texts])
 
 
 def compared(table: pd.DataFrame) -> str:

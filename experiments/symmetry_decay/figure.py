@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING, SCORES
 from equivariance.study.figures import facets, legend
-from equivariance.study.tables import crossed
+from equivariance.study.tables import crossed, over_seeds
 
 TASKS = {"mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq"}
 CHANNELS = {"": "all live channels", "equal_": "equally many"}
@@ -28,16 +27,15 @@ def differences(folder: Path) -> pd.DataFrame:
     )
     network = ["weight_decay", "score", "part", "channels", "seed", "dataset"]
     parts = table[table.part.isin(BEFORE_POOLING)].groupby(network).beyond.mean().unstack()
-    apart = parts[[*TASKS]].sub(parts["mnist6"], axis=0).stack().groupby([*network[:4], "dataset"])
-    found = apart.agg(["mean", "sem", "count"]).rename(columns={"count": "n"}).reset_index()
-    return found.assign(half=stats.t.ppf(0.975, found.n - 1) * found["sem"])
+    apart = parts[[*TASKS]].sub(parts["mnist6"], axis=0).stack()
+    return over_seeds(apart.groupby([*network[:4], "dataset"]))
 
 
 def figures(folder: Path) -> dict[str, style.Figure]:
     """Equivariance: a panel for each weight decay, largest first; parts across, tasks and channels side by side."""
     found = differences(folder)
     found = found[found.score == "equivariance"]
-    seeds = found.groupby("weight_decay").n.min().sort_index(ascending=False)
+    seeds = found.groupby("weight_decay")["count"].min().sort_index(ascending=False)
     decays = {decay: f"weight decay {decay:g}, {n} seeds" for decay, n in seeds.items()}
     figure, _ = facets(found, draw, ("weight_decay", decays), each=1.5, more=0.8, sharex=True, sharey=True)
     figure.supylabel("equivariance beyond chance, task minus MNIST6", fontsize=8)
@@ -67,8 +65,11 @@ def page(folder: Path) -> str:
         ", ".join(f"{live[one.weight_decay, one.part, task]:.1f}" for task in ("mnist6", one.dataset))
         for one in found.itertuples()
     ]
-    apart = [f"{one.mean:+.3f} ± {one.half:.3f}" for one in found.itertuples()]
-    columns = {"live": alive, None: apart, "seeds": found.n}  # of which the same number stands under both choices
+    columns = {
+        "live": alive,
+        None: found.cell,
+        "seeds": found["count"],
+    }  # of which the same number stands under both choices
     cells = pd.concat(found.assign(channels=name or found.channels, cell=each) for name, each in columns.items())
     decays = {decay: f"{decay:g}" for decay in sorted(found.weight_decay.unique(), reverse=True)}
     lines = {"weight_decay": decays, "score": SCORES, "part": BEFORE_POOLING, "dataset": TASKS}

@@ -1,11 +1,18 @@
-"""The numbers behind the pages of borders and public_similarity."""
+"""The numbers behind pages of experiments, from made-up rows, also of those that have none yet."""
+
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from equivariance import rows
+from equivariance.names import PARTS, SCORES
 from experiments.borders.figure import differences, scores
+from experiments.capacity_matched import figure as capacity_matched
 from experiments.public_similarity.figure import correlations
+from experiments.symmetry_decay import figure as symmetry_decay
+from tests.study.verdicts.test_claims import table
 
 
 def shifted(model, value):
@@ -48,3 +55,51 @@ def test_the_partial_correlation_is_that_of_what_depth_leaves():
     for row in found.itertuples():
         assert row.partial == pytest.approx(np.corrcoef(left["v"], left[row.activation])[0, 1])
         assert row.r == pytest.approx(np.corrcoef(value, {"mean": mean, "rms": rms}[row.activation])[0, 1])
+
+
+def test_widths_at_equal_accuracy(tmp_path):
+    """Scores are linear in accuracy, 0.1 apart; the wide network is ahead by 0.05, which makes 0.01."""
+    found = [
+        {
+            "width": width,
+            "seed": seed,
+            "epoch": epoch,
+            "epochs": 2,
+            "accuracy": accuracy,
+            "part": part,
+            "score": score,
+        }
+        | {"transform": "translation", "element": 1, "layer": part, "index": PARTS.index(part)}
+        | {"value": 0.1 * width + 0.2 * accuracy if epoch else 0.1}
+        for width, seed, part, score in product((1, 2), range(3), ("early", "final"), SCORES)
+        for epoch, accuracy in ((0, None), (1, 0.4 + 0.05 * width), (2, 0.6 + 0.05 * width))
+    ]
+    rows.write(tmp_path / "results.csv", table(found))
+    differ = capacity_matched.differences(rows.by_part(rows.read(tmp_path / "results.csv")))
+    assert len(differ) == 2 * 2 * 3 and differ.accuracy.tolist() == pytest.approx([0.65] * 12)
+    assert differ.matched.tolist() == pytest.approx([0.1] * 12) and differ["last"].tolist() == pytest.approx(
+        [0.11] * 12
+    )
+    assert "| equivariance | final | +0.110 ± 0.000 | +0.100 ± 0.000 |" in capacity_matched.page(tmp_path)
+    panels = capacity_matched.figures(tmp_path)["figure"].axes
+    assert [len(axes.lines) for axes in panels] == [2 * 3 + 2] * 4  # a line each training, one each untrained width
+    apart = rows.by_part(table(found)).query("width == 1 or accuracy > 0.66")
+    assert capacity_matched.differences(apart).matched.isna().all()  # the wide one has no score at this accuracy
+
+
+def test_tasks_at_equal_numbers_of_live_channels(tmp_path):
+    """The turned tasks are 0.2 above MNIST6, of equally many channels 0.1; one seed has no interval."""
+    found = [
+        {"weight_decay": decay, "seed": seed, "dataset": task, "part": "early", "score": score, "live": live}
+        | {"value": 0.5 + above, "chance": 0.1, "equal_value": 0.5 + above / 2, "equal_chance": 0.1}
+        for decay, seed in ((0.0005, 0), (0.0005, 1), (0.0, 0))
+        for task, live, above in (("mnist6", 5, 0), ("mnist6_rot_inv", 18, 0.2), ("mnist6_rot_eq", 17, 0.2))
+        for score in SCORES
+    ]
+    pd.DataFrame(found).to_csv(tmp_path / "live_channels.csv", index=False)
+    page = symmetry_decay.page(tmp_path).splitlines()
+    assert page[2] == "| 0.0005 | invariance | early | Rot-Inv | 5.0, 18.0 | +0.200 ± 0.000 | +0.100 ± 0.000 | 2 |"
+    assert page[-1] == "| 0 | equivariance | early | Rot-Eq | 5.0, 17.0 | +0.200 ± – | +0.100 ± – | 1 |"
+    panels = symmetry_decay.figures(tmp_path)["figure"].axes
+    titles = [axes.get_title(loc="left") for axes in panels]
+    assert titles == ["weight decay 0.0005, 2 seeds", "weight decay 0, 1 seeds"]
