@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from equivariance.files import write_atomic
 from equivariance.layers.find import tap
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.measuring import Measurement
 from equivariance.study.runs.processes import Processes
+from equivariance.study.tables import write_csv
 
 
 def activations(job: Measurement) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def main(name: str, *overrides: str) -> None:
         if cfg.measure.trained and cfg.model.name not in tables:
             tables[cfg.model.name] = activations(Measurement(cfg, Processes())).assign(model=cfg.model.name)
     target = experiments.target(name, overrides) / "activations.csv"
-    write_atomic(target, pd.concat(tables.values()).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    write_csv(target, pd.concat(tables.values()), 6)
     print(f"{len(tables)} networks in {target}")
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 import equivariance as eq
-from equivariance.files import write_atomic
 from equivariance.study.cli import command_line
 from equivariance.study.config import EXPERIMENTS
+from equivariance.study.tables import write_csv
 
 IMAGES, SEED = 500, 0
 PAIRS = {  # title: the two networks, and whether the second one is trained
@@ -43,8 +43,7 @@ def main(weights_dir: str, data_dir: str, folder: Path = EXPERIMENTS / "between"
         table = eq.similarity(*networks, images.normalise(images.pixels[chosen]))
         print(f"{title}: {len(table)} pairs of layers", flush=True)
         tables.append(table.assign(pair=title, network_a=a, network_b=b))
-    text = pd.concat(tables).to_csv(index=False, float_format="%.5f", lineterminator="\n")
-    write_atomic(folder / "similarity.csv", text)
+    write_csv(folder / "similarity.csv", pd.concat(tables))
     print(f"wrote {folder / 'similarity.csv'}")
 
 

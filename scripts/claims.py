@@ -23,25 +23,9 @@ from equivariance.files import write_atomic
 from equivariance.rows import of_last_epoch
 from equivariance.study.config import EXPERIMENTS, published_networks
 from equivariance.study.tables import markdown, write_csv
+from equivariance.study.verdicts import rules
 from equivariance.study.verdicts.decide import ALPHA
-from equivariance.study.verdicts.rules import (
-    KINDS,
-    STATES,
-    Evidence,
-    Verdict,
-    agreed,
-    cases,
-    claimed,
-    described,
-    document,
-    evidence_of,
-    evidence_text,
-    fewer_seeds,
-    results,
-    said,
-    verdicts_of,
-)
-from equivariance.study.verdicts.rules import markdown as of_verdicts
+from equivariance.study.verdicts.rules import KINDS, STATES, Evidence, Verdict
 
 HEAD = """# Claims and verdicts
 
@@ -73,7 +57,7 @@ ORDER = [*STATES[:1], "depends", *STATES[1:]]
 
 def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
     """Write the pages; NAME is an experiment whose verdicts are printed."""
-    decided = {group: verdicts_of(group, folder) for group in described()}
+    decided = {group: rules.verdicts_of(group, folder) for group in rules.described()}
     deciding: dict[str, list[Verdict]] = {}  # by the experiment whose rows decide
     for one in chain(*decided.values()):
         for each in one.evidence.experiments:
@@ -81,13 +65,15 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
     if name is not None and name not in deciding:
         raise UserError(f"NAME={name}: no claim is decided by its rows; choose {', '.join(deciding)}")
     write_atomic(folder / "README.md", page(decided, folder))
-    write_csv(folder / "verdicts.csv", cases(chain(*decided.values())), 4)
+    write_csv(folder / "verdicts.csv", rules.cases(chain(*decided.values())), 4)
     for each, verdicts in deciding.items():
-        table = results(each, folder)
-        renew_tables(folder / each / "README.md", of_verdicts(verdicts), accuracies(table), beside_published(table))
+        table = rules.results(each, folder)
+        renew_tables(
+            folder / each / "README.md", rules.markdown(verdicts), accuracies(table), beside_published(table)
+        )
     renew_tables(folder / "readings" / "README.md", disputed(decided))
     if name is not None:
-        print(of_verdicts(deciding[name]))
+        print(rules.markdown(deciding[name]))
     for group in decided if name is None else ():
         print(
             f"{group}: " + "; ".join(f"{kind}: {text}" for kind in KINDS if (text := tally(decided[group], kind)))
@@ -117,22 +103,22 @@ def beside_published(table: pd.DataFrame) -> str:
 
 def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """experiments/README.md."""
-    papers = {group: verdicts for group, verdicts in decided.items() if not described()[group].get("later")}
+    papers = {group: verdicts for group, verdicts in decided.items() if not rules.described()[group].get("later")}
     first = f"**{counts(papers, 'claims of the two sources')}**"
-    level, smallest = 100 * (1 - ALPHA), document()["smallest"]
+    level, smallest = 100 * (1 - ALPHA), rules.document()["smallest"]
     parts = [HEAD.format(counts=first, overview=overview(decided, folder), level=level, **smallest)]
     for group, verdicts in decided.items():
         parts.append(section(group, verdicts, folder, "" if group in papers else counts({group: verdicts})))
     parts += ["## Verdicts that changed with the rules of November 2026\n", *changed(decided), ""]
-    parts += ["## How the sources are read\n", *(f"- {line}" for line in document()["sources"]), ""]
+    parts += ["## How the sources are read\n", *(f"- {line}" for line in rules.document()["sources"]), ""]
     return "\n".join(parts)
 
 
 def changed(decided: dict[str, list[Verdict]]) -> list[str]:
     """A line for each claim that has another verdict than by the rules of before, or had none; with the reason."""
     lines = []
-    for number, claim in claimed().items():
-        now = {kind: agreed(of(decided, number, kind)) for kind in KINDS}
+    for number, claim in rules.claimed().items():
+        now = {kind: rules.agreed(of(decided, number, kind)) for kind in KINDS}
         texts = [f"{kind}: {was} before, {now[kind]} now" for kind, was in claim.before.items() if was != now[kind]]
         if texts or (claim.why and not claim.before):
             lines.append(f"- {number}: {'; '.join(texts)}{'. ' if texts else ''}{claim.why}")
@@ -141,11 +127,11 @@ def changed(decided: dict[str, list[Verdict]]) -> list[str]:
 
 def counts(decided: dict[str, list[Verdict]], what: str = "claims") -> str:
     """How many claims there are, and what each kind of evidence says of how many of them."""
-    numbers = [claim.number for claim in claimed().values() if claim.group in decided]
+    numbers = [claim.number for claim in rules.claimed().values() if claim.group in decided]
     texts = [f"{len(numbers)} {what}."]
     for kind in KINDS:
         found = [ones for number in numbers if (ones := of(decided, number, kind))]
-        states = Counter((ORDER.index(agreed(ones)), fewer_seeds(ones)) for ones in found)
+        states = Counter((ORDER.index(rules.agreed(ones)), rules.fewer_seeds(ones)) for ones in found)
         if states:
             each = (f"{n} {ORDER[state]}{seeds}" for (state, seeds), n in sorted(states.items()))
             texts.append(f"{OF[kind]}: {', '.join(each)}.")
@@ -160,28 +146,28 @@ def of(decided: dict[str, list[Verdict]], number: str, kind: str) -> list[Verdic
 
 def section(group: str, verdicts: list[Verdict], folder: Path, first: str) -> str:
     """A group of claims: its evidence, its verdicts by kind, and the numbers behind each."""
-    about = described()[group]
+    about = rules.described()[group]
     kinds = [kind for kind in KINDS if any(one.kind == kind for one in verdicts)]
     lines, numbers = [], []
-    for number, claim in claimed().items():
+    for number, claim in rules.claimed().items():
         if claim.group == group:
             ours = {kind: of({group: verdicts}, number, kind) for kind in kinds}
             decided_by = f"{claim}. {claim.note}".rstrip(". ")
-            said_of = [said(ones) if ones else "–" for ones in ours.values()]
+            said_of = [rules.said(ones) if ones else "–" for ones in ours.values()]
             lines.append([number, claim.statement, claim.source, decided_by, *said_of])
             for kind, ones in ours.items():
                 for same in by_evidence(one for one in ones if one.state != "not run"):
                     drawn = figures(same[0].evidence.experiments, folder)
-                    numbers.append([number, kind, evidence_text(same), drawn])
+                    numbers.append([number, kind, rules.evidence_text(same), drawn])
     text = [f"## {linked(group, folder)}\n", *([f"**{first}**\n"] if first else []), f"{about['setting']}.\n"]
-    text += [*(evidence_line(evidence, folder) for evidence in evidence_of(group)), ""]
+    text += [*(evidence_line(evidence, folder) for evidence in rules.evidence_of(group)), ""]
     text += [f"```\n{about['command']}\n```\n", markdown(["", "claim", "source", "decided by", *kinds], lines)]
     return "\n".join(text + ([markdown(["", "evidence", "ours", "figure"], numbers)] if numbers else []))
 
 
 def linked(group: str, folder: Path) -> str:
     """The title of a group of claims, which links its page if it has one."""
-    title = described()[group]["title"]
+    title = rules.described()[group]["title"]
     return f"[{title}]({group})" if (folder / group / "README.md").exists() else title
 
 
@@ -219,7 +205,7 @@ def figures(names: tuple[str, ...], folder: Path) -> str:
 def overview(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """The short table at the top, one row a group of claims."""
     lines = []
-    for group, about in described().items():
+    for group, about in rules.described().items():
         numbers = list(about["claims"])
         span = ", ".join(numbers) if len(numbers) < 3 else f"{numbers[0]} to {numbers[-1]}"
         lines.append([f"{span}: {linked(group, folder)}", *(tally(decided[group], kind) or "–" for kind in KINDS)])
@@ -229,9 +215,9 @@ def overview(decided: dict[str, list[Verdict]], folder: Path) -> str:
 def disputed(decided: dict[str, list[Verdict]]) -> str:
     """The claims on which one kind of evidence gives different verdicts, by `over` or border."""
     lines = [
-        [f"{number}: {claim.statement}", kind, said(ones)]
-        for (number, claim), kind in product(claimed().items(), KINDS)
-        if agreed(ones := of(decided, number, kind)) == "depends"
+        [f"{number}: {claim.statement}", kind, rules.said(ones)]
+        for (number, claim), kind in product(rules.claimed().items(), KINDS)
+        if rules.agreed(ones := of(decided, number, kind)) == "depends"
     ]
     return markdown(["claim", "evidence", "where the verdict depends on the choice"], lines)
 
@@ -241,7 +227,7 @@ def tally(verdicts: list[Verdict], kind: str) -> str:
     by_word: dict[str, list[str]] = {}
     for number in dict.fromkeys(one.number for one in verdicts if one.kind == kind):
         ones = of({"": verdicts}, number, kind)
-        by_word.setdefault(agreed(ones) + fewer_seeds(ones), []).append(number)
+        by_word.setdefault(rules.agreed(ones) + rules.fewer_seeds(ones), []).append(number)
     return "; ".join(text if len(by_word) == 1 else f"{', '.join(those)} {text}" for text, those in by_word.items())
 
 

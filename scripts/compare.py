@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import NoReturn
 
 import pandas as pd
+import yaml
 
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures import compare
-from equivariance.files import write_atomic
 from equivariance.names import OVER
 from equivariance.study.config import REPOSITORY
 from equivariance.study.figures import save
-from equivariance.study.tables import compared, compared_latex
+from equivariance.study.tables import compared, compared_latex, write_csv
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -52,7 +52,7 @@ def main(*words: str) -> None:
     figure = compare.plot_compare(tables, given.by, given.score, minus)
     save(figure, given.out, (given.out.suffix.removeprefix("."),))
     table = compare.values(tables, given.by, given.score, minus)
-    write_atomic(given.out.with_suffix(".csv"), table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    write_csv(given.out.with_suffix(".csv"), table, 6)
     if given.by == "depth" and not has_shared_places(table):  # no two layers in one line: parts are
         table = compare.values(tables, "part", given.score, minus)
     print(compared_latex(table) if given.latex else compared(table))
@@ -112,12 +112,7 @@ def baseline(text: str | None) -> dict[str, object] | None:
     column, equals, value = text.partition("=")
     if not equals or column not in compare.VARIES:
         raise UserError(f"--minus {text}: give one of {', '.join(compare.VARIES[1:])}, such as aug=none")
-    if column == "trained":
-        return {column: value.lower() == "true"}
-    try:
-        return {column: float(value) if column in ("width", "epoch") else value}
-    except ValueError:
-        raise UserError(f"--minus {text}: needs a number") from None
+    return {column: yaml.safe_load(value)}
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from equivariance.study.cli import answer_help, command_line
 answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 import json
+from itertools import chain, product
 from pathlib import Path
-from typing import Any
 
 import wandb
 import wandb_workspaces.reports.v2 as wr
@@ -49,14 +49,8 @@ def specification(entity: str, project: str) -> str:
 
 
 def workspace(entity: str, project: str) -> ws.Workspace:
-    """Training, both scores by depth and by part, accuracy against equivariance."""
-    sections = [
-        ws.Section(name="Training, mean and deviation over seeds", panels=training(), is_open=True),
-        ws.Section(name="By depth, mean and deviation over seeds", panels=depth(), is_open=True),
-        ws.Section(name="By part", panels=parts(), is_open=True),
-        ws.Section(name="Accuracy against equivariance", panels=accuracy(), is_open=True),
-        ws.Section(name="Figures of the measurements", panels=[wr.MediaBrowser(media_keys=["depth"])]),
-    ]
+    """All panels, in sections."""
+    sections = [ws.Section(name=name, panels=each, is_open=True) for name, each in panels().items()]
     return ws.Workspace(entity=entity, project=project, name="Learned equivariance", sections=sections)
 
 
@@ -71,8 +65,7 @@ def reports(entity: str, project: str) -> list[wr.Report]:
             blocks=[
                 wr.MarkdownBlock(text=f"{markdown(verdicts_of(name))}\n\n`{about['command']}`"),
                 wr.PanelGrid(
-                    runsets=[wr.Runset(name=name, filters=f"Group = '{name}'")],
-                    panels=[*training(), *depth(), *parts(), *accuracy(), wr.MediaBrowser(media_keys=["depth"])],
+                    runsets=[wr.Runset(name=name, filters=f"Group = '{name}'")], panels=[*chain(*panels().values())]
                 ),
             ],
         )
@@ -81,47 +74,36 @@ def reports(entity: str, project: str) -> list[wr.Report]:
     ]
 
 
-def by_curve() -> dict[str, Any]:
-    """Mean and deviation over the runs that differ in nothing but their seed, see runs/tracking.py of the study."""
-    return {"groupby": wr.Config("curve"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+def panels() -> dict[str, list]:
+    """By section: of train.py's runs by epoch; of measure.py's scores by layer and part, and against accuracy.
 
-
-def training() -> list:
-    """Of train.py's runs: loss, accuracy and seconds by epoch."""
-    curves = {"loss": ["train_loss", "loss"], "accuracy": ["train_accuracy", "accuracy"], "seconds": ["seconds"]}
-    return [wr.LinePlot(title=title, x="epoch", y=y, **by_curve()) for title, y in curves.items()]
-
-
-def depth() -> list:
-    """Of measure.py's runs: each score and its chance level by layer."""
-    return [
-        wr.LinePlot(
-            title=f"{measure} by depth", x="layer", y=[measure, f"{measure} chance"], range_y=(0, 1), **by_curve()
-        )
-        for measure in SCORES
-    ]
-
-
-def parts() -> list:
-    """Of measure.py's runs: the mean of each score in each part of the network."""
-    return [
-        wr.BarPlot(title=f"{measure}, {part}", metrics=[f"{measure}/{part}"], range_x=(0, 1), **by_curve())
-        for measure in SCORES
-        for part in PARTS
-    ]
-
-
-def accuracy() -> list:
-    """Of measure.py's runs: the accuracy of the network against its equivariance in each part."""
-    return [
-        wr.ScatterPlot(
-            title=f"accuracy against equivariance, {part}",
-            x=wr.SummaryMetric(f"equivariance/{part}"),
-            y=wr.SummaryMetric("accuracy"),
-            regression=True,
-        )
-        for part in PARTS
-    ]
+    A curve is the mean of the runs that differ in nothing but their seed, with its deviation, see runs/tracking.py.
+    """
+    curves = {"groupby": wr.Config("curve"), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+    trained = {"loss": ["train_loss", "loss"], "accuracy": ["train_accuracy", "accuracy"], "seconds": ["seconds"]}
+    return {
+        "Training": [wr.LinePlot(title=title, x="epoch", y=y, **curves) for title, y in trained.items()],
+        "By depth": [
+            wr.LinePlot(
+                title=f"{score} by depth", x="layer", y=[score, f"{score} chance"], range_y=(0, 1), **curves
+            )
+            for score in SCORES
+        ],
+        "By part": [
+            wr.BarPlot(title=f"{score}, {part}", metrics=[f"{score}/{part}"], range_x=(0, 1), **curves)
+            for score, part in product(SCORES, PARTS)
+        ],
+        "Accuracy against equivariance": [
+            wr.ScatterPlot(
+                title=f"accuracy against equivariance, {part}",
+                x=wr.SummaryMetric(f"equivariance/{part}"),
+                y=wr.SummaryMetric("accuracy"),
+                regression=True,
+            )
+            for part in PARTS
+        ],
+        "Figures of the measurements": [wr.MediaBrowser(media_keys=["depth"])],
+    }
 
 
 if __name__ == "__main__":

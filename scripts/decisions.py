@@ -11,7 +11,7 @@ from equivariance.study.cli import answer_help, command_line
 
 answer_help(__name__, __doc__)  # before what takes seconds is imported
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,11 +19,11 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from equivariance.files import write_atomic
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.config import EXPERIMENTS
 from equivariance.study.measuring import Measurement
 from equivariance.study.runs.processes import Processes
+from equivariance.study.tables import extend
 
 FILE = EXPERIMENTS / "decisions/logits.csv"
 LARGEST = (1, 3, 10)  # logits of each image that are told from the rest
@@ -71,15 +71,16 @@ def logits(job: Measurement) -> tuple[Tensor, Tensor | None]:
     return torch.cat(found, 1), torch.cat(known).cpu() if job.classifies else None
 
 
-def row(cfg: DictConfig) -> dict[str, object]:
+def row(cfg: DictConfig) -> pd.DataFrame:
     """The quantities of a network, mean over the elements."""
     (before, *after), labels = logits(Measurement(cfg, Processes()))
-    return {
+    found = {
         **dict(zip(KEY, key(cfg), strict=True)),
         "images": len(before),
         "accuracy": None if labels is None else (before.argmax(1) == labels).double().mean().item(),
         **pd.DataFrame([quantities(before, each) for each in after]).mean(),
     }
+    return pd.DataFrame([found])
 
 
 def key(cfg: DictConfig) -> tuple[str, str, int, int]:
@@ -87,23 +88,16 @@ def key(cfg: DictConfig) -> tuple[str, str, int, int]:
     return cfg.dataset.name, cfg.model.name, cfg.seed, -1 if cfg.measure.epoch is None else cfg.measure.epoch
 
 
-def turned(names: list[str], overrides: tuple[str, ...]) -> Iterator[DictConfig]:
-    """The jobs of these experiments that measure trained networks under quarter turns."""
-    for name in names:
-        for cfg in experiments.jobs(name, "measure", overrides):
-            if cfg.measure.trained and cfg.measure.name == "rotation":
-                yield cfg
-
-
 def main(*arguments: str, file: Path = FILE) -> None:
-    names = [argument for argument in arguments if "=" not in argument]
-    table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=KEY)
-    for cfg in turned(names, tuple(argument for argument in arguments if "=" in argument)):
-        if key(cfg) in set(table[KEY].itertuples(index=False, name=None)):
-            continue
-        table = pd.concat([table, pd.DataFrame([row(cfg)])]) if len(table) else pd.DataFrame([row(cfg)])
-        write_atomic(file, table.to_csv(index=False, float_format="%.5f", lineterminator="\n"))
-        print(f"{cfg.dataset.name} {cfg.model.name}, seed {cfg.seed}, epoch {cfg.measure.epoch}", flush=True)
+    overrides = tuple(argument for argument in arguments if "=" in argument)
+    jobs = (
+        cfg
+        for name in arguments
+        if name not in overrides
+        for cfg in experiments.jobs(name, "measure", overrides)
+        if cfg.measure.trained and cfg.measure.name == "rotation"
+    )
+    extend(file, KEY, ((key(cfg), partial(row, cfg)) for cfg in jobs))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 
 import equivariance as eq
-from equivariance.files import write_atomic
 from equivariance.metric.equivariance import Equivariance
 from equivariance.metric.precision import Precision
 from equivariance.names import PARTS
@@ -33,6 +32,7 @@ from equivariance.progress import progress
 from equivariance.study.config import EXPERIMENTS
 from equivariance.study.data import datasets
 from equivariance.study.models import ResNet, weights
+from equivariance.study.tables import write_csv
 
 IMAGES = [40, 100, 200, 400, 1000, 2000]
 REPETITIONS = 100  # for each number of images: choices of the test images, or draws of made features
@@ -228,8 +228,7 @@ def main(file: str, data_dir: str, what: str = "", folder: Path = EXPERIMENTS / 
     for name, rows in cases.items():
         tables.append(summary(pd.DataFrame(rows())))
         print(f"{name}\n{tables[-1].drop(columns=['network', 'repetitions']).to_string(index=False)}", flush=True)
-    text = pd.concat(tables).to_csv(index=False, float_format="%.5f", lineterminator="\n")
-    write_atomic(folder / "errors.csv", text)
+    write_csv(folder / "errors.csv", pd.concat(tables))
     print(f"wrote {folder / 'errors.csv'}")
 
 

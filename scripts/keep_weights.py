@@ -22,15 +22,14 @@ from equivariance.study.cli import jobs as experiments
 from equivariance.study.config import EXPERIMENTS
 from equivariance.study.models.weights import digest_of
 from equivariance.study.runs.folder import Run, read_state
+from equivariance.study.tables import write_csv
 
 KEY = ["dataset", "model", "aug", "seed"]
 
 
 def rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same values in the same types, those with a fraction rounded to float16."""
-    return {
-        name: value.half().to(value.dtype) if value.is_floating_point() else value for name, value in state.items()
-    }
+    """The same values, those with a fraction as float16."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
 
 
 def main(name: str, *overrides: str, folder: Path | None = None) -> None:
@@ -45,18 +44,15 @@ def main(name: str, *overrides: str, folder: Path | None = None) -> None:
             state = read_state(run.checkpoint, ("epoch", "model"), "train it again")
             if state["epoch"] < cfg.recipe.epochs:
                 continue
-            state["model"] = rounded(state["model"])
+            halves = rounded(state["model"])
+            state["model"] = {key: value.to(state["model"][key].dtype) for key, value in halves.items()}
             run.save(state)
         file = f"{digest_of(state['model'])}.safetensors"
-        halves = {
-            key: value.half() if value.is_floating_point() else value for key, value in state["model"].items()
-        }
         write_atomic(folder / file, save({key: value.contiguous() for key, value in halves.items()}))
-        row = pd.DataFrame(
-            [[cfg.dataset.name, cfg.model.name, cfg.aug.name, cfg.seed, file]], columns=known.columns
-        )
-        known = pd.concat([known, row]).drop_duplicates(KEY, keep="last").sort_values(KEY)
-        write_atomic(table, known.to_csv(index=False, lineterminator="\n"))
+        row = [cfg.dataset.name, cfg.model.name, cfg.aug.name, cfg.seed, file]
+        known = pd.concat([known, pd.DataFrame([row], columns=known.columns)])
+        known = known.drop_duplicates(KEY, keep="last").sort_values(KEY)
+        write_csv(table, known)
         print(f"{run.folder}: {folder / file}")
 
 

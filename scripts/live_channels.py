@@ -9,21 +9,27 @@ of that experiment are, for each seed and weight decay of whose networks all thr
 are there; see `rows`.
 """
 
-from __future__ import annotations
+from equivariance.study.cli import answer_help, command_line
 
+answer_help(__name__, __doc__)  # before what takes seconds is imported
+
+from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
-from equivariance.files import write_atomic
-from equivariance.study.cli import command_line
+from equivariance.layers.find import Layers
+from equivariance.metric.sums import key_of
+from equivariance.statistics.formulas import FORMULAS
+from equivariance.statistics.image_blocks import CHANCE
 from equivariance.study.cli import jobs as experiments
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from equivariance.study.measuring import Measurement
+from equivariance.study.runs.processes import Processes
+from equivariance.study.tables import extend
 
 NAMES = ("symmetry_reduced", "symmetry_decay")
 DRAWS = 200
@@ -32,33 +38,22 @@ KEY = ["weight_decay", "seed"]
 
 def scores(r: Tensor) -> dict[str, float]:
     """The scores of correlations r (..., c, c) of live channels, mean over the leading dimensions."""
-    from equivariance.statistics.formulas import FORMULAS
-
     return {name: fmean(map(score, r.flatten(0, -3))) for name, score in FORMULAS.items()}
 
 
 def drawn(r: Tensor, channels: int, seed: int = 0) -> Tensor:
     """Correlations (draws, elements, n, n) of n = `channels` channels, drawn at random from r (elements, c, c)."""
-    import torch
-
     generator = torch.Generator().manual_seed(seed)
     chosen = [torch.randperm(r.shape[-1], generator=generator)[:channels] for _ in range(DRAWS)]
     return torch.stack([r[:, each][:, :, each] for each in chosen])
 
 
-def correlations(cfg: DictConfig) -> tuple[Any, dict[str, tuple[Tensor, Tensor]]]:
+def correlations(cfg: DictConfig) -> tuple[Layers, dict[str, tuple[Tensor, Tensor]]]:
     """The layers of a trained network, and of each the correlations (elements, c, c) of its live channels.
 
     Of the same images and, for the chance level, of different ones. Alive is a channel that varies in some image
     under every element.
     """
-    import torch
-
-    from equivariance.metric.sums import key_of
-    from equivariance.statistics.image_blocks import CHANCE
-    from equivariance.study.measuring import Measurement
-    from equivariance.study.runs.processes import Processes
-
     job = Measurement(cfg, Processes())
     metric, found = job.metric, {}
     for images, _ in job.batches():
@@ -72,30 +67,29 @@ def correlations(cfg: DictConfig) -> tuple[Any, dict[str, tuple[Tensor, Tensor]]
     return metric.layers, found
 
 
-def rows(tasks: dict[str, DictConfig]) -> pd.DataFrame:
-    """The scores of one seed and weight decay: one row per task, layer and score.
+def rows(key: tuple[float, int], tasks: dict[str, DictConfig]) -> pd.DataFrame:
+    """The scores of one weight decay and seed: one row per task, layer and score.
 
     `live` channels of the task, `drawn` as many as the task with the fewest has; `value` and `chance` of all live
     ones, `equal_value` and `equal_chance` of those that are drawn.
     """
-    measured = {task: correlations(cfg) for task, cfg in tasks.items()}
-    table = []
+    measured, table = {task: correlations(cfg) for task, cfg in tasks.items()}, []
     for task, (layers, found) in measured.items():
         for name, pair in found.items():
             fewest = min(of[name][0].shape[-1] for _, of in measured.values())
-            place = {"dataset": task, "layer": name, "index": layers[name].index, "part": layers[name].part}
-            place |= {"live": pair[0].shape[-1], "drawn": fewest}
             if not fewest:
                 continue
-            whole = [scores(r) for r in pair]
-            equal = [scores(drawn(r, fewest)) for r in pair]
-            table += [
-                place
-                | {"score": score, "value": whole[0][score], "chance": whole[1][score]}
-                | {"equal_value": equal[0][score], "equal_chance": equal[1][score]}
-                for score in whole[0]
-            ]
-    return pd.DataFrame(table)
+            place = {"dataset": task, "layer": name, "index": layers[name].index, "part": layers[name].part}
+            place |= dict(zip(KEY, key, strict=True)) | {"live": pair[0].shape[-1], "drawn": fewest}
+            kinds = dict(zip(("value", "chance"), pair, strict=True))
+            kinds |= {f"equal_{kind}": drawn(r, fewest) for kind, r in kinds.items()}
+            table.append(
+                pd.DataFrame({kind: scores(r) for kind, r in kinds.items()})
+                .rename_axis("score")
+                .reset_index()
+                .assign(**place)
+            )
+    return pd.concat(table)
 
 
 def groups(overrides: tuple[str, ...]) -> dict[tuple[float, int], dict[str, DictConfig]]:
@@ -110,16 +104,8 @@ def groups(overrides: tuple[str, ...]) -> dict[tuple[float, int], dict[str, Dict
 
 def main(*overrides: str) -> None:
     file = experiments.target("symmetry_decay", overrides) / "live_channels.csv"
-    table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=KEY)
-    for key, tasks in groups(overrides).items():
-        if len(tasks) < 3 or key in set(table[KEY].itertuples(index=False, name=None)):
-            continue
-        new = rows(tasks)
-        new.insert(0, "weight_decay", key[0])
-        new.insert(1, "seed", key[1])
-        table = pd.concat([table, new]) if len(table) else new
-        write_atomic(file, table.to_csv(index=False, float_format="%.5f", lineterminator="\n"))
-        print(f"weight decay {key[0]:g}, seed {key[1]}: {len(new)} rows", flush=True)
+    found = groups(overrides).items()
+    extend(file, KEY, ((key, partial(rows, key, tasks)) for key, tasks in found if len(tasks) == 3))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,8 @@ from pathlib import Path
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures.score_drops import score_drops
-from equivariance.files import write_atomic
 from equivariance.study.cli import command_line
-from equivariance.study.tables import sentence
+from equivariance.study.tables import sentence, write_csv
 from scripts.compare import tables_of
 
 SHOWN = 3  # sentences a score
@@ -34,8 +33,7 @@ def main(*runs: str) -> None:
                 print("\n".join(f"  {sentence(drop)}" for _, drop in of.head(SHOWN).iterrows()))
             folder = Path(place)
             if folder.is_dir():
-                text = found.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-                write_atomic(folder / "score_drops.csv", text)
+                write_csv(folder / "score_drops.csv", found, 6)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Numbers as text, for pages and papers: tables and sentences; and tables of pandas in files."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,37 +34,55 @@ def crossed(
     table: pd.DataFrame,
     lines: Mapping[str, Iterable],
     across: Mapping[str, Iterable],
-    cell: str = "cell",
+    cell: str = "{value:.2f}",
     head: Sequence[str] = (),
 ) -> str:
-    """A table of Markdown: a line for each combination of values that has rows, a dash for a cell that has none.
+    """A table of Markdown: a line for each combination of values that has rows, a dash for what is missing.
 
     Args:
         table: a row for each cell.
         lines: columns of the table and their values in order; a mapping gives the values names.
         across: the column whose values stand side by side, and these values.
-        cell: the column with the contents.
+        cell: the contents, as a format of the columns of a row.
         head: what stands above `lines`, if not the names of the columns.
     """
     *keys, shown = (
         values if isinstance(values, Mapping) else {each: each for each in values}
         for values in (*lines.values(), *across.values())
     )
-    cells = table.set_index([*lines, *across])[cell].to_dict()
+    cells = {
+        tuple(row[key] for key in (*lines, *across)): cell.format(**row).replace("nan", "–")
+        for row in table.to_dict("records")
+    }
     found = [
-        [*names, *(cells.get((*key, each), math.nan) for each in shown)]
+        [*names, *(cells.get((*key, each), "–") for each in shown)]
         for key, names in (zip(*each, strict=True) for each in product(*(values.items() for values in keys)))
         if any((*key, each) in cells for each in shown)
     ]
     return markdown([*(head or lines), *shown.values()], found)
 
 
+def extend(path: Path, key: Sequence[str], missing: Iterable[tuple[tuple, Callable[[], pd.DataFrame]]]) -> None:
+    """Add rows to a table in a file, for each key that it does not have; written after each, to go on from there.
+
+    Args:
+        path: of the file, which need not be there.
+        key: columns.
+        missing: their values, and what makes the rows.
+    """
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*key])
+    for values, make in missing:
+        if values not in set(table[[*key]].itertuples(index=False, name=None)):
+            rows = make()
+            table = pd.concat([table, rows]) if len(table) else rows
+            write_csv(path, table)
+            print(f"{dict(zip(key, values, strict=True))}: {len(rows)} rows", flush=True)
+
+
 def over_seeds(groups: Any) -> pd.DataFrame:
-    """Of numbers by seed, grouped by all else: mean, `half` of its 95 % t interval, count, and the text `cell`."""
+    """Of numbers by seed, grouped by all else: columns mean, half of its 95 % t interval, and count."""
     found = groups.agg(["mean", "sem", "count"]).reset_index()
-    found["half"] = stats.t.ppf(0.975, found["count"] - 1) * found["sem"]
-    texts = (f"{mean:+.3f} ± {half:.3f}" for mean, half in zip(found["mean"], found.half, strict=True))
-    return found.assign(cell=[text.replace("nan", "–") for text in texts])
+    return found.assign(half=stats.t.ppf(0.975, found["count"] - 1) * found["sem"])
 
 
 def compared(table: pd.DataFrame) -> str:

@@ -60,21 +60,15 @@ def page(folder: Path) -> str:
     ]
     means = of_networks(trained)
     scores = means.merge(of_networks(untrained), "left", [*KEYS, "model"], suffixes=("", "_before"))
-    scores["cell"] = [
-        f"{one.value:.2f} ({one.value_before:.2f})".replace("nan", "–") for one in scores.itertuples()
-    ]
     rho = correlated(means, "accuracy").merge(correlated(trained, "accuracy"), on=KEYS, suffixes=("", "_all"))
-    rho["cell"] = [
-        f"{one.rho:.2f} (p {one.p:.2g}, n {one.networks}) / {one.rho_all:.2f} (n {one.networks_all})"
-        for one in rho.itertuples()
-    ]
     parts, lines = {"part": PARTS}, {"transform": scores["transform"].unique(), "score": SCORES}
-    head, sizes_head = ["transformation", "score"], ["network", "multiply-adds", "parameters"]
+    networks = lines | {"model": FAMILIES}
+    correlations = "{rho:.2f} (p {p:.2g}, n {networks}) / {rho_all:.2f} (n {networks_all})"
     return (
-        f"{markdown([*sizes_head, 'accuracy, mean ± s.d.', 'seeds'], sizes)}\n"
-        f"Trained (untrained):\n\n{crossed(scores, lines | {'model': FAMILIES}, parts, head=[*head, 'network'])}\n"
+        f"{markdown(['network', 'multiply-adds', 'parameters', 'accuracy, mean ± s.d.', 'seeds'], sizes)}\n"
+        f"Trained (untrained):\n\n{crossed(scores, networks, parts, '{value:.2f} ({value_before:.2f})')}\n"
         "Spearman's rho of score and accuracy over the networks (means of seeds; exact p) / over all trainings:\n\n"
-        f"{crossed(rho, lines, parts, head=head)}"
+        f"{crossed(rho, lines, parts, correlations)}"
     )
 
 

@@ -42,16 +42,11 @@ def page(folder: Path) -> str:
     table, lines = pd.read_csv(folder / "similarity.csv"), []
     for pair in AXES:
         one = table[table.pair == pair]
-        same = one.index_a == one.index_b
+        same, others = one[one.index_a == one.index_b], one[one.index_a != one.index_b]
         for kind, title in KINDS.items():
             wide = one.pivot(index="index_a", columns="index_b", values=kind)
             near = ((wide.idxmax(axis=1) - wide.index).abs() <= 1).mean()
-            means = (
-                one[same][kind].mean(),
-                one[~same][kind].mean(),
-                f"{near:.0%}",
-                one[same][f"{kind}_chance"].mean(),
-            )
-            lines.append([pair, title, *means])
+            chance = same[f"{kind}_chance"].mean()
+            lines.append([pair, title, same[kind].mean(), others[kind].mean(), f"{near:.0%}", chance])
     head = ["pair", "similarity", "same layer", "other layers", "best layer is the same or next to it", "chance"]
     return f"![Layers of one network against those of another](figure.png)\n\n{markdown(head, lines)}"

@@ -87,19 +87,17 @@ def page(folder: Path) -> str:
         {"part": BEFORE_POOLING, "aligned": ALIGNED},
         {"border": BORDERS.values()},
     )
-    apart = differences(found)
-    apart["cell"] = [f"{row.value:+.3f} ± {row.half:.3f}" for row in apart.itertuples()]
+    pairs = {"pair": [*PAIRS]} | shifts
     everywhere = found[found.groupby("model").border.transform("nunique") == len(BORDERS)]
     means = (
         everywhere.groupby([*shifts, *borders])
         .agg(value=("value", "mean"), networks=("model", "nunique"))
         .reset_index()
     )
-    means["cell"] = [f"{row.value:.3f} ({row.networks})" for row in means.itertuples()]
     return (
         f"Differences of equivariance with half of their 95 % interval over {results.images.max()} images. Of each "
         f"pair there is one training, so that no interval says anything of others:\n\n"
-        f"{crossed(apart, {'pair': [*PAIRS]} | shifts, borders, head=['pair', 'part', 'shifts'])}\n"
+        f"{crossed(differences(found), pairs, borders, '{value:+.3f} ± {half:.3f}', ['pair', 'part', 'shifts'])}\n"
         f"Means over networks that were measured under all of them (how many):\n\n"
-        f"{crossed(means, shifts, borders, head=['part', 'shifts'])}"
+        f"{crossed(means, shifts, borders, '{value:.3f} ({networks})', ['part', 'shifts'])}"
     )

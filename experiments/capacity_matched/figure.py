@@ -76,4 +76,6 @@ def page(folder: Path) -> str:
         f"The widest less the narrowest network, mean and half of the 95 % interval over {len(reached)} seeds; "
         f"equal accuracy is the highest that both reach, {reached.min():.1f} to {reached.max():.1f} %:\n\n"
     )
-    return text + crossed(table, {"score": SCORES, "part": PARTS}, {"when": DIFFERENCES})
+    return text + crossed(
+        table, {"score": SCORES, "part": PARTS}, {"when": DIFFERENCES}, "{mean:+.3f} ± {half:.3f}"
+    )

@@ -26,13 +26,13 @@ def page(folder: Path, what: str = CIFAR) -> str:
     text += [f"*{what}; bars: 95 % intervals over networks.*"]
     for transform, one in with_agreement(results).groupby("transform", sort=False):
         networks, tests = one.networks.max(), one[one.part.isin(PARTS)].p.dropna()
-        one = one.assign(cell=[cell(row, networks) for row in one.itertuples()])
-        accuracy = one[one.score == ACCURACY].cell.item()
+        one = one.assign(text=[cell(row, networks) for row in one.itertuples()])
+        accuracy = one[one.score == ACCURACY].text.item()
         text += [
             f"{transform.capitalize()}, {networks} networks, {results.images.max()} images. Spearman's rho of "
             "score and agreement [95 % bootstrap interval over networks], and its range when the networks of each "
             "author are left out in turn:",
-            crossed(one, {"score": NESTED}, {"part": PARTS}).strip(),
+            crossed(one, {"score": NESTED}, {"part": PARTS}, "{text}").strip(),
             f"Accuracy and agreement: {accuracy}. {(tests < 0.05).sum()} of {len(tests)} "
             "p-values of scores are below 0.05; one in twenty would be by chance alone.",
         ]

@@ -99,7 +99,7 @@ def page(folder: Path) -> str:
             "*Solid: trained. Circles: exact quarter turns of whole images. Grey: the control of invariance; where "
             f"the score is far below it, the network is measured. Images: {sizes}.*\n",
             "![Scores against scale and sub-pixel shift](scales.png)\n",
-            crossed(known, lines, {"element": shown}, "value", ["network", "part", "score"]),
+            crossed(known, lines, {"element": shown}, head=["network", "part", "score"]),
             "What quarter turns miss. Differences are of invariance and equivariance at 90 and 180 degrees:\n",
             markdown(["network", "part", *compared], layers),
             "How much of it is interpolation, and what a user feels:\n",

@@ -30,7 +30,7 @@ def correlations(folder: Path) -> pd.DataFrame:
     """Spearman's rho of accuracy and each quantity; of trained networks after their last epoch.
 
     Returns:
-        Columns dataset, quantity, cell (the text), rho, low, high, networks.
+        Columns dataset, quantity, text, rho, low, high, networks.
     """
     table = pd.read_csv(folder / "logits.csv")
     last = table[table.epoch == table.groupby(["dataset", "model", "seed"]).epoch.transform("max")]
@@ -38,7 +38,7 @@ def correlations(folder: Path) -> pd.DataFrame:
     for (dataset, one), name in product(last.groupby("dataset"), QUANTITIES):
         if one[name].notna().any():
             rho = rank_correlation(one[name], one.accuracy)
-            found.append({"dataset": dataset, "quantity": name, "cell": str(rho)} | asdict(rho))
+            found.append({"dataset": dataset, "quantity": name, "text": str(rho)} | asdict(rho))
     return pd.DataFrame(found)
 
 
@@ -69,6 +69,5 @@ def figures(folder: Path) -> dict[str, style.Figure]:
 
 def page(folder: Path) -> str:
     """The same as a table."""
-    return crossed(
-        correlations(folder), {"quantity": QUANTITIES}, {"dataset": DATASETS}, head=["stays under quarter turns"]
-    )
+    lines, across = {"quantity": QUANTITIES}, {"dataset": DATASETS}
+    return crossed(correlations(folder), lines, across, "{text}", ["stays under quarter turns"])

@@ -41,16 +41,12 @@ def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
     for score, one in panel.groupby("score", sort=False):
         each = one.groupby("x").agg(mean=("value", "mean"), std=("value", "std"), chance=("chance", "mean"))
         each, look = each.dropna(subset="mean"), LOOKS[score] | {"marker": ""}
-        label = None if score == "accuracy" else score
-        style.curve(
-            axes,
-            each.index,
-            each["mean"],
+        label, low, high = (
+            None if score == "accuracy" else score,
             each["mean"] - each["std"],
             each["mean"] + each["std"],
-            label=label,
-            **look,
         )
+        style.curve(axes, each.index, each["mean"], low, high, label=label, **look)
         axes.plot(each.index, each.chance, color=look["color"], ls=":", lw=0.8)
     if score != "accuracy":
         axes.set_ylim(-0.02, 1.02)
@@ -81,7 +77,8 @@ def page(folder: Path, title: str = CNN7) -> str:
     settled = known.groupby(curve).apply(settled_from).rename("value")
     moved = ", ".join(f"{(settled[task] > 5).sum()} {name}" for task, name in tasks.items())
     early = known[known.epoch.isin(shown)].groupby([*curve, "epoch"]).value.mean()
-    cells = pd.concat([early.reset_index(), settled.map("{:g}".format).reset_index().assign(epoch="settled")])
+    settles = settled.map("{:g}".format).reset_index().assign(epoch="settled")
+    cells = pd.concat([early.map("{:.2f}".format).reset_index(), settles])
     epochs = {epoch: f"epoch {epoch:g}" for epoch in shown} | {"settled": "settled from epoch"}
     lines = {"dataset": tasks, "score": NESTED, "part": PARTS}
     reached = known[known.accuracy.notna() & known.epoch.isin(shown)].groupby(["dataset", "epoch"]).accuracy.mean()
@@ -96,5 +93,5 @@ def page(folder: Path, title: str = CNN7) -> str:
         f"{(settled <= 5).sum()} of {len(settled)} curves stay within {SETTLED} of their last value from epoch 5 "
         f"of {last:g} on; those that do not: {moved}. Accuracy after epochs "
         f"{', '.join(f'{epoch:g}' for epoch in shown if epoch)}: {accuracy}.\n\n"
-        + crossed(cells, lines, {"epoch": epochs}, "value", ["network", "score", "part"])
+        + crossed(cells, lines, {"epoch": epochs}, "{value}", ["network", "score", "part"])
     )

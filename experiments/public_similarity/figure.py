@@ -51,11 +51,11 @@ def page(folder: Path) -> str:
     """A line for each reading: the correlation in each network, in brackets the partial one."""
     scores = rows.read(folder / "results.csv").drop(columns="activation")
     found = correlations(scores, pd.read_csv(folder / "activations.csv")[["model", "layer", "mean", "rms"]])
-    found["cell"] = [f"{row.r:.2f} ({row.partial:.2f})" for row in found.itertuples()]
+    found["text"] = [f"{row.r:.2f} ({row.partial:.2f})" for row in found.itertuples()]
     keys = {"reading": [*READINGS], "over": OVER, "similarity": SIMILARITIES}
-    cells = found.groupby([*keys, "activation"]).cell.agg(", ".join).reset_index()
+    cells = found.groupby([*keys, "activation"]).text.agg(", ".join).reset_index()
     networks = ", ".join(found.model.unique())
     return (
         f"Correlation over the 21 blocks of score and activation, in brackets with depth taken out (partial); "
-        f"{networks}:\n\n{crossed(cells, keys, {'activation': ACTIVATIONS})}"
+        f"{networks}:\n\n{crossed(cells, keys, {'activation': ACTIVATIONS}, '{text}')}"
     )

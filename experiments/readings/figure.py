@@ -59,18 +59,18 @@ def page(folder: Path) -> str:
     falls = "equivariance falls in every block until pooling (Spearman's rho, mean)"
     jumps = "the largest step of Rot-Inv and Rot-Eq comes after pooling"
     late = cifar[(cifar.similarity == "pearson") & cifar.part.eq("late") & cifar.trained.astype(bool)]
+    both_scores = "{invariance:.2f} / {equivariance:.2f}"
     both = late.groupby(["over", "model", "score"]).value.mean().unstack().reset_index()
-    both["cell"] = [f"{one.invariance:.2f} / {one.equivariance:.2f}" for one in both.itertuples()]
     return "\n".join(
         [
             f"CNN-7 after 100 epochs, {seeds} seed{'s' * (seeds > 1)}, mean over the three quarter turns:\n",
-            crossed(mean, lines, {"layer": names}, "value", ["score", "task", "over"]),
+            crossed(mean, lines, {"layer": names}, head=["score", "task", "over"]),
             "The papers' statements, in how many networks each holds:\n",
             markdown(
                 ["over", falls, jumps], [[f"`{over}`", *statements(layers[layers.over == over])] for over in OVER]
             ),
             "ResNet-44 on CIFAR-10 of others, 90 degrees, mean of the late blocks, invariance / equivariance:\n",
-            crossed(both, {"over": lines["over"]}, {"model": sorted(late.model.unique())}),
+            crossed(both, {"over": lines["over"]}, {"model": sorted(late.model.unique())}, both_scores),
         ]
     )
 

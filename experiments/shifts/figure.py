@@ -31,7 +31,7 @@ def page(folder: Path) -> str:
     means = table.groupby(["direction", "part", "score", "over", "element"]).value.mean()
     parts = {part: f"{part}, stride {STRIDES[part]}" if part in STRIDES else part for part in PARTS}
     lines = {"direction": DIRECTIONS, "part": parts, "over": {each: f"`{each}`" for each in OVER}}
-    invariance = crossed(means.xs("invariance", level="score").reset_index(), lines, {"element": SHOWN}, "value")
+    invariance = crossed(means.xs("invariance", level="score").reset_index(), lines, {"element": SHOWN})
     scores = means["diagonal"].groupby(["score", "over", "part"]).mean()
     gap = (scores["equivariance"] - scores["invariance"]).max()
     sizes = ", ".join(f"{direction} {each.images.max()}" for direction, each in found.items())

@@ -23,19 +23,6 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     return {"figure": figure}
 
 
-def with_activation(results: pd.DataFrame) -> pd.Series:
-    """Pearson's correlation, over residual blocks, of a score with the mean activation of the block's maps.
-
-    By score, similarity, and network.
-    """
-    blocks = results[results.layer.str.startswith("block")]
-    keys = ["score", "similarity", "model", "seed"]
-    each = blocks.groupby([*keys, "index"])[["value", "activation"]].mean()
-    return pd.Series(
-        {key: np.corrcoef(one.value, one.activation)[0, 1] for key, one in each.groupby(level=keys)}, dtype=float
-    ).rename_axis(keys)
-
-
 def random_maps(axes: style.Axes) -> None:
     """Similarity of two random maps, the same number added to both, against that number."""
     a, b = np.random.default_rng(0).normal(size=(2, 32 * 32))
@@ -43,16 +30,9 @@ def random_maps(axes: style.Axes) -> None:
     cosine = [(a + x) @ (b + x) / np.linalg.norm(a + x) / np.linalg.norm(b + x) for x in added]
     curves = {"pearson": [np.corrcoef(a + x, b + x)[0, 1] for x in added], "cosine": cosine}
     for similarity, curve in curves.items():
-        axes.plot(added, curve, color=LOOKS[similarity]["color"])
-        axes.text(
-            2,
-            curve[-1] - 0.05,
-            NAMES[similarity],
-            color=LOOKS[similarity]["color"],
-            ha="right",
-            va="top",
-            fontsize=7,
-        )
+        colour = LOOKS[similarity]["color"]
+        axes.plot(added, curve, color=colour)
+        axes.text(2, curve[-1] - 0.05, NAMES[similarity], color=colour, ha="right", va="top", fontsize=7)
     axes.set_ylim(-0.3, 1)
     axes.axhline(0, color=style.GREY, lw=0.6)
     axes.set_xlabel("added to two random maps")
@@ -63,14 +43,14 @@ def random_maps(axes: style.Axes) -> None:
 def by_activation(axes: style.Axes, results: pd.DataFrame) -> None:
     """Invariance of every residual block against the mean activation of its maps, by both similarities."""
     blocks = results[(results.score == "invariance") & results.layer.str.startswith("block")]
-    r = with_activation(results)["invariance"]
     models = list(blocks.model.unique())
     for similarity, name in NAMES.items():
         for model, marker in zip(models, style.MARKERS, strict=False):
             one = blocks[(blocks.similarity == similarity) & (blocks.model == model)]
             each = one.groupby("index")[["value", "activation"]].mean()
+            r = each.value.corr(each.activation)
             look = {"color": LOOKS[similarity]["color"], "marker": marker, "ms": 3, "mew": 0, "alpha": 0.8}
-            label = f"{name}, {model.replace('_resnet44', '')}: r = {r[similarity, model].iloc[0]:.2f}"
+            label = f"{name}, {model.replace('_resnet44', '')}: r = {r:.2f}"
             axes.plot(each.activation, each.value, ls="", label=label, **look)
     axes.set_xlabel("mean activation of the block")
     axes.set_ylabel("invariance, quarter turn")

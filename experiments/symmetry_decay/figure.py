@@ -65,14 +65,11 @@ def page(folder: Path) -> str:
         ", ".join(f"{live[one.weight_decay, one.part, task]:.1f}" for task in ("mnist6", one.dataset))
         for one in found.itertuples()
     ]
-    columns = {
-        "live": alive,
-        None: found.cell,
-        "seeds": found["count"],
-    }  # of which the same number stands under both choices
-    cells = pd.concat(found.assign(channels=name or found.channels, cell=each) for name, each in columns.items())
+    apart = [f"{one.mean:+.3f} ± {one.half:.3f}" for one in found.itertuples()]
+    columns = {"live": alive, None: apart, "seeds": found["count"]}  # live and seeds: the same for both choices
+    cells = pd.concat(found.assign(channels=name or found.channels, text=each) for name, each in columns.items())
     decays = {decay: f"{decay:g}" for decay in sorted(found.weight_decay.unique(), reverse=True)}
     lines = {"weight_decay": decays, "score": SCORES, "part": BEFORE_POOLING, "dataset": TASKS}
     differ = {channels: f"difference, {channels}" for channels in CHANNELS.values()}
     across = {"live": "live of 20: MNIST6, task"} | differ | {"seeds": "seeds"}
-    return crossed(cells, lines, {"channels": across}, head=["weight decay", "score", "part", "task"])
+    return crossed(cells, lines, {"channels": across}, "{text}", ["weight decay", "score", "part", "task"])

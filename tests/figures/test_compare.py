@@ -167,8 +167,8 @@ def test_a_crossed_table_has_lines_in_the_order_asked_for_and_dashes_for_what_is
     assert table.splitlines() == [
         "| one | two | Y | X |",
         "|---|---|---|---|",
-        "| B | 1 | – | 0.50 |",
-        "| A | 2 | 1.00 | – |",
+        "| B | 1 | – | 0.5 |",
+        "| A | 2 | 1.0 | – |",
         r"| A | 1 | – | 1\|2 |",
     ]
 

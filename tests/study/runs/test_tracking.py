@@ -82,11 +82,11 @@ def test_a_sweep_of_seeds_and_a_measurement_read_back(run, tmp_path):
     late = rows[(rows.part == "late") & (rows.score == "equivariance")].value.mean()
     assert summary["equivariance/late"] == pytest.approx(late, abs=1e-5)
 
-    panels = runpy.run_path(str(REPOSITORY / "scripts/dashboard.py"))
-    for line in (*panels["training"](), *panels["depth"]()):
+    panels = runpy.run_path(str(REPOSITORY / "scripts/dashboard.py"))["panels"]()
+    for line in (*panels["Training"], *panels["By depth"]):
         logged = curves if line.x == "layer" else history(runs[0])
         assert {line.x, *line.y} <= {*logged} and line.groupby.name in configs[0]
-    assert {key for bar in panels["parts"]() for key in bar.metrics} <= {*summary}
+    assert {key for bar in panels["By part"] for key in bar.metrics} <= {*summary}
     parts = rows.groupby(["score", "part"]).value.mean()
     assert all(
         summary[f"{score}/{part}"] == pytest.approx(value, abs=1e-5) for (score, part), value in parts.items()
