@@ -13,7 +13,7 @@ answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 import re
 from collections import Counter
-from itertools import chain, product
+from itertools import chain, groupby, product
 from pathlib import Path
 
 import pandas as pd
@@ -156,8 +156,9 @@ def section(group: str, verdicts: list[Verdict], folder: Path, first: str) -> st
             said_of = [rules.said(ones) if ones else "–" for ones in ours.values()]
             lines.append([number, claim.statement, claim.source, decided_by, *said_of])
             for kind, ones in ours.items():
-                for same in by_evidence(one for one in ones if one.state != "not run"):
-                    drawn = figures(same[0].evidence.experiments, folder)
+                were_run = (one for one in ones if one.state != "not run")
+                for evidence, same in groupby(were_run, lambda one: one.evidence):
+                    drawn = figures(evidence.experiments, folder)
                     numbers.append([number, kind, rules.evidence_text(same), drawn])
     text = [f"## {linked(group, folder)}\n", *([f"**{first}**\n"] if first else []), f"{about['setting']}.\n"]
     text += [*(evidence_line(evidence, folder) for evidence in rules.evidence_of(group)), ""]
@@ -169,14 +170,6 @@ def linked(group: str, folder: Path) -> str:
     """The title of a group of claims, which links its page if it has one."""
     title = rules.described()[group]["title"]
     return f"[{title}]({group})" if (folder / group / "README.md").exists() else title
-
-
-def by_evidence(verdicts) -> list[list[Verdict]]:
-    """The verdicts of each evidence, those under all readings together."""
-    found: dict[int, list[Verdict]] = {}
-    for one in verdicts:
-        found.setdefault(id(one.evidence), []).append(one)
-    return list(found.values())
 
 
 def evidence_line(evidence: Evidence, folder: Path) -> str:

@@ -28,7 +28,7 @@ STUDY = {
     "rank_correlation": set(),
     "tables": set(),
     "transforms": set(),
-    "figures": {"rank_correlation"},
+    "figures": {"rank_correlation", "tables"},
     "partners": {"runs", "figures"},
     "verdicts": {"config", "rank_correlation"},
     "identity": {"config", "runs"},

@@ -13,9 +13,10 @@ from equivariance.figures import style
 from equivariance.files import write_atomic
 from equivariance.names import NESTED
 from equivariance.study.rank_correlation import rank_correlation
+from equivariance.study.tables import named
 
 OTHERS = "others"
-Split = tuple[str, Mapping[Any, str]]  # a column of a table, and the values that get a panel with their names
+Split = tuple[str, Mapping[Any, str] | Sequence[str]]  # a column, and its values that get a panel, with names
 
 
 def measured(folder: Path) -> pd.DataFrame:
@@ -47,20 +48,20 @@ def facets(
         options: of `matplotlib.pyplot.subplots`, such as sharey.
     """
     down, right = (
-        [value for value in split[1] if (table[split[0]] == value).any()] if split else [None]
+        [value for value in named(split[1]) if (table[split[0]] == value).any()] if split else [None]
         for split in (lines, columns)
     )
     figure, grid = style.panels(len(down), len(right), each, more, **options)
     for value, row in zip(down, grid, strict=True):
-        of_line = table[table[lines[0]] == value]
+        of_line, name = table[table[lines[0]] == value], named(lines[1])[value]
         for other, axes in zip(right, row, strict=True):
             draw(axes, of_line[of_line[columns[0]] == other] if columns else of_line)
             if columns and value == down[0]:
-                axes.set_title(columns[1][other], fontsize=7)
+                axes.set_title(named(columns[1])[other], fontsize=7)
         if columns:
-            row[0].set_ylabel(lines[1][value])
+            row[0].set_ylabel(name)
         else:
-            row[0].set_title(lines[1][value], loc="left", fontsize=7)
+            row[0].set_title(name, loc="left", fontsize=7)
     return figure, grid
 
 

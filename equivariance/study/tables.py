@@ -30,6 +30,11 @@ def _cell(value: object) -> str:
     return " ".join(str(value).replace("|", "\\|").split())
 
 
+def named(values: Mapping[Any, str] | Iterable[Any]) -> Mapping[Any, Any]:
+    """Values with their names, which are they themselves if none are given."""
+    return values if isinstance(values, Mapping) else {each: each for each in values}
+
+
 def crossed(
     table: pd.DataFrame,
     lines: Mapping[str, Iterable],
@@ -46,10 +51,7 @@ def crossed(
         cell: the contents, as a format of the columns of a row.
         head: what stands above `lines`, if not the names of the columns.
     """
-    *keys, shown = (
-        values if isinstance(values, Mapping) else {each: each for each in values}
-        for values in (*lines.values(), *across.values())
-    )
+    *keys, shown = map(named, (*lines.values(), *across.values()))
     cells = {
         tuple(row[key] for key in (*lines, *across)): cell.format(**row).replace("nan", "–")
         for row in table.to_dict("records")

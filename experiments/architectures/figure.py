@@ -41,7 +41,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
 def by_part(scores: pd.DataFrame, names: Mapping[str, str], title: str) -> style.Figure:
     """A panel for each transformation and score, a line for each network of `names`."""
     draw_networks = partial(draw, names=names)
-    split = ("transform", TRANSFORMS), ("score", {score: score for score in SCORES})
+    split = ("transform", TRANSFORMS), ("score", SCORES)
     figure, _ = facets(scores, draw_networks, *split, each=1.45, more=0.9, sharex=True, sharey=True)
     figure.suptitle(title, fontsize=7.5)
     legend(figure, "chance", fontsize=6.5)

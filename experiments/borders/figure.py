@@ -69,8 +69,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
         axes.margins(x=0.12)
 
     pairs = {pair: pair.replace(" minus ", "\nminus ") for pair in PAIRS}
-    parts = {part: part for part in BEFORE_POOLING}
-    figure, _ = facets(found, draw, ("pair", pairs), ("part", parts), 1.2, 0.8, sharex=True, sharey=True)
+    figure, _ = facets(found, draw, ("pair", pairs), ("part", BEFORE_POOLING), 1.2, 0.8, sharex=True, sharey=True)
     title = (
         "Difference of equivariance, shifts of 1 to 8 pixels\naligned: the stride of the layer divides the shift"
     )

@@ -27,7 +27,7 @@ def figures(folder: Path) -> dict[str, style.Figure]:
         for width, value in panel[panel.epoch == 0].groupby("width").value.mean().items():
             axes.axhline(value, color=looks[width]["color"], ls="--", lw=0.8)
 
-    split = ("part", {part: part for part in PARTS}), ("score", {score: score for score in SCORES})
+    split = ("part", PARTS), ("score", SCORES)
     figure, grid = facets(scores, draw, *split, each=1.05, more=0.9, sharex=True, sharey="row")
     for axes in grid[-1]:
         axes.set_xlabel("top-1 accuracy (%)", fontsize=7)

@@ -31,15 +31,14 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     keys = ["model", "trained", "transform", "part", "score", "element"]
     scores = read(folder).groupby(keys, sort=False)[["value", "chance", "control"]].mean().reset_index()
     turned = scores[scores["transform"].isin((ANGLES, TURNS)) & (scores.element <= 180)]
-    parts = dict(zip(PARTS, PARTS, strict=True))
-    angles, grid = facets(turned, draw, ("part", parts), ("model", TITLES), 1.1, 0.6, sharex=True, sharey=True)
+    angles, grid = facets(turned, draw, ("part", PARTS), ("model", TITLES), 1.1, 0.6, sharex=True, sharey=True)
     for axes in grid[-1]:
         axes.set_xticks([15, 45, 90, 135, 180])
         axes.set_xlabel(ELEMENTS[ANGLES])
     panels = {f"{name} {transform}": TITLES[name].replace(" ", "\n") for name, transform in product(TITLES, OTHERS)}
     other = scores[scores["transform"].isin(OTHERS) & scores.part.isin(BEFORE_POOLING)]
     other = other.assign(panel=other.model + " " + other["transform"])
-    scales, grid = facets(other, draw, ("part", parts), ("panel", panels), 1.15, 0.6, sharex="col", sharey=True)
+    scales, grid = facets(other, draw, ("part", PARTS), ("panel", panels), 1.15, 0.6, sharex="col", sharey=True)
     for axes, panel in zip(grid[-1], (panel for panel in panels if (other.panel == panel).any()), strict=True):
         elements = sorted(other[other.panel == panel].element.unique())
         if panel.endswith("scaling"):

@@ -25,8 +25,9 @@ def figures(folder: Path, title: str = CNN7) -> dict[str, style.Figure]:
     both = pd.concat([scores, reached])
     epochs = sorted(scores.epoch.unique())
     both = both.assign(x=both.epoch.map(epochs.index))
-    parts = {part: part for part in (*PARTS, "accuracy")}
-    figure, grid = facets(both, draw, ("part", parts), ("dataset", TASKS), 0.95, 0.5, sharex=True, sharey="row")
+    figure, grid = facets(
+        both, draw, ("part", (*PARTS, "accuracy")), ("dataset", TASKS), 0.95, 0.5, sharex=True, sharey="row"
+    )
     for axes in grid[-1]:
         named = [place for place in range(len(epochs)) if place % 2 or len(epochs) < 8]
         axes.set_xticks(named, [f"{epochs[place]:g}" for place in named], fontsize=6)

@@ -162,7 +162,7 @@ def test_tables_of_markdown_and_latex():
 def test_a_crossed_table_has_lines_in_the_order_asked_for_and_dashes_for_what_is_missing():
     cells = pd.DataFrame([("b", 1, "x", 0.5), ("a", 2, "y", 1.0), ("a", 1, "x", "1|2")], columns=[*"lmcv"])
     table = crossed(
-        cells, {"l": {"b": "B", "a": "A"}, "m": (2, 1)}, {"c": {"y": "Y", "x": "X"}}, "v", ["one", "two"]
+        cells, {"l": {"b": "B", "a": "A"}, "m": (2, 1)}, {"c": {"y": "Y", "x": "X"}}, "{v}", ["one", "two"]
     )
     assert table.splitlines() == [
         "| one | two | Y | X |",
