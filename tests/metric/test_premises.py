@@ -127,7 +127,6 @@ ANY = {  # what a network may do or hold, and how many layers are measured
     "a float64 number first": (lambda: Scaled(torch.float64), {"first", "second", "final"}),
     "a bfloat16 number first": (lambda: Scaled(torch.bfloat16), {"first", "second", "final"}),
     "no parameters": (lambda: nn.AvgPool2d(2), {"final"}),
-    "no matrix": (nn.Flatten, {"final"}),
     "bfloat16": (lambda: Net().to(torch.bfloat16), {"first", "second", "pool", "final"}),
     "float64": (lambda: Net().double(), {"first", "second", "pool", "final"}),
 }
