@@ -1,5 +1,7 @@
 """A trained network is named by its folder, and every measuring option has a folder of its own."""
 
+import resource
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.study.cli.words import prepared
 from equivariance.study.identity import measurement_folder, options
-from equivariance.study.runs.folder import Run
+from equivariance.study.runs.folder import Run, save_state
 from tests.study.test_config import config
 
 TINY = ("dataset=digits6", "model=cnn7", "recipe.epochs=1", "recipe.milestones=[]", "recipe.keep=[0]")
@@ -121,3 +123,16 @@ def test_what_fails_leaves_no_folder(tmp_path):
     with Run(folder).only_process():
         (folder / "metrics.csv").write_text("x")
     assert {each.name for each in folder.iterdir()} == {"metrics.csv", ".lock"}
+
+
+@pytest.mark.parametrize("size", [10, 10**6])
+def test_a_full_disk_is_said_in_a_line_and_nothing_is_left(size, tmp_path):
+    """Whether PyTorch notices it while it writes tensors or at the end: here the file may have a kilobyte."""
+    limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
+    try:
+        with pytest.raises(UserError, match="^cannot write .*net.pt: File too large; "):
+            save_state(tmp_path / "net.pt", {"a": torch.zeros(size)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+    assert not [*tmp_path.iterdir()]
