@@ -131,7 +131,7 @@ def test_a_full_disk_is_said_in_a_line_and_nothing_is_left(size, tmp_path):
     limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most))
     try:
-        with pytest.raises(UserError, match="^cannot write .*net.pt: File too large; "):
+        with pytest.raises(UserError, match=r"^cannot write .*net.pt: File too large; "):
             save_state(tmp_path / "net.pt", {"a": torch.zeros(size)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
