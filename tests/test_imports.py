@@ -30,7 +30,7 @@ STUDY = {
     "transforms": set(),
     "figures": {"rank_correlation", "tables"},
     "partners": {"runs", "figures"},
-    "verdicts": {"config", "rank_correlation"},
+    "verdicts": {"config", "rank_correlation", "tables"},
     "identity": {"config", "runs"},
     "cli": {"config", "data", "models", "training", "runs", "identity"},
     "measuring": {"config", "data", "models", "training", "runs", "identity", "cli"},

@@ -36,6 +36,7 @@ from scipy.stats import pearsonr, spearmanr
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.names import BEFORE_POOLING, OVER
+from equivariance.study import tables
 from equivariance.study.config import EXPERIMENTS
 from equivariance.study.verdicts.decide import Case, Outcome, Range, decided, over_networks, over_units
 
@@ -172,11 +173,11 @@ def evidence_of(group: str) -> tuple[Evidence, ...]:
 
 def verdicts_of(group: str, folder: Path = EXPERIMENTS) -> list[Verdict]:
     """The verdicts on the claims of a group: of each claim and evidence, by border and `over` that have rows."""
-    tables = [(evidence, evidence.rows(folder)) for evidence in evidence_of(group)]
+    with_rows = [(evidence, evidence.rows(folder)) for evidence in evidence_of(group)]
     return [
         verdict
         for claim in claimed().values()
-        for evidence, table in tables
+        for evidence, table in with_rows
         if claim.group == group and claim.number in (evidence.claims or (claim.number,)) and asks(claim, evidence)
         for verdict in judge(claim, evidence, table, folder)
     ]
@@ -436,16 +437,11 @@ def _read(path: Path, _changed: int) -> pd.DataFrame:
 
 def markdown(verdicts: Iterable[Verdict]) -> str:
     """A table of verdicts, one row for each claim and kind of evidence."""
-    lines = ["| | claim | verdict | ours |", "|---|---|---|---|"]
     together: dict[tuple, list[Verdict]] = {}
     for one in verdicts:
         together.setdefault((one.number, one.kind, one.evidence.experiments), []).append(one)
-    for (number, kind, _), ones in together.items():
-        statement = cell(claimed()[number].statement)
-        lines.append(f"| {number} | {statement} | {kind}: {said(ones)} | {cell(evidence_text(ones))} |")
-    return "\n".join(lines)
-
-
-def cell(text: str) -> str:
-    """Text inside a table of Markdown."""
-    return " ".join(text.replace("|", "\\|").split())
+    lines = [
+        [number, claimed()[number].statement, f"{kind}: {said(ones)}", evidence_text(ones)]
+        for (number, kind, _), ones in together.items()
+    ]
+    return tables.markdown(["", "claim", "verdict", "ours"], lines).rstrip()
