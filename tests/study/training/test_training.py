@@ -336,7 +336,9 @@ def test_stretches_of_a_run_are_recorded_said_and_refused(run, tmp_path, monkeyp
     assert after == [first, first | {"epoch": 1, "hardware": "another machine"}]
     assert run("measure.py", *TINY, "measure.images=20", "measure.blocks=1").code == 0
     (told,) = rows.read(next(tmp_path.rglob("results.csv"))).trained_on.unique()
-    assert re.fullmatch(r"from epoch 0 step 0: cpu, \d+ threads?, .*; from epoch 1 step 0: another machine, .*", told)
+    assert re.fullmatch(
+        r"from epoch 0 step 0: cpu, \d+ threads?, .*; from epoch 1 step 0: another machine, .*", told
+    )
 
 
 def test_temporary_files_of_dead_processes_are_removed(run, tmp_path):
