@@ -16,8 +16,12 @@ DIFFERENCES = {"last": "after the last epoch", "matched": "at equal accuracy"}
 
 
 def figures(folder: Path) -> dict[str, style.Figure]:
+    return {"figure": against_accuracy(measured(folder), "shifts of 1 to 16 pixels")}
+
+
+def against_accuracy(table: pd.DataFrame, transformation: str) -> style.Figure:
     """A panel for each part and score; a line for each training, a dashed one for the untrained networks."""
-    scores = rows.by_part(measured(folder))
+    scores = rows.by_part(table)
     looks = style.looks(sorted(scores.width.unique()))
 
     def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
@@ -32,10 +36,10 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     for axes in grid[-1]:
         axes.set_xlabel("top-1 accuracy (%)", fontsize=7)
     epochs = ", ".join(f"{epoch:g}" for epoch in sorted({*scores.epoch} - {0}))
-    title = f"WRN-16, shifts of 1 to 16 pixels, seeds: {scores.seed.nunique()}"
+    title = f"WRN-16, {transformation}, seeds: {scores.seed.nunique()}"
     figure.suptitle(f"{title}\nmarks: after epochs {epochs}", fontsize=7)
     legend(figure, "untrained", ncols=3)
-    return {"figure": figure}
+    return figure
 
 
 def differences(scores: pd.DataFrame) -> pd.DataFrame:
@@ -66,16 +70,20 @@ def differences(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def page(folder: Path) -> str:
-    """The differences, mean and 95 % interval over seeds."""
-    found = differences(rows.by_part(measured(folder)))
+    return described(measured(folder), "figure")
+
+
+def described(table: pd.DataFrame, figure: str) -> str:
+    """The figure of this name, and the differences, mean and 95 % interval over seeds."""
+    found = differences(rows.by_part(table))
     each = found.melt(["score", "part", "seed"], list(DIFFERENCES), "when")
-    table = over_seeds(each.groupby(["score", "part", "when"]).value)
+    means = over_seeds(each.groupby(["score", "part", "when"]).value)
     reached = 100 * found.groupby("seed").accuracy.first()
     text = (
-        "![Scores against accuracy, by width](figure.png)\n\n"
+        f"![Scores against accuracy, by width]({figure}.png)\n\n"
         f"The widest less the narrowest network, mean and half of the 95 % interval over {len(reached)} seeds; "
         f"equal accuracy is the highest that both reach, {reached.min():.1f} to {reached.max():.1f} %:\n\n"
     )
     return text + crossed(
-        table, {"score": SCORES, "part": PARTS}, {"when": DIFFERENCES}, "{mean:+.3f} ± {half:.3f}"
+        means, {"score": SCORES, "part": PARTS}, {"when": DIFFERENCES}, "{mean:+.3f} ± {half:.3f}"
     )
