@@ -48,7 +48,10 @@ def main(*words: str) -> None:
     if given.out.suffix.removeprefix(".") not in FORMATS:
         raise UserError(f"--out {given.out}: needs the ending {', '.join('.' + each for each in FORMATS)}")
     tables, minus = of_readings(tables_of(given.runs), given.over), baseline(given.minus)
-    tables = dict(zip(without_common_folders(list(tables)), tables.values(), strict=True))
+    if compare.told_apart(pd.concat(tables.values())):
+        tables = [*tables.values()]
+    else:
+        tables = dict(zip(without_common_folders(list(tables)), tables.values(), strict=True))
     figure = compare.plot_compare(tables, given.by, given.score, minus)
     save(figure, given.out, (given.out.suffix.removeprefix("."),))
     table = compare.values(tables, given.by, given.score, minus)

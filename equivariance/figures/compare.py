@@ -13,7 +13,7 @@ import pandas as pd
 from equivariance.errors import UserError
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING, ELEMENTS, NESTED, PARTS, SCORES
-from equivariance.rows import MEASUREMENT, completed, is_trained, of_last_epoch
+from equivariance.rows import KEY, MEASUREMENT, completed, is_trained, of_last_epoch
 
 BY = ("depth", "part", "element", "epoch", "width")
 BY_PANEL = ("element", "epoch")  # with a panel for each part of the network
@@ -44,8 +44,7 @@ def plot_compare(
     width, a curve for each part.
 
     Args:
-        tables: rows of measurements, see `rows.COLUMNS`; a mapping names each table's source, which is used
-            where nothing else tells two of them apart.
+        tables: rows of measurements, see `rows.COLUMNS`; the keys of a mapping name the curves.
         by: "depth" (relative depth where the networks' layers differ), "part", "element", "epoch" or "width".
         score: one of `names.NESTED`; None: the two of `names.SCORES`, but equivariance alone by element and epoch.
         minus: the network whose scores are subtracted from those of the others, seed by seed, such as
@@ -160,13 +159,18 @@ def values(
 
 def _gathered(tables: Tables) -> pd.DataFrame:
     """All rows with their source, each once."""
-    named = tables if isinstance(tables, Mapping) else {str(place): each for place, each in enumerate(tables)}
+    places = map(str, range(len(tables))) if len(tables) > 1 else [""]
+    named = tables if isinstance(tables, Mapping) else dict(zip(places, tables, strict=False))
     if not named:
         raise UserError("nothing to compare: give folders of runs, or files of rows")
     table = pd.concat([completed(each).assign(source=name) for name, each in named.items()], ignore_index=True)
-    key = [*MEASUREMENT, "layer", "element", "score"]
-    table = table.drop_duplicates([*key, "value"])
-    return table if table.duplicated(key).any() else table.assign(source="")  # where all else tells rows apart
+    table = table.drop_duplicates([*KEY, "value"])
+    return table if isinstance(tables, Mapping) or not told_apart(table) else table.assign(source="")
+
+
+def told_apart(table: pd.DataFrame) -> bool:
+    """Whether no two rows are of the same network and measurement, by what the rows themselves say."""
+    return not table.drop_duplicates([*KEY, "value"]).duplicated(KEY).any()
 
 
 def _in_common(gathered: pd.DataFrame, table: pd.DataFrame) -> str:
@@ -182,6 +186,8 @@ def _in_common(gathered: pd.DataFrame, table: pd.DataFrame) -> str:
 def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:
     """The columns, seeds aside, in which the networks differ; none that follows from an earlier one."""
     several = [c for c in VARIES if shown[c].nunique(dropna=False) > 1 and c != by]
+    if shown.source.all() and "source" not in several:
+        several.insert(0, "source")  # a name that was given, if only to one table
     if by == "width" and "model" in several:
         several.remove("model")  # whose name says its width
 
@@ -193,7 +199,7 @@ def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:
         named = column == "model" and "dataset" in kept  # a data set's name alone says little
         if not kept or named or networks([*kept, column]) > networks(kept):
             kept.append(column)
-    for column in [each for each in kept if each != "dataset"]:  # a model's name may say all of its width
+    for column in [each for each in kept if each not in ("source", "dataset")]:  # a model may say its width
         others = [other for other in kept if other != column]
         if others and networks(others) == networks(kept):
             kept = others

@@ -110,6 +110,13 @@ def test_a_sweep_ends_with_the_line_that_draws_its_comparison(tmp_path, monkeypa
     assert comparison([*runs, *epochs]) == program + "runs/net/seed*/measure/rotation* --by epoch"
 
 
+def test_the_keys_of_a_mapping_name_the_curves():
+    one, other = SHIFTS[SHIFTS.aug == "crop"], symmetry([0.5] * 9, [0.6] * 9)
+    found = values({"mine": one, "yours": other[other.dataset == "mnist6"]})
+    assert {*found[found.kind == "score"].label} == {"mine", "yours"}  # although the rows' own names differ
+    assert {*values({"mine": one}).query("kind == 'score'").label} == {"mine"}
+
+
 def test_depth_is_relative_where_layers_differ():
     one, other = SHIFTS[SHIFTS.aug == "crop"], symmetry([0.5] * 9, [0.6] * 9)
     found = values([one, other[other.dataset == "mnist6"]])
