@@ -81,8 +81,8 @@ def test_the_digest_follows_chosen_files_and_transform_not_the_place(photographs
 @pytest.mark.parametrize(
     ("group", "name", "size"),
     [
-        ("timm", "vit_base_patch16_224.augreg_in21k_ft_in1k", None),
-        ("timm", "tf_efficientnet_b6.aa_in1k", [96, 96]),
+        ("timm", "vit_tiny_patch16_224.augreg_in21k_ft_in1k", None),
+        ("timm", "tf_efficientnet_b0.aa_in1k", [96, 96]),
         ("torchvision", "inception_v3", None),
     ],
 )

@@ -64,8 +64,6 @@ def test_training_learns_and_is_repeatable_bit_for_bit(run, tmp_path):
     for name in ("a", "b"):
         assert run("train.py", *WIDE, f"runs_dir={tmp_path / name}").code == 0
     assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
-    run("train.py", *WIDE, f"runs_dir={tmp_path / 'c'}", "seed=1", f"run_dir={tmp_path}/c/digits6/cnn7/none/seed0")
-    assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
     metrics = pd.read_csv(tmp_path / "a/digits6/cnn7/none/seed0/metrics.csv")
     assert list(metrics.epoch) == [1, 2] and list(metrics.lr) == pytest.approx([0.01, 0.001])
     assert metrics.train_loss[1] < metrics.train_loss[0] and metrics.train_accuracy[1] > 0.8
@@ -79,6 +77,8 @@ def test_complete_runs_are_skipped_and_others_refused(run, tmp_path):
     other = run("train.py", *TINY, "recipe.lr=0.02")
     assert other.code == 1 and "recipe.lr=0.01, this one has recipe.lr=0.02" in other.error
     assert equal(before, weights(tmp_path / "runs"))
+    assert run("train.py", *TINY, "seed=1", f"run_dir={tmp_path}/other/digits6/cnn7/none/seed0").code == 0
+    assert not equal(before, weights(tmp_path / "other"))
 
 
 def test_a_corrupt_checkpoint_is_named_and_kept(run, tmp_path):
