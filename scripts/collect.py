@@ -58,8 +58,11 @@ def refuse_others(name: str, cfg: DictConfig, folder: Path) -> None:
         asked.append((Path(cfg.run_dir), {key: groups[key] for key in ("model", "aug", "recipe", "seed")}))
     for place, wanted in asked:
         made = _configuration(place / "config.yaml")
-        wanted = comparable(wanted)
-        if difference := first_difference(comparable({key: made.get(key) for key in wanted}), wanted):
+        made, wanted = comparable({key: made.get(key) for key in wanted}), comparable(wanted)
+        transform = made["measure"].get("transform") if isinstance(made.get("measure"), dict) else None
+        if isinstance(transform, dict) and "size" not in wanted["measure"]["transform"]:
+            transform.pop("size", None)  # of images, which the network knows
+        if difference := first_difference(made, wanted):
             key, there, here = difference
             raise UserError(
                 f"{place} has {key}={there}, experiment {name} needs {here}; measure it as the preset says, or "

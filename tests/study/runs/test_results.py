@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from joblib.externals.loky import get_reusable_executor
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from equivariance import rows
@@ -24,6 +25,7 @@ from equivariance.study import cli
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.config import CONF
 from equivariance.study.figures import save
+from equivariance.study.identity import scoring
 from equivariance.study.models import CNN7
 from equivariance.study.models.weights import digest, load
 from equivariance.study.report import _beside_twin
@@ -93,6 +95,20 @@ def test_untrained_is_the_network_at_the_start_of_training(run, tmp_path):
     assert f"weights: {digest(model)}" in (folder / "config.yaml").read_text().replace("'", "")
     table = rows.read(folder / "results.csv")
     assert not table.trained.any() and (table.epochs == 0).all()
+
+
+def test_collect_takes_the_size_of_images_that_the_network_knows(tmp_path):
+    refuse = runpy.run_path(str(REPOSITORY / "scripts/collect.py"))["refuse_others"]
+    given = ("measure=relative_translation", "measure.trained=false", f"runs_dir={tmp_path}", "weights_dir=none")
+    cfg = next(iter(experiments.jobs("public_imagenet", "measure", given)))
+    made = OmegaConf.create({"measure": scoring(cfg)})
+    made.measure.transform.size = 224  # as it is written when the network is known
+    OmegaConf.save(made, tmp_path / "config.yaml")
+    refuse("public_imagenet", cfg, tmp_path)
+    made.measure.transform.elements = ["1/2"]
+    OmegaConf.save(made, tmp_path / "config.yaml")
+    with pytest.raises(UserError, match="elements"):
+        refuse("public_imagenet", cfg, tmp_path)
 
 
 def test_collect_wants_every_job_at_full_size(run, monkeypatch, tmp_path):
