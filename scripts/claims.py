@@ -27,30 +27,6 @@ from equivariance.study.verdicts import rules
 from equivariance.study.verdicts.decide import ALPHA
 from equivariance.study.verdicts.rules import KINDS, STATES, Evidence, Verdict
 
-HEAD = """# Claims and verdicts
-
-{counts}
-
-{overview}
-
-What was claimed, and what our rows say. Written by `make claims` from `experiments/*/results.csv` by the tests in
-`claims.yaml`; no verdict and no number in it is typed by hand. A claim that fails is a finding. Under *ours* stands
-how many of a claim's cases decide it, and the number of the first of them; [verdicts.csv](verdicts.csv) has every
-case with its interval.
-
-Three kinds of evidence stand side by side. **Full**: the papers' own setting. **Reduced**: our own training,
-smaller, said how. **Public**: networks that others trained, said whose.
-
-**How it is decided.** Each claim names its primary cases, fixed in `claims.yaml`; the others are shown as secondary
-and do not vote. Of each case stands the mean over seeds or networks with its {level:g} % interval, which counts the
-spread over seeds (networks of one seed are paired) and over images. The case *holds* if the interval lies where the
-claim puts it, is *contradicted* if it lies outside, and is *undecided* otherwise; primary cases are corrected as
-Holm does, so that one may be undecided although its own interval, which is shown, lies in the range. The smallest
-effect of interest is {score:g} for scores and {rho:g} for correlations, unless a note gives another and why: a
-difference must be beyond it, equality within it. One network a condition decides nothing. A claim holds if all
-its primary cases do, and *partly* if it names several things of which some hold and some are contradicted. It is
-decided under each `over` and each border that has rows; *depends* says that they disagree.
-"""
 OF = {"full": "Full size", "reduced": "Reduced", "public": "Public networks"}
 ORDER = [*STATES[:1], "depends", *STATES[1:]]
 
@@ -104,9 +80,9 @@ def beside_published(table: pd.DataFrame) -> str:
 def page(decided: dict[str, list[Verdict]], folder: Path) -> str:
     """experiments/README.md."""
     papers = {group: verdicts for group, verdicts in decided.items() if not rules.described()[group].get("later")}
-    first = f"**{counts(papers, 'claims of the two sources')}**"
-    level, smallest = 100 * (1 - ALPHA), rules.document()["smallest"]
-    parts = [HEAD.format(counts=first, overview=overview(decided, folder), level=level, **smallest)]
+    known = {"counts": f"**{counts(papers, 'claims of the two sources')}**", "overview": overview(decided, folder)}
+    known |= {"level": 100 * (1 - ALPHA)} | rules.document()["smallest"]
+    parts = [rules.document()["page"].format(**known)]
     for group, verdicts in decided.items():
         parts.append(section(group, verdicts, folder, "" if group in papers else counts({group: verdicts})))
     parts += ["## Verdicts that changed with the rules of November 2026\n", *changed(decided), ""]

@@ -3,9 +3,9 @@
     python scripts/figures.py [NAME [FOLDER]]
 
 experiments/NAME/figure.py says what is drawn: `figures(folder)` gives figures by name, and `page(folder)`, if it
-is there, what stands between the marks of README.md. An experiment that has rows and no such file gets the
-comparison of all its networks. FOLDER holds rows of one's own, such as runs/zoo: they are drawn as those of the
-experiment NAME, into FOLDER. The same rows give the same bytes.
+is there, what stands between the marks of README.md; experiments/figures.yaml names those that are drawn as another
+one. An experiment that has rows and neither gets the comparison of all its networks. FOLDER holds rows of one's
+own, such as runs/zoo: drawn as those of the experiment NAME, into FOLDER. The same rows give the same bytes.
 """
 
 from equivariance.study.cli import answer_help, command_line
@@ -15,6 +15,8 @@ answer_help(__name__, __doc__)  # before what takes seconds is imported
 from importlib import import_module
 from pathlib import Path
 
+import yaml
+
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.figures.compare import plot_compare
@@ -23,12 +25,15 @@ from equivariance.study import figures
 from equivariance.study.config import CONF, EXPERIMENTS
 from equivariance.study.verdicts.pages import renew
 
+ALIKE = yaml.safe_load((EXPERIMENTS / "figures.yaml").read_text())  # drawn as another one
+
 
 def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPERIMENTS) -> None:
     """Draw; NAME is a folder of experiments/."""
     if own is not None and not Path(own).is_dir():
         raise UserError(f"FOLDER={own}: there is no such folder; scripts/collect.py and leaderboard.py make it")
     known = {each.parent.name for file in ("figure.py", "results.csv") for each in folder.glob(f"*/{file}")}
+    known |= {each for each in ALIKE if (folder / each).is_dir()}
     if own is not None:  # also of experiments without committed rows, such as the quick start
         known |= {preset.stem for preset in CONF.glob("experiment/*.yaml")}
     if name is not None and name not in known:
@@ -36,7 +41,7 @@ def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPE
     for each in sorted(known) if name is None else [name]:
         try:
             styled(draw)(each, folder / each if own is None else Path(own))
-        except UserError as error:
+        except (UserError, FileNotFoundError) as error:
             if name is not None:
                 raise
             print(f"not drawn: {each} ({error})")
@@ -44,11 +49,13 @@ def main(name: str | None = None, own: str | None = None, *, folder: Path = EXPE
 
 def draw(name: str, folder: Path) -> None:
     """Draw the figures of an experiment from the rows of a folder into it, and renew its page."""
-    if (EXPERIMENTS / name / "figure.py").exists():
-        module = import_module(f"experiments.{name}.figure")
-        drawn = module.figures(folder)
+    arguments = dict(ALIKE.get(name, {}))
+    drawn_as = arguments.pop("of", name)
+    if (EXPERIMENTS / drawn_as / "figure.py").exists():
+        module = import_module(f"experiments.{drawn_as}.figure")
+        drawn = module.figures(folder, **arguments)
         if hasattr(module, "page"):
-            renew(folder / "README.md", module.page(folder))
+            renew(folder / "README.md", module.page(folder, **arguments))
     else:
         table = rows.of_first_over(rows.read(folder / "results.csv"))
         drawn = {"figure": plot_compare([table], title=folder.name)}

@@ -202,6 +202,12 @@ def test_all_figures_are_drawn_but_for_those_without_rows_and_any_rows_get_the_c
             main(name, folder=tmp_path)
 
 
+def test_an_experiment_is_drawn_by_its_own_file_or_as_another_one():
+    for name, about in script("figures")["ALIKE"].items():
+        assert (COMMITTED / name).is_dir() and not (COMMITTED / name / "figure.py").exists()
+        assert (COMMITTED / about["of"] / "figure.py").exists()
+
+
 def test_rows_of_one_s_own_are_drawn_where_they_lie(tmp_path):
     shutil.copy(COMMITTED / "zoo/leaderboard.csv", tmp_path)
     script("figures")["main"]("zoo", str(tmp_path))

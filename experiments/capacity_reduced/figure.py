@@ -1,4 +1,4 @@
-"""The figures of experiments/capacity for the reduced training, and of capacity_matched for its quarter turns."""
+"""The figures of capacity for the reduced training, and of capacity_matched for its quarter turns."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ import pandas as pd
 
 from equivariance.figures import style
 from equivariance.study.figures import measured
-from experiments.capacity.figure import figures as of_capacity
+from experiments.augmentation.figure import figures as of_augmentation
 from experiments.capacity_matched.figure import against_accuracy, described
 
 NAMES = {f"wrn16-{width}": f"width {width}" for width in (1, 2, 4)}
 
 
 def figures(folder: Path) -> dict[str, style.Figure]:
-    drawn = of_capacity(folder, network="Reduced: WRN-16, 15 epochs", names=NAMES)
+    drawn = of_augmentation(folder, "Reduced: WRN-16, 15 epochs", {"width": 1}, NAMES)
     return drawn | {"matched": against_accuracy(turned(folder), "quarter turns")}
 
 

@@ -19,7 +19,8 @@ from equivariance.study.config import CONF
 from equivariance.study.data.classes import imagenet_classes
 from equivariance.study.identity import measurement_folder, scoring
 from equivariance.study.models import library
-from experiments.tags import figure as tags
+from experiments.zoo import figure as zoo
+from scripts import figures
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -74,17 +75,19 @@ def test_tags_are_all_weights_of_six_architectures_each_at_its_own_size():
 
 
 def test_a_tag_is_a_dot_of_its_architecture_for_each_transformation(tmp_path):
+    by_architecture = dict(figures.ALIKE["tags"])
+    assert by_architecture.pop("of") == "zoo"
     with pytest.raises(UserError, match=r"leaderboard\.py"):
-        tags.figures(tmp_path)
+        zoo.figures(tmp_path, **by_architecture)
     pd.DataFrame({"model": ["a.x"], "failed": ["no weights"]}).to_csv(tmp_path / "leaderboard.csv", index=False)
     with pytest.raises(UserError, match="no network with scores and an accuracy"):
-        tags.figures(tmp_path)
+        zoo.figures(tmp_path, **by_architecture)
     dots = product(("rotation", "translation"), ("net_a.x", "net_a.y", "net_b.x", "net_b.z", "net_b.unclassified"))
     board = pd.DataFrame(dots, columns=["transform", "model"])
     values = {"equivariance": 0.5, "equivariance_final": 0.6, "trained": True, "images": 50}
     board = board.assign(**values, top1=[0.7, 0.8, 0.75, 0.85, None] * 2)
     board.to_csv(tmp_path / "leaderboard.csv", index=False)
-    figure = tags.figures(tmp_path)["figure"]
+    figure = zoo.figures(tmp_path, **by_architecture)["figure"]
     assert figure.get_suptitle().startswith("4 networks of timm, rotation, translation, 50 images")
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["net_a (2)", "net_b (2)"]
