@@ -159,9 +159,9 @@ def passes(threads: int | None, batch: int, names: list[str]) -> None:
         print(f"{name}, {len(inputs)} images and 3 turns: the statistics take {1e3 * sum(times.values()):.0f} ms")
         for key in sorted(times, key=times.__getitem__, reverse=True)[:10]:
             print(f"{key:22s} {timed[key].count:6d} calls {1e3 * times[key]:8.1f} ms")
-        values = {layer: maps[layer.name].nelement() for layer in layers}
-        read = sum(values.values()) / large.nelement() * rates["sum"]
-        pairs = sum(3 / 4 * values[each] * (each.channels + min(each.channels, CHANCE_CHANNELS)) for each in layers)
+        read = sum(map(torch.numel, maps.values())) / large.nelement() * rates["sum"]
+        rows = {layer.name: layer.channels + min(layer.channels, CHANCE_CHANNELS) for layer in layers}
+        pairs = sum(3 / 4 * maps[name].numel() * count for name, count in rows.items())
         products = pairs / len(square) ** 3 * rates["product"]
         print(
             f"the least: {1e3 * read:.0f} ms to read the maps, {1e3 * products:.0f} ms for the products", flush=True
