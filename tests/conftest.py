@@ -23,6 +23,12 @@ def rounding(terms: int) -> float:
 SEVEN_LAYERS = rounding(7 * 20 * 9)  # of two float32 ways through CNN-7, whose filters have 20 x 3 x 3 weights
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Where slow tests are left out, modules of slow tests alone are not even imported: that takes seconds."""
+    left_out = config.option.markexpr == "not slow" and collection_path.suffix == ".py"
+    return True if left_out and "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
+
+
 def pytest_collection_modifyitems(items):
     """Long tests first, so that no worker is left alone with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)

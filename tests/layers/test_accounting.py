@@ -17,6 +17,8 @@ from equivariance.layers.find import find_layers, tap
 from equivariance.layers.record import record
 from equivariance.names import PARTS
 
+pytestmark = pytest.mark.slow
+
 TURNS = eq.rotations([180])
 
 

@@ -3,10 +3,8 @@
 import re
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import nn
 
 from equivariance.errors import UserError
@@ -48,6 +46,9 @@ FAMILIES = [
 
 
 def network(name):
+    import timm  # here, as it takes seconds, and most of the tests need neither
+    import torchvision
+
     library, _, architecture = name.rpartition(":")
     if library:
         return torchvision.models.get_model(architecture, weights=None).eval()
@@ -102,6 +103,7 @@ def test_layers_of_the_families(name, side, stem, kind, strides):
         assert (start - reach) / stride - 1 < places.min() <= places.max() < (start + 4 + reach) / stride + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext", "test_mambaout"])
 def test_strides_are_what_maps_grow_by(name):
     """Twice 64 rows more, and no more columns: rows grow by 128 / stride, columns not at all."""
@@ -113,6 +115,7 @@ def test_strides_are_what_maps_grow_by(name):
             assert after.size[0] - before.size[0] == 128 / before.stride
 
 
+@pytest.mark.slow
 def test_windowed_order_of_tokens_is_undone():
     """Hiera's first block attends inside windows of 32 pixels and keeps its tokens in the windows' order."""
     model = network("hiera_tiny_224").double()
@@ -176,9 +179,12 @@ def test_equal_sizes_do_not_fool_it(layout):
         torch.testing.assert_close(found[name], one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("grid", "registers"), [((3, 5), 0), ((4, 4), 0), ((5, 3), 0), ((4, 3), 3)])
 def test_tokens_as_many_as_channels(grid, registers):
     """A vision transformer whose patches, class token and registers are as many as its 16 channels, or nearly."""
+    import timm
+
     height, width = grid
     model = timm.models.vision_transformer.VisionTransformer(
         img_size=(8 * height, 8 * width),
@@ -254,6 +260,7 @@ def test_our_networks_are_found_as_they_name_themselves(model, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(ours.values(), theirs.values(), strict=True))
 
 
+@pytest.mark.slow
 def test_patterns_name_layers():
     model, image = network("test_resnet"), torch.rand(3, 96, 96)
     assert [layer.name for layer in find_layers(model, image, ["layer?.*", "fc"])] == [
@@ -266,6 +273,7 @@ def test_patterns_name_layers():
         find_layers(model, image, ["layers1.0"])
 
 
+@pytest.mark.slow
 def test_two_streams_are_left_out_with_the_reason():
     layers = find_layers(network("crossvit_tiny_240"), torch.zeros(3, 240, 240))
     assert [layer.part for layer in layers] == ["pool", "final"]

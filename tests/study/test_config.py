@@ -46,6 +46,7 @@ def test_every_option_composes_and_names_what_exists(choice):
         assert all(callable(get_object(target)) for target in targets(cfg[group]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", options("experiment"))
 def test_every_experiment_composes_and_names_what_exists(name):
     assert all(callable(get_object(target)) for target in targets(config(f"experiment={name}")))
@@ -93,6 +94,7 @@ def test_cnn7_brings_table_1():
     assert config("model=cnn7", "recipe=table2").recipe.epochs == 200  # the command line wins
 
 
+@pytest.mark.slow
 def test_symmetry_is_the_papers_grid():
     train, measure = (experiments.jobs("symmetry", entrypoint) for entrypoint in ("train", "measure"))
     grid = {(cfg.dataset.name, cfg.seed) for cfg in train}
@@ -103,6 +105,7 @@ def test_symmetry_is_the_papers_grid():
     assert len({cfg.run_dir for cfg in train}) == len(train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "networks", "axis"), [("augmentation", 15, "aug"), ("capacity", 12, "model")])
 def test_the_grids_on_cifar10_are_the_papers(name, networks, axis):
     train, measure = (experiments.jobs(name, entrypoint) for entrypoint in ("train", "measure"))

@@ -299,6 +299,7 @@ def test_the_measurement_prepares_originals_and_copies(images):
         Equivariance(network, [*angles, QuarterTurn(1)], layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("choice", "name", "elements"),
     [

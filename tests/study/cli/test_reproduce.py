@@ -20,6 +20,8 @@ from equivariance.study.verdicts.rules import described
 from scripts import reproduce, small_data
 from scripts.reproduce import Stage
 
+pytestmark = pytest.mark.slow
+
 
 def done(stages):
     """The stages of an experiment that are done, by their scripts."""

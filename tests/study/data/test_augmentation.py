@@ -15,6 +15,8 @@ from equivariance.study.training.trainer import Totals, Training
 from tests.study.test_config import config, options
 from train import step as train_step
 
+pytestmark = pytest.mark.slow
+
 LARGEST = 1 - 2**-24  # of the numbers that torch.rand draws
 
 

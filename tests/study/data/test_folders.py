@@ -13,6 +13,8 @@ from torchvision.transforms.functional import pil_to_tensor
 from equivariance.errors import UserError
 from equivariance.study.data.datasets import image_folder
 
+pytestmark = pytest.mark.slow
+
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
 
 

@@ -43,6 +43,7 @@ def test_the_names_of_layers_can_be_asked_for(model):
     assert len(everything) == len({*everything}) and not {"blocks.0"} & {*everything}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sides"), FAMILIES.items())
 def test_small_networks_of_every_family(name, sides):
     """As many multiply-adds and parameters as the page says, gradients everywhere, and every block found.

@@ -15,6 +15,8 @@ from torchvision.ops import FrozenBatchNorm2d
 from equivariance.errors import UserError
 from equivariance.study.models import weights
 
+pytestmark = pytest.mark.slow
+
 
 def convolutional(norm=nn.BatchNorm2d, change=lambda convolution: convolution):
     return nn.Sequential(change(nn.Conv2d(1, 3, 3)), norm(3), nn.Conv2d(3, 2, 1))

@@ -13,6 +13,8 @@ from equivariance.study.training.cuda_graph import Captured
 from equivariance.study.training.hardware import Hardware
 from tests.study.training.test_training import equal, start_training, train_until
 
+pytestmark = pytest.mark.slow
+
 RECIPES = {  # powers of two: the same as numbers and as float32 tensors
     "sgd": ("recipe.optimiser=sgd", "recipe.momentum=0.9", "recipe.lr=0.0625"),
     "adam": ("recipe.lr=0.0078125",),
