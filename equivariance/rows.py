@@ -180,7 +180,7 @@ def completed(table: pd.DataFrame) -> pd.DataFrame:
         UserError: it holds no scores.
     """
     needed = ("layer", "index", "part", "transform", "element", "score", "value")
-    if missing := [column for column in needed if column not in table]:
+    if missing := [column for column in needed if column not in getattr(table, "columns", ())]:
         given = ", ".join(missing)
         raise UserError(f"the table has no column {given}: give rows of equivariance.measure, or of results.csv")
     return table.reindex(columns=[*table.columns, *(column for column in COLUMNS if column not in table)])

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from equivariance.errors import UserError
+from equivariance.errors import UserError, reason
 from equivariance.layers.blocks import classifier, find_blocks, has_positions, is_headless
 from equivariance.layers.layout import Arrangement, read_layout, rows
-from equivariance.layers.record import Call, Function, Record, Value, readable, record, take
+from equivariance.layers.record import Call, Function, Record, Value, evaluating, readable, record, take
 from equivariance.names import HEAD, PARTS
 
 
@@ -94,6 +95,41 @@ class Layers(list[Layer]):
     __repr__ = __str__
 
 
+@contextmanager
+def explained(model: nn.Module, images: Tensor) -> Iterator[None]:
+    """Where what is inside fails since the network cannot take these images, say what it would take.
+
+    Raises:
+        UserError: with the way to such images; what the network says itself where none is known.
+    """
+    try:
+        yield
+    except Exception:
+        if not (why := _failure(model, images)):
+            raise
+        floats = images.float()
+        ways = {
+            "give floats, normalised as in training, such as (images / 255 - mean) / deviation": floats,
+            "their channels are last, give images.permute(0, 3, 1, 2)": floats.movedim(3, 1),
+            "it takes images of 1 channel": floats[:, :1],
+            "it takes images of 3 channels": floats[:, [0, 0, 0]],
+        }
+        known = (way for way, others in ways.items() if not _failure(model, others))
+        given = f"{str(images.dtype).removeprefix('torch.')} images of shape {tuple(images.shape[1:])}"
+        way = next(known, f"{why}; are they what the network expects?")
+        raise UserError(f"{type(model).__name__} cannot take {given}: {way}") from None
+
+
+def _failure(model: nn.Module, images: Tensor) -> str:
+    """What a network says that cannot take these images; empty if it can."""
+    try:
+        with evaluating(model), torch.no_grad():
+            model(images)
+    except Exception as error:  # it may raise anything
+        return reason(error)
+    return ""
+
+
 def find_layers(
     model: nn.Module, example: Tensor, patterns: Sequence[str | nn.Module | Layer] | None = None
 ) -> Layers:
@@ -108,15 +144,18 @@ def find_layers(
             Layers that were found before are given back as they are.
 
     Raises:
-        UserError: the example is no image, a pattern matches nothing, or there is no layer to measure.
+        UserError: the network cannot take the example, a pattern matches nothing, or there is no layer to measure.
     """
+    example = torch.as_tensor(example)
     if example.ndim not in (3, 4) or not example.numel():
         raise UserError(f"example: needs an image (c, h, w) or a batch (n, c, h, w), this is {(*example.shape,)}")
     model = readable(model)
     patterns = [patterns] if isinstance(patterns, str | nn.Module) else patterns
     if isinstance(patterns, Layers) and patterns:
         return patterns
-    history = record(model, example if example.ndim == 3 else example[0])
+    image = example if example.ndim == 3 else example[0]
+    with explained(model, image[None]):
+        history = record(model, image)
     logits = history.logits.place if history.logits and not is_headless(history) else None
     if patterns and all(isinstance(pattern, Layer) for pattern in patterns):
         return Layers(patterns, None, logits)  # type: ignore[arg-type]

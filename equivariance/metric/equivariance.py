@@ -1,6 +1,7 @@
 """The metric: how alike are the feature maps of an image and of its transformed copies?"""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from equivariance.errors import UserError
-from equivariance.layers.find import Layer, find_layers, tap
+from equivariance.layers.find import Layer, explained, find_layers, tap
 from equivariance.layers.record import evaluating, readable
 from equivariance.metric import inputs
 from equivariance.metric.memory import affordable_blocks, affordable_images, affordable_layers
@@ -29,6 +30,7 @@ from equivariance.statistics.image_blocks import Blocks
 from equivariance.transforms.protocol import Transformation, preparation, several
 
 PART_COLUMNS = ["part", "transform", "over", "score", "value", "cross_fitted", "low", "high"]
+RAW = 20  # values above it, and none below 0, are rarely those that a network was trained with
 ALIKE = 0.01  # relative difference of a layer's magnitudes on two devices
 ONE_AT_A_TIME = RLock()  # hooks and evaluation mode belong to a network, not to the thread that measures it
 
@@ -121,8 +123,12 @@ class Equivariance:
         Raises:
             UserError: see the class.
         """
-        image = images_for(self.model, example if example.ndim == 4 else example[None])[:1]
-        with ONE_AT_A_TIME, kept_buffers(self.model), inputs.explained(self.model, image):
+        images = images_for(self.model, example if example.ndim == 4 else example[None])
+        image = images[:1]
+        if images.is_floating_point() and images.min() >= 0 and images.max() > RAW:
+            text = f"images of numbers up to {images.max():g}: are they normalised as the network expects?"
+            warnings.warn(text, stacklevel=2)
+        with ONE_AT_A_TIME, kept_buffers(self.model):
             there = find_layers(self.model, image[0], self.arguments["layers"])
             elements = len(self.copies) * len(self.readings)
             found, too_wide = affordable_layers(there, elements)
@@ -384,7 +390,7 @@ class Equivariance:
             self.setup(images)
         found: dict[str, Tensor] = {}
         images = self.prepare(images_for(self.model, images))
-        with ONE_AT_A_TIME, self._tapped(found.__setitem__):
+        with ONE_AT_A_TIME, explained(self.model, images[:1]), self._tapped(found.__setitem__):
             self.model(torch.cat([images, *(g.act(images) for g in transforms)]))
         return found
 
@@ -470,7 +476,7 @@ class Equivariance:
             passed[name] = end
             self.reached[name] += n - again
 
-        with self._tapped(receive):
+        with explained(self.model, images[:1]), self._tapped(receive):
             logits = logits_of(self.model(orbit), self.logits, len(orbit))
         if logits is not None and self.classes:
             self.predictions.add(logits.unflatten(0, (-1, n))[:, int(again) :], labels, self.transforms)

@@ -1,17 +1,15 @@
 """What a user may give as images and labels; everything else is refused in one line, with a way out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from equivariance.errors import UserError
-from equivariance.layers.record import evaluating
 
 IMAGE_KEYS = ("pixel_values", "images", "image", "img", "inputs")  # of batches that are dicts
 LABEL_KEYS = ("labels", "label", "targets", "target")
@@ -59,37 +57,6 @@ def labels(given: Any, count: int) -> Tensor:
     if found.is_complex() or not torch.equal(found, found.long().to(found.dtype)) or found.min() < 0:
         raise UserError("labels: give whole numbers from 0 on, the classes in the order of the logits")
     return found.long()
-
-
-@contextmanager
-def explained(model: nn.Module, given: Tensor) -> Iterator[None]:
-    """Where what is inside fails since the network cannot take these images, say so.
-
-    Raises:
-        UserError: with what the network says itself, and what is likely to help.
-    """
-    try:
-        yield
-    except Exception:
-        if reason := _failure(model, given):
-            shape, way = tuple(given.shape[1:]), "are they what the network expects?"
-            if not given.is_floating_point():
-                way = "give floats, normalised as in training, such as (images / 255 - mean) / deviation"
-            elif given.shape[3] in (1, 3, 4) and given.shape[1] > 4:
-                way = "are their channels last? images.permute(0, 3, 1, 2)"
-            name = type(model).__name__
-            raise UserError(f"{name} cannot take images of shape {shape}: {reason}; {way}") from None
-        raise
-
-
-def _failure(model: nn.Module, given: Tensor) -> str:
-    """What a network says that cannot take these images; empty if it can."""
-    try:
-        with evaluating(model), torch.no_grad():
-            model(given)
-    except Exception as error:  # it may raise anything
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
-    return ""
 
 
 def batches(given: Any, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -17,6 +17,11 @@ from equivariance.progress import progress as progress_bar
 from equivariance.rows import few_images
 from equivariance.transforms.protocol import Transformation
 
+FIRST, LAST = (
+    ("layer", "element", "score"),
+    ("low", "high", "value", "chance"),
+)  # what Pandas prints of many columns
+
 
 def measure(
     model: nn.Module,
@@ -53,9 +58,10 @@ def measure(
         progress: show a bar.
 
     Returns:
-        One row per layer, transformation and score; the columns are those of results.csv that are known here. Which
-        modules are left out is printed to the standard error. With `until`, the column `ended` says why no more
-        images were measured, and how wide the brackets of all parts are.
+        One row per layer, transformation and score; the columns are those of results.csv that are known here, the
+        scores first and last, where Pandas shows them. Which modules are left out is printed to the standard error.
+        With `until`, the column `ended` says why no more images were measured, and how wide the brackets of all
+        parts are.
 
     Raises:
         UserError: no images, or some that the network or a transformation cannot take; no layer varies over them;
@@ -86,4 +92,5 @@ def measure(
     table = metric.compute(precision.level(metric)).assign(**about)
     if few := few_images(table):
         warnings.warn(few, stacklevel=2)
-    return table.reindex(columns=COLUMNS).dropna(axis=1, how="all")
+    inner = [column for column in COLUMNS if column not in (*FIRST, *LAST)]
+    return table.reindex(columns=[*FIRST, *inner, *LAST]).dropna(axis=1, how="all")

@@ -29,7 +29,7 @@ from equivariance.errors import UserError
 from equivariance.layers.find import Layer, Layers, find_layers, tap
 from equivariance.layers.record import evaluating, readable
 from equivariance.metric.equivariance import ONE_AT_A_TIME, images_for, place
-from equivariance.metric.inputs import batches, explained
+from equivariance.metric.inputs import batches
 from equivariance.metric.premises import kept_buffers, probe
 from equivariance.statistics.image_blocks import CHANCE, TRUE, Blocks
 from equivariance.statistics.linear import MOST_CHANNELS, UNKNOWN, Products, linear
@@ -84,7 +84,7 @@ def similarity(
 
 def _layers(model: nn.Module, image: Tensor, chosen: Sequence[str] | None) -> Layers:
     """The layers of a network for which the premises of the measure hold."""
-    with kept_buffers(model), explained(model, image):
+    with kept_buffers(model):
         layers = find_layers(model, image[0], chosen)
         probe(model, layers, layers.logits, image, lambda images: images)
     return layers

@@ -1,8 +1,10 @@
 """Whatever is given as images: the same table as of a plain tensor, or one line that says what to do."""
 
 import pickle
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -63,11 +65,18 @@ RIGHT = {
     "DataLoader": DataLoader(Items(), batch_size=3),
 }
 WRONG = {
-    "uint8": ((X * 40).byte(), r"cannot take images of .*; give floats, normalised as in training"),
+    "uint8": (
+        (X * 40).byte(),
+        r"^Sequential cannot take uint8 images of shape \(3, 12, 12\): give floats, normalised as",
+    ),
     "int64": (X.long(), "give floats"),
     "complex": (X.to(torch.complex64), "^images: complex numbers"),
-    "channels last": (X.permute(0, 2, 3, 1), r"are their channels last\? images.permute\(0, 3, 1, 2\)"),
-    "one channel": (X[:, :1], r"^Sequential cannot take images of shape \(1, 12, 12\): .* 3 channels"),
+    "channels last": (X.permute(0, 2, 3, 1), r"their channels are last, give images.permute\(0, 3, 1, 2\)$"),
+    "one channel": (X[:, :1], r"float32 images of shape \(1, 12, 12\): it takes images of 3 channels$"),
+    "too small": (
+        X[..., :2, :2],
+        r"images of shape \(3, 2, 2\): .*Kernel size.*; are they what the network expects\?$",
+    ),
     "one image": (X[0], r"images of shape \(3, 12, 12\): give \(n, c, h, w\); one image is images\[None\]"),
     "video": (X[None], "the frames of a video are images of their own"),
     "a number": (3.5, "^images: this is float; give tensors"),
@@ -119,6 +128,16 @@ def test_what_is_no_batch_of_images_is_refused_in_one_line(kind):
     assert "\n" not in str(error.value) and isinstance(error.value, ValueError)
 
 
+def test_images_that_a_network_cannot_take_are_explained_wherever_they_are_given():
+    metric = eq.Equivariance(NETWORK, TURNS)
+    metric.update(X)
+    ways = (partial(eq.find_layers, NETWORK), eq.Equivariance(NETWORK, TURNS).maps, metric.maps, metric.update)
+    for way in ways:
+        with pytest.raises(UserError, match=r"^Sequential cannot take uint8 images .* give floats") as error:
+            way((X * 40).byte())
+        assert error.value.__suppress_context__  # PyTorch's own traceback
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -168,7 +187,20 @@ def test_moved_or_pickled_a_metric_goes_on(moved, expected):
     assert [text.get_text() for text in axes.get_xticklabels()] == expected.layer.unique().tolist()
 
 
-def test_few_images_are_warned_of_and_empty_columns_left_out():
+def test_few_images_are_warned_of_and_the_table_shows_what_there_is():
     with pytest.warns(UserWarning, match="^8 images are too few") as found:
         table = eq.measure(NETWORK, X, TURNS)
-    assert len(found) == 1 and not table.isna().all().any() and {"value", "chance", "agreement"} <= {*table}
+    assert len(found) == 1 and not table.isna().all().any() and {"low", "agreement"} <= {*table}
+    with pd.option_context("display.width", 80, "display.max_columns", 0):  # as on a terminal
+        assert {"layer", "element", "score", "value", "chance"} <= {*str(table).splitlines()[0].split()}
+
+
+@pytest.mark.parametrize(
+    ("images", "hinted"), [(X, False), (X.abs(), False), (X.abs() * 255, True), (X * 255, False)]
+)
+def test_pixels_as_they_are_stored_are_warned_of(images, hinted):
+    """In floats; a network may want them. Below 0 no pixel is stored."""
+    with pytest.warns(UserWarning) as found:
+        eq.measure(NETWORK, images, TURNS)
+    hints = [str(each.message) for each in found if "normalised" in str(each.message)]
+    assert len(hints) == hinted and all("numbers up to" in hint for hint in hints)
