@@ -138,20 +138,18 @@ def values(
         shown, untrained = shown.assign(label=shown.part + more), untrained[:0]
     read = [column for column in columns if column in READ]
     untrained = untrained.assign(label=_reference("untrained", untrained, read))
-    chance = _reference("chance", shown, read)
     if by == "depth":
         shared = len({tuple(one.drop_duplicates("index").layer) for _, one in shown.groupby("label")}) == 1
         shown, untrained = (_with_depth(one, shared) for one in (shown, untrained))
         if not shared:  # no reference can stand for networks with other layers
             twins = [column for column in columns if column not in ("aug", "trained", "epoch")]
             untrained = untrained.assign(label=_reference("untrained", untrained, twins or ["model"]))
-            chance = _reference("chance", shown, columns)
     else:
         shown, untrained = (one.assign(x=one[by], name=one.layer) for one in (shown, untrained))
     found = [_over_seeds(shown, "score", by, minus)]
     if minus is None:
         of_chance = dict.fromkeys(("value", "low", "high"), shown.chance)
-        found.append(_over_seeds(shown.assign(label=chance, **of_chance), "chance", by))
+        found.append(_over_seeds(shown.assign(label="chance, " + shown.label, **of_chance), "chance", by))
         if len(untrained):
             found.append(_over_seeds(untrained, "untrained", by))
     return pd.concat(found, ignore_index=True)
@@ -285,27 +283,28 @@ def _minus(each: pd.DataFrame, minus: Mapping[str, object], place: list[str]) ->
 
 
 def _draw(axes, panel: pd.DataFrame, by: str, colours: Mapping, names: Mapping[str, str]) -> None:
-    """The curves of a panel, and the references in grey; by part, marks of their own beside each other."""
-    places, dodge = _places(panel, by), by == "part"
-    for position, (label, look) in enumerate(colours.items()):
+    """The curves of a panel, each with its chance level, and the untrained in grey; by part, marks side by side."""
+    places, dodge, room = _places(panel, by), by == "part", 0.7 / len(colours)
+    aside = {label: room * (position - (len(colours) - 1) / 2) for position, label in enumerate(colours)}
+    for label, look in colours.items():
         one = panel[(panel.kind == "score") & (panel.label == label)]
         if one.empty:
             continue
         x = np.array([places[each] for each in one.x])
         shown = names.get(label, label)
         if dodge:
-            x = x + 0.7 / len(colours) * (position - (len(colours) - 1) / 2)
             error = [one["mean"] - one.low, one.high - one["mean"]]
-            axes.errorbar(x, one["mean"], error, ls="", elinewidth=1, label=shown, **look)
+            axes.errorbar(x + aside[label], one["mean"], error, ls="", elinewidth=1, label=shown, **look)
         else:
             _curve(axes, x, one, by, label=shown, **look)
     for kind, line in style.REFERENCES.items():
         for name, one in panel[panel.kind == kind].groupby("label", sort=False):
             x = np.array([places[each] for each in one.x])
-            of = colours.get(str(name).partition(", ")[2], {})  # of the one curve it is for
-            colour = of.get("color", style.GREY)
+            of = str(name).partition(", ")[2]  # the one curve it is for
+            colour = colours.get(of, {}).get("color", style.GREY)
             if dodge:
-                axes.hlines(one["mean"], x - 0.42, x + 0.42, color=colour, ls=line["ls"], lw=1)
+                x, half = (x + aside[of], room / 2) if of in aside else (x, 0.42)
+                axes.hlines(one["mean"], x - half, x + half, color=colour, ls=line["ls"], lw=1)
             else:
                 _curve(axes, x, one, by, band=kind == "untrained", **line | {"color": colour})
         if (panel.kind == kind).any():
