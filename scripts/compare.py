@@ -4,11 +4,11 @@
         [--over image|dataset|...] [--minus aug=none] [--out runs/compare.png] [--latex]
 
 RUN is a folder, all of whose measurements are taken, or a file of rows (results.csv). Curves are named by whatever
-differs between them, seeds are a band. --by element and epoch draw a panel for each part of the network. --over
-chooses readings of the measure (`image,dataset` for two); without it, the first one that all measurements have.
---minus subtracts one network's scores, seed by seed. --out ends in .png, .svg or .pdf; the values are written
-beside it as .csv, and printed as a table of Markdown, or with --latex of LaTeX; by depth, of networks with other
-layers than each other, the means over each part.
+differs between them, seeds are a band, dotted lines chance levels. --by element and epoch draw a panel for each
+part of the network. --over chooses readings of the measure (`image,dataset` for two); without it, the first one
+that all measurements have. --minus subtracts one network's scores, seed by seed. --out ends in .png, .svg or .pdf;
+the values are written beside it as .csv, and printed as a table of Markdown, or with --latex of LaTeX; by depth,
+of networks with other layers than each other, the means over each part.
 """
 
 from equivariance.study.cli import answer_help, command_line

@@ -26,7 +26,7 @@ def figures(folder: Path) -> dict[str, Figure]:
     results = measured(folder)
     turned = results[results["transform"] == "rotation"]
     turned = turned.assign(model=turned.model.str.partition("_")[0])  # the author
-    return {"figure": plot_compare([turned], title="ResNet-44; the upper chance level is that of cosine")}
+    return {"figure": plot_compare([turned], title="Published ResNet-44")}
 
 
 def correlations(scores: pd.DataFrame, activations: pd.DataFrame) -> pd.DataFrame:
