@@ -19,10 +19,7 @@ WHOLE = REPOSITORY / "experiments/symmetry/results.csv"
 
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_committed_rows_pass_and_round_trip(file, tmp_path):
-    table = rows.read(file)
-    rows.write(tmp_path / "again.csv", table)
-    again = rows.read(tmp_path / "again.csv")
-    pd.testing.assert_frame_equal(again, table[rows.COLUMNS])
+    rows.write(tmp_path / "again.csv", rows.read(file))
     for one, other in ((file, tmp_path / "again.csv"), tuple(map(rows.runs_file, (file, tmp_path / "again.csv")))):
         assert one.read_bytes() == other.read_bytes()
 

@@ -15,8 +15,6 @@ import torch.nn.functional as F
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, autoaugment
-from torchvision.transforms.v2.functional import equalize
 
 from equivariance.errors import UserError, reason
 
@@ -202,11 +200,16 @@ def strengths(magnitude: int, height: int, width: int) -> dict[str, tuple[float,
     Slopes for ShearX and ShearY, pixels for TranslateX and TranslateY, degrees for Rotate, change of the factor 1
     for Brightness to Sharpness, bits that stay for Posterize, the threshold for Solarize.
     """
+    from torchvision.transforms import autoaugment  # here and below, as importing it takes seconds
+
     table = autoaugment.RandAugment()._augmentation_space(MAGNITUDES, (height, width))
     return {name: (float(each[magnitude]) if each.ndim else 0.0, sign) for name, (each, sign) in table.items()}
 
 
 def _operated(images: Tensor, name: str, strength: float) -> Tensor:
+    from torchvision.transforms import InterpolationMode, autoaugment
+    from torchvision.transforms.v2.functional import equalize
+
     if name == "Equalize":
         return equalize(images)  # the older one, which is meant below, goes through a batch image by image
     return autoaugment._apply_op(images, name, strength, InterpolationMode.NEAREST, None)

@@ -15,12 +15,10 @@ import torch.nn.functional as F
 from hydra.utils import instantiate
 from PIL import Image
 from torch import Tensor
-from torchvision import datasets
-from torchvision.transforms.functional import pil_to_tensor
 
 from equivariance.errors import UserError, reason
 from equivariance.study.data.classes import imagenet_classes
-from equivariance.study.data.image_files import Cover, Photographs, class_folders, list_files
+from equivariance.study.data.image_files import Cover, Photographs, class_folders, list_files, tensor
 
 SPLITS = ("train", "held_out")
 SYMMETRIC_DIGITS = (0, 1, 6, 8)  # a turn maps each to itself or to another digit
@@ -120,7 +118,7 @@ def mnist6(root: str, task: str, download: bool, split: str) -> Split:
     prefix = {"train": "train", "held_out": "t10k"}[split]
     files = [raw / f"{prefix}-images-idx3-ubyte", raw / f"{prefix}-labels-idx1-ubyte"]
     layouts = f"{raw}/{{train,t10k}}-{{images-idx3,labels-idx1}}-ubyte"
-    mnist = _of_torchvision(datasets.MNIST, root, split, download, files, layouts)
+    mnist = _of_torchvision("MNIST", root, split, download, files, layouts)
     return _digit_task(mnist.data[:, None], mnist.targets, task)
 
 
@@ -150,9 +148,9 @@ def cifar10(root: str, download: bool, split: str) -> Split:
     if folder.is_dir():
         classes = class_folders(folder)
         files, labels = list_files(folder, classes)
-        return Photographs(files, pil_to_tensor, (32, 32)).decode(), labels, classes
+        return Photographs(files, tensor, (32, 32)).decode(), labels, classes
     layouts = f"{official}/ or {Path(root)}/cifar10/{{train,test}}/CLASS/*.png"
-    cifar = _of_torchvision(datasets.CIFAR10, root, split, download, [official / "batches.meta"], layouts)
+    cifar = _of_torchvision("CIFAR10", root, split, download, [official / "batches.meta"], layouts)
     pixels = torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous()
     return pixels, torch.tensor(cifar.targets), cifar.classes
 
@@ -225,13 +223,13 @@ def _digit_task(pixels: Tensor, digits: Tensor, task: str) -> tuple[Tensor, Tens
     raise UserError(f"dataset.task={task}: choose upright, invariant or equivariant")
 
 
-def _of_torchvision(
-    kind: Callable[..., Any], root: str, split: str, download: bool, files: list[Path], layouts: str
-) -> Any:
+def _of_torchvision(name: str, root: str, split: str, download: bool, files: list[Path], layouts: str) -> Any:
     """A split of one of torchvision's data sets; it is downloaded where these files of it are not there."""
+    import torchvision.datasets  # here, as importing it takes seconds
+
     there = all(file.exists() for file in files)
     try:
-        return kind(root, train=split == "train", download=download and not there)
+        return getattr(torchvision.datasets, name)(root, train=split == "train", download=download and not there)
     except (AssertionError, EOFError, OSError, RuntimeError, ValueError) as error:
         folder = files[0].parent
         if there:
@@ -239,6 +237,6 @@ def _of_torchvision(
             raise UserError(f"{folder}: {what}") from error
         problem = f"the download failed ({reason(error)})" if download else "dataset.download=false"
         raise UserError(
-            f"{kind.__name__} is not in {folder} and {problem}; put it there as {layouts}, or name the folder that "
+            f"{name} is not in {folder} and {problem}; put it there as {layouts}, or name the folder that "
             f"holds it with data_dir=FOLDER; with internet access torchvision downloads it; {QUICKSTART}"
         ) from error

@@ -21,12 +21,11 @@ from joblib import cpu_count
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.transforms.functional import pil_to_tensor
 
 from equivariance.errors import UserError, reason
 from equivariance.progress import progress
 
+IMG_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # of IMG_EXTENSIONS, by what a file begins with
 START = "fork" if sys.platform == "linux" else "spawn"  # of processes; joblib's own would set another
 SIGNALS_NAME_SENDERS = hasattr(signal, "sigwaitinfo")  # not on macOS, where SIGTERM ends workers, whoever sends it
@@ -145,7 +144,12 @@ class Cover:
         wide, high = max(width, round(image.width * scale)), max(height, round(image.height * scale))
         left, top = (wide - width) // 2, (high - height) // 2
         image = image.resize((wide, high), Image.Resampling.BICUBIC)
-        return pil_to_tensor(image.crop((left, top, left + width, top + height)))
+        return tensor(image.crop((left, top, left + width, top + height)))
+
+
+def tensor(image: Image.Image) -> Tensor:
+    """An RGB image as uint8 (3, h, w)."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

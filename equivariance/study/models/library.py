@@ -2,16 +2,14 @@
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from huggingface_hub import constants
 from torch import nn
-from torchvision import transforms
 
 from equivariance.errors import UserError, reason
 from equivariance.study.data.classes import imagenet_classes
@@ -55,6 +53,8 @@ def torchvision_network(architecture: str, weights: str | None, weights_key: str
 
     None builds it untrained; the key says where in the file the weights lie, see `weights.read`.
     """
+    import torchvision
+
     chosen = _torchvision_weights(architecture, weights)
     by_name = bool(weights and not _is_file(weights))
     extra = {"transform_input": True} if architecture in TRANSFORMS_INPUT and not by_name else {}
@@ -154,8 +154,10 @@ def _lines(file: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def torchvision_transform(resize: int, crop: list[int], interpolation: str) -> transforms.Compose:
+def torchvision_transform(resize: int, crop: list[int], interpolation: str) -> Callable:
     """What torchvision's evaluation presets do to an image before they normalise it (and give it antialiased)."""
+    from torchvision import transforms
+
     mode = transforms.InterpolationMode(interpolation)
     return transforms.Compose(
         [transforms.Resize(resize, mode, antialias=True), transforms.CenterCrop(crop), transforms.PILToTensor()]
@@ -192,6 +194,8 @@ def _hub_folder(architecture: str) -> Path:
 
 def _torchvision_weights(architecture: str, name: str | None) -> Any:
     """The member of torchvision's list of weights with this name or file name; DEFAULT for None or another file."""
+    import torchvision
+
     known = torchvision.models.list_models(module=torchvision.models)
     if architecture not in known:
         raise _unknown("torchvision", architecture, known)

@@ -3,9 +3,12 @@
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torchvision import datasets
 
 from equivariance.study.data import datasets as data
 from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def test_digits6_has_six_digits_and_disjoint_splits():
 
 def test_mnist6_leaves_out_what_a_turn_confuses(mnist):
     pixels, labels, classes = data.mnist6(mnist, "upright", False, "train")
-    raw = data.datasets.MNIST(mnist)
+    raw = datasets.MNIST(mnist)
     kept = [index for index, digit in enumerate(raw.targets.tolist()) if digit in (2, 3, 4, 5, 7, 9)]
     assert torch.equal(pixels[:, 0], raw.data[kept])
     assert [classes[label] for label in labels] == [str(raw.targets[index].item()) for index in kept]
