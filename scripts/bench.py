@@ -26,9 +26,8 @@ import argparse
 import os
 import platform
 import re
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +40,6 @@ from omegaconf import DictConfig, OmegaConf
 
 import equivariance as eq
 from equivariance.layers.find import Layers, find_layers, tap
-from equivariance.metric.sums import Sums
 from equivariance.names import OVER
 from equivariance.statistics.image_blocks import CHANCE, TRUE
 from equivariance.statistics.moments import CHANCE_CHANNELS
@@ -50,7 +48,6 @@ from equivariance.study.data.datasets import Images
 from equivariance.study.models import CNN7, ResNet
 from equivariance.study.training.hardware import Hardware
 from equivariance.study.training.trainer import Training
-from equivariance.transforms.protocol import Transformation
 from train import step as train_step
 
 STEPS = 5  # of each kind a round
@@ -61,6 +58,7 @@ PHOTOGRAPHS = (  # of timm
     "swin_tiny_patch4_window7_224",
 )
 RECIPES = {"cnn7": "table1", "resnet44": "table2"}
+TURNS = eq.rotations([90, 180, 270])
 
 
 def network(name: str) -> torch.nn.Module:
@@ -70,24 +68,22 @@ def network(name: str) -> torch.nn.Module:
     return ResNet(3, 10, depth=44) if name == "resnet44" else timm.create_model(name)
 
 
-def train(threads: int | None, batch: int, rounds: int, names: list[str]) -> None:
-    """Print, for each network, the time of a plain step, of ours in each precision, and their ratios."""
-    hardware = Hardware(threads=threads)
-    for name in names:
-        recipe = OmegaConf.merge(Recipe, OmegaConf.load(CONF / f"recipe/{RECIPES[name]}.yaml"))
-        recipe.batch_size = batch
-        pixels = torch.randint(256, (32 * batch, *NETWORKS[name]), dtype=torch.uint8)
-        grey = torch.full(pixels.shape[1:2], 0.5)
-        images = Images(pixels, torch.arange(len(pixels)) % 10, range(10), grey, grey).to(hardware.device)
-        kinds = {PLAIN: plain_step(network(name).to(hardware.device), recipe, images)}
-        for precision in dict.fromkeys(("float32", hardware.precision)):
-            fast = Hardware(precision=precision)
-            training = Training(fast.place(network(name)), recipe, fast, seed=0)
-            kinds[f"ours, {precision}"] = partial(our_step, training, images)
-        best = _best(kinds, rounds, hardware.device)
-        print(f"{machine(hardware)}\n{name}, batch {batch}: one training step")
-        for kind, seconds in best.items():
-            print(f"{kind:26s} {1e3 * seconds:7.2f} ms   {best[PLAIN] / seconds:5.2f} x")
+def train(name: str, hardware: Hardware, given: argparse.Namespace) -> None:
+    """Print the time of a plain step, of ours in each precision, and their ratios."""
+    recipe = OmegaConf.merge(Recipe, OmegaConf.load(CONF / f"recipe/{RECIPES[name]}.yaml"))
+    recipe.batch_size = given.batch
+    pixels = torch.randint(256, (32 * given.batch, *NETWORKS[name]), dtype=torch.uint8)
+    grey = torch.full(pixels.shape[1:2], 0.5)
+    images = Images(pixels, torch.arange(len(pixels)) % 10, range(10), grey, grey).to(hardware.device)
+    kinds = {PLAIN: plain_step(network(name).to(hardware.device), recipe, images)}
+    for precision in dict.fromkeys(("float32", hardware.precision)):
+        fast = Hardware(precision=precision)
+        training = Training(fast.place(network(name)), recipe, fast, seed=0)
+        kinds[f"ours, {precision}"] = partial(our_step, training, images)
+    best = _best(kinds, given.rounds, hardware.device)
+    print(f"{name}, batch {given.batch}: one training step")
+    for kind, seconds in best.items():
+        print(f"{kind:26s} {1e3 * seconds:7.2f} ms   {best[PLAIN] / seconds:5.2f} x")
 
 
 def our_step(training: Training, images: Images) -> None:
@@ -115,57 +111,45 @@ def plain_step(model: torch.nn.Module, recipe: DictConfig, images: Images) -> Ca
     return step
 
 
-def measure(threads: int | None, batch: int, rounds: int, names: list[str], readings: list[str]) -> None:
-    """Print time, ratio to the bare pass and peak memory of each network's bare pass and of its measurement."""
-    hardware, turns = Hardware.for_measuring(threads=threads), eq.rotations([90, 180, 270])
-    print(f"{machine(hardware)}\nimages and 3 turns of each, float32")
-    for name in names:
-        model, inputs, orbit, layers = _network(name, batch, hardware, turns)
-        kinds = {"bare": partial(torch.inference_mode()(model), orbit)}
-        for over in readings:
-            metric = eq.Equivariance(model, turns, layers, over=over, blocks=1, batch_size=len(inputs))
-            metric.update(inputs[-2:])  # a measurement that has begun
-            kinds[over] = partial(metric.update, inputs)
-        kinds["maps kept"] = partial(_correlated, model, orbit, layers)
-        peak = {kind: _peak(work, hardware.device) for kind, work in kinds.items()}
-        best = _best(kinds, rounds, hardware.device, steps=1)
-        for kind, seconds in best.items():
-            ratio = f"{1e3 * seconds:6.0f} ms {seconds / best['bare']:5.2f}x"
-            print(f"{name:30s} {len(inputs):4d} {kind:13s} {ratio} {peak[kind]:6.0f} MiB")
-        sys.stdout.flush()
+def measure(name: str, hardware: Hardware, given: argparse.Namespace) -> None:
+    """Print time, ratio to the bare pass and peak memory of the bare pass and of the measurement."""
+    model, inputs, orbit, layers = _network(name, given.batch, hardware)
+    kinds = {"bare": partial(torch.inference_mode()(model), orbit)}
+    for over in given.over:
+        metric = eq.Equivariance(model, TURNS, layers, over=over, blocks=1, batch_size=len(inputs))
+        metric.update(inputs[-2:])  # a measurement that has begun
+        kinds[over] = partial(metric.update, inputs)
+    kinds["maps kept"] = partial(_correlated, model, orbit, layers)
+    peak = {kind: _peak(work, hardware.device) for kind, work in kinds.items()}
+    best = _best(kinds, given.rounds, hardware.device, steps=1)
+    for kind, seconds in best.items():
+        ratio = f"{1e3 * seconds:6.0f} ms {seconds / best['bare']:5.2f}x"
+        print(f"{name:30s} {len(inputs):4d} {kind:13s} {ratio} {peak[kind]:6.0f} MiB", flush=True)
 
 
-def passes(threads: int | None, batch: int, names: list[str]) -> None:
+def passes(name: str, hardware: Hardware, given: argparse.Namespace) -> None:
     """Print calls and time of the operations on the maps of a batch, and the least time for all of them."""
-    hardware, turns = Hardware.for_measuring(threads=threads), eq.rotations([90, 180, 270])
     large, square = torch.ones(2**26, device=hardware.device), torch.ones(2048, 2048, device=hardware.device)
     rates = _best({"sum": large.sum, "product": partial(torch.mm, square, square)}, 3, hardware.device)
-    print(machine(hardware))
-    for name in names:
-        model, inputs, orbit, layers = _network(name, batch, hardware, turns)
-        metric = eq.Equivariance(model, turns, layers, blocks=1)
-        metric.setup(inputs)
-        maps = _maps(model, orbit, layers)
+    model, inputs, orbit, layers = _network(name, given.batch, hardware)
+    metric, maps = eq.Equivariance(model, TURNS, layers, blocks=1), _maps(model, orbit, layers)
+    metric.setup(inputs)
 
-        def statistics(
-            sums: Sums = metric.sums, maps: dict[str, torch.Tensor] = maps, layers: Layers = layers
-        ) -> None:
-            for layer in layers:
-                sums.of_maps(layer, "image", maps[layer.name].unflatten(0, (4, -1)), (TRUE, CHANCE))
+    def statistics() -> None:
+        for layer in layers:
+            metric.sums.of_maps(layer, "image", maps[layer.name].unflatten(0, (4, -1)), (TRUE, CHANCE))
 
-        statistics()
-        timed = {event.key: event for event in _profiled(statistics).key_averages()}
-        times = {key: event.self_cpu_time_total / 1e6 for key, event in timed.items()}
-        print(f"{name}, {len(inputs)} images and 3 turns: the statistics take {1e3 * sum(times.values()):.0f} ms")
-        for key in sorted(times, key=times.__getitem__, reverse=True)[:10]:
-            print(f"{key:22s} {timed[key].count:6d} calls {1e3 * times[key]:8.1f} ms")
-        read = sum(map(torch.numel, maps.values())) / large.nelement() * rates["sum"]
-        rows = {layer.name: layer.channels + min(layer.channels, CHANCE_CHANNELS) for layer in layers}
-        pairs = sum(3 / 4 * maps[name].numel() * count for name, count in rows.items())
-        products = pairs / len(square) ** 3 * rates["product"]
-        print(
-            f"the least: {1e3 * read:.0f} ms to read the maps, {1e3 * products:.0f} ms for the products", flush=True
-        )
+    statistics()
+    timed = {event.key: event for event in _profiled(statistics).key_averages()}
+    times = {key: event.self_cpu_time_total / 1e6 for key, event in timed.items()}
+    print(f"{name}, {len(inputs)} images and 3 turns: the statistics take {1e3 * sum(times.values()):.0f} ms")
+    for key in sorted(times, key=times.__getitem__, reverse=True)[:10]:
+        print(f"{key:22s} {timed[key].count:6d} calls {1e3 * times[key]:8.1f} ms")
+    read = sum(map(torch.numel, maps.values())) / large.nelement() * rates["sum"]
+    rows = {layer.name: layer.channels + min(layer.channels, CHANCE_CHANNELS) for layer in layers}
+    pairs = sum(3 / 4 * maps[name].numel() * count for name, count in rows.items())
+    products = pairs / len(square) ** 3 * rates["product"]
+    print(f"the least: {1e3 * read:.0f} ms to read the maps, {1e3 * products:.0f} ms for the products", flush=True)
 
 
 def _maps(model: torch.nn.Module, orbit: torch.Tensor, layers: Layers) -> dict[str, torch.Tensor]:
@@ -190,15 +174,13 @@ def _correlated(model: torch.nn.Module, orbit: torch.Tensor, layers: Layers) -> 
 
 
 def _network(
-    name: str, batch: int, hardware: Hardware, turns: Sequence[Transformation]
+    name: str, batch: int, hardware: Hardware
 ) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor, Layers]:
     """A network, a batch of random images, the batch with all copies, and the network's layers."""
-    shape = NETWORKS.get(name, (3, 224, 224))
     model = hardware.place(network(name)).eval()
     images = batch if name in NETWORKS else max(2, batch // 8)  # photographs are larger
-    inputs = torch.randn(images, *shape, device=hardware.device)
-    orbit = torch.cat([inputs, *(turn.act(inputs) for turn in turns)])
-    return model, inputs, orbit, find_layers(model, inputs[0])
+    inputs = torch.randn(images, *NETWORKS.get(name, (3, 224, 224)), device=hardware.device)
+    return model, inputs, torch.cat([inputs, *(g.act(inputs) for g in TURNS)]), find_layers(model, inputs[0])
 
 
 def machine(hardware: Hardware) -> str:
@@ -231,24 +213,19 @@ def _profiled(work: Callable[[], None], **options: bool) -> torch.profiler.profi
 
 
 def _best(kinds: dict[str, Callable[[], None]], rounds: int, device: torch.device, steps: int = STEPS) -> dict:
-    """Seconds of one step of each kind, the best of some rounds; all kinds in turn in each."""
+    """Seconds of a step of each kind, the mean of a few, in the best of some rounds; all kinds in turn in each."""
     best = dict.fromkeys(kinds, float("inf"))
     for step in kinds.values():
         step()
     for _ in range(rounds):
         for name, step in kinds.items():
-            best[name] = min(best[name], _time(step, device, steps))
+            began = time.perf_counter()
+            for _ in range(steps):
+                step()
+            if device.type != "cpu":
+                torch.accelerator.synchronize()
+            best[name] = min(best[name], (time.perf_counter() - began) / steps)
     return best
-
-
-def _time(step: Callable[[], None], device: torch.device, steps: int = STEPS) -> float:
-    """Seconds of one step, the mean of a few."""
-    began = time.perf_counter()
-    for _ in range(steps):
-        step()
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
-    return (time.perf_counter() - began) / steps
 
 
 if __name__ == "__main__":
@@ -260,11 +237,13 @@ if __name__ == "__main__":
     parser.add_argument("--models", nargs="+")
     parser.add_argument("--over", nargs="+", choices=OVER, default=["image", "dataset"])
     given = parser.parse_args()
-    names = [*NETWORKS, *PHOTOGRAPHS] if given.what == "measure" else [*NETWORKS]
-    names = ",".join(given.models or names).split(",")
-    if given.what == "train":
-        train(given.threads, given.batch, given.rounds, names)
-    elif given.what == "passes":
-        passes(given.threads, given.batch, names)
-    else:
-        measure(given.threads, given.batch, given.rounds, names, given.over)
+    work, prepared = {
+        "train": (train, Hardware),
+        "measure": (measure, Hardware.for_measuring),
+        "passes": (passes, Hardware.for_measuring),
+    }[given.what]
+    hardware = prepared(threads=given.threads)
+    print(machine(hardware))
+    names = [*NETWORKS, *PHOTOGRAPHS] if work is measure else [*NETWORKS]
+    for name in ",".join(given.models or names).split(","):
+        work(name, hardware, given)
