@@ -18,7 +18,7 @@ read once, and the products of channels, at the rates of a large sum and of a la
 All cores without `--threads`; the networks are cnn7 and resnet44, to measure any of timm besides.
 """
 
-from equivariance.study.cli import answer_help
+from equivariance.study.cli import answer_help, command_line
 
 answer_help(__name__, __doc__)  # before what takes seconds is imported
 
@@ -228,7 +228,7 @@ def _best(kinds: dict[str, Callable[[], None]], rounds: int, device: torch.devic
     return best
 
 
-if __name__ == "__main__":
+def main(*words: str) -> None:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("what", choices=["train", "measure", "passes"])
     parser.add_argument("--threads", type=int)
@@ -236,14 +236,14 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--models", nargs="+")
     parser.add_argument("--over", nargs="+", choices=OVER, default=["image", "dataset"])
-    given = parser.parse_args()
-    work, prepared = {
-        "train": (train, Hardware),
-        "measure": (measure, Hardware.for_measuring),
-        "passes": (passes, Hardware.for_measuring),
-    }[given.what]
-    hardware = prepared(threads=given.threads)
+    given = parser.parse_args(words)
+    work = {"train": train, "measure": measure, "passes": passes}[given.what]
+    hardware = (Hardware if work is train else Hardware.for_measuring)(threads=given.threads)
     print(machine(hardware))
     names = [*NETWORKS, *PHOTOGRAPHS] if work is measure else [*NETWORKS]
     for name in ",".join(given.models or names).split(","):
         work(name, hardware, given)
+
+
+if __name__ == "__main__":
+    command_line(main)

@@ -9,7 +9,6 @@ no committed experiment is overwritten.
 """
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
@@ -50,32 +49,23 @@ def main(name: str, *arguments: str) -> None:
 def refuse_others(name: str, cfg: DictConfig, folder: Path) -> None:
     """Refuse a measurement of other images, elements or scores than the preset asks for, or of another training."""
     from equivariance.study import models  # these take seconds, which --help does not need
-    from equivariance.study.runs.folder import comparable, first_difference
+    from equivariance.study.runs.folder import first_difference, read_config
 
     asked = [(folder, {"measure": scoring(cfg)})]
     if cfg.measure.trained and not models.brings_weights(cfg.model):
         groups = training_config(cfg)
         asked.append((Path(cfg.run_dir), {key: groups[key] for key in ("model", "aug", "recipe", "seed")}))
     for place, wanted in asked:
-        made = _configuration(place / "config.yaml")
-        made, wanted = comparable({key: made.get(key) for key in wanted}), comparable(wanted)
-        transform = made["measure"].get("transform") if isinstance(made.get("measure"), dict) else None
-        if isinstance(transform, dict) and "size" not in wanted["measure"]["transform"]:
-            transform.pop("size", None)  # of images, which the network knows
-        if difference := first_difference(made, wanted):
+        made = read_config(place, "move the folder away and measure again")
+        transform = wanted.get("measure", {}).get("transform", {})
+        if transform.get("size", 0) is None:  # of images, which the network knows
+            transform["size"] = OmegaConf.select(OmegaConf.create(made), "measure.transform.size")
+        if difference := first_difference({key: made.get(key) for key in wanted}, wanted):
             key, there, here = difference
             raise UserError(
                 f"{place} has {key}={there}, experiment {name} needs {here}; measure it as the preset says, or "
                 "give collect.py the overrides that measure.py was given"
             )
-
-
-def _configuration(path: Path) -> dict[Any, Any]:
-    try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
-    except Exception as error:  # garbage makes the reader raise anything
-        raise UserError(f"{path} is damaged or not there; move the folder away and measure again") from error
-    return found if isinstance(found, dict) else {}
 
 
 def _others(before: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:

@@ -1,14 +1,14 @@
 """Draw any measurements in one figure, and print their values as a table.
 
     python scripts/compare.py RUN [RUN ...] [--by depth|part|element|epoch|width] [--score invariance|equivariance]
-        [--over image|dataset|...] [--minus aug=none] [--out runs/compare.png] [--latex]
+        [--over image|dataset|...] [--minus aug=none] [--out runs/compare.png]
 
 RUN is a folder, all of whose measurements are taken, or a file of rows (results.csv). Curves are named by whatever
 differs between them, seeds are a band, dotted lines chance levels. --by element and epoch draw a panel for each
 part of the network. --over chooses readings of the measure (`image,dataset` for two); without it, the first one
 that all measurements have. --minus subtracts one network's scores, seed by seed. --out ends in .png, .svg or .pdf;
-the values are written beside it as .csv, and printed as a table of Markdown, or with --latex of LaTeX; by depth,
-of networks with other layers than each other, the means over each part.
+the values are written beside it as .csv, and printed as a table of Markdown; by depth, of networks with other
+layers than each other, the means over each part.
 """
 
 from equivariance.study.cli import answer_help, command_line
@@ -29,7 +29,7 @@ from equivariance.figures import compare
 from equivariance.names import OVER
 from equivariance.study.config import REPOSITORY
 from equivariance.study.figures import save
-from equivariance.study.tables import compared, compared_latex, write_csv
+from equivariance.study.tables import compared, write_csv
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -43,7 +43,6 @@ def main(*words: str) -> None:
     parser.add_argument("--over", default=None)
     parser.add_argument("--minus", default=None)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "runs/compare.png")
-    parser.add_argument("--latex", action="store_true")
     given = parser.parse_args(words)
     if given.out.suffix.removeprefix(".") not in FORMATS:
         raise UserError(f"--out {given.out}: needs the ending {', '.join('.' + each for each in FORMATS)}")
@@ -58,7 +57,7 @@ def main(*words: str) -> None:
     write_csv(given.out.with_suffix(".csv"), table, 6)
     if given.by == "depth" and not has_shared_places(table):  # no two layers in one line: parts are
         table = compare.values(tables, "part", given.score, minus)
-    print(compared_latex(table) if given.latex else compared(table))
+    print(compared(table))
     print(f"\nfigure: {given.out}; values: {given.out.with_suffix('.csv')}", file=sys.stderr)
 
 

@@ -64,13 +64,16 @@ def measurement_folder(cfg: DictConfig) -> Path:
 
 def _holds(folder: Path, measure: dict[str, Any]) -> bool:
     """Whether a folder has a measurement of these very values of `measure`."""
-    from equivariance.study.runs.folder import comparable  # here, as importing torch takes seconds
+    from equivariance.study.runs.folder import (
+        first_difference,
+        read_config,
+    )  # here, as importing torch takes seconds
 
     try:
-        there: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        return comparable(there["measure"]) == comparable(measure)
-    except Exception:  # there is no file, or garbage, which makes the reader raise anything
+        made = read_config(folder, "measure again")
+    except UserError:
         return False
+    return not first_difference({"measure": made.get("measure")}, {"measure": measure})
 
 
 @cache

@@ -88,20 +88,7 @@ def over_seeds(groups: Any) -> pd.DataFrame:
 
 
 def compared(table: pd.DataFrame) -> str:
-    """The numbers of `compare.values` as a table of Markdown: a row for each place, a column for each curve."""
-    wide = _wide(table)
-    return markdown(["", *wide.columns], wide.reset_index().to_numpy())
-
-
-def compared_latex(table: pd.DataFrame) -> str:
-    """The same as a LaTeX table (booktabs)."""
-    wide = _wide(table).rename_axis(index=None, columns=None)
-    text = wide.to_latex(escape=True, column_format="l" + "r" * wide.shape[1])
-    return text.replace("±", r"$\pm$").strip()
-
-
-def _wide(table: pd.DataFrame) -> pd.DataFrame:
-    """The numbers as text: a row for each score and place, a column for each curve.
+    """The numbers of `compare.values` as a table of Markdown: a row for each place, a column for each curve.
 
     Mean and deviation over seeds, or of one seed its interval over images; in brackets the curve's own chance.
     """
@@ -121,7 +108,8 @@ def _wide(table: pd.DataFrame) -> pd.DataFrame:
     }
     order = table.assign(**ranks).sort_values(list(ranks), kind="stable").place.unique()
     wide = table.drop_duplicates(["place", "label"]).pivot(index="place", columns="label", values="text")
-    return wide.reindex(order)[list(dict.fromkeys(table.label))].fillna("")
+    wide = wide.reindex(order)[list(dict.fromkeys(table.label))].fillna("")
+    return markdown(["", *wide.columns], wide.reset_index().to_numpy())
 
 
 def sentence(drop: "pd.Series[float]") -> str:

@@ -11,7 +11,6 @@ from equivariance.figures.score_drops import score_drops
 from equivariance.metric.measure import measure
 from equivariance.study.tables import sentence
 from equivariance.transforms.sets import shifts
-from scripts import score_drops as script
 
 
 def made_up(values, strides, measure="invariance"):
@@ -85,16 +84,3 @@ def test_a_stride_without_a_blur_is_the_culprit():
     assert first["drop"] == pytest.approx(0, abs=1e-9)
     blurred = lost(blur=True)
     assert blurred["drop"].max() < worst["drop"] / 2
-
-
-def test_the_script_names_the_blocks(tmp_path, capsys):
-    table = made_up([0.9, 0.84, 0.6], [1, 2, 4])
-    folder = tmp_path / "runs/one"
-    folder.mkdir(parents=True)
-    filled = table.assign(
-        experiment="e", images=10, channels=4, dead_channels=0, epochs=1, cross_fitted=table.value
-    )
-    rows.write(folder / "results.csv", filled)
-    script.main(str(folder))
-    assert "block 2: invariance falls by 0.24 (stride 2 to 4)" in capsys.readouterr().out
-    assert len(pd.read_csv(folder / "score_drops.csv")) == 3

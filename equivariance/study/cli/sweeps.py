@@ -50,17 +50,14 @@ def _note(outcome: str, folder: Path) -> None:
 def comparison(folders: list[Path]) -> str | None:
     """The command that draws these measurements in one figure; None for fewer than two.
 
-    They are named by a pattern where one stands for all of them and no others, else one by one.
+    They are named by the folder that they lie in where it holds no others, else one by one.
     """
     folders = sorted({_from_here(each) for each in folders})
     if len(folders) < 2:
         return None
-    levels = [[*dict.fromkeys(names)] for names in zip(*(each.parts for each in folders), strict=False)]
-    beginnings = [os.path.commonprefix(names) for names in levels]  # noqa: RUF071, letters are meant
-    pattern = Path(*(start + "*" * (len(names) > 1) for start, names in zip(beginnings, levels, strict=True)))
-    root = Path(pattern.anchor)
-    there = [each for each in root.glob(str(pattern.relative_to(root))) if (each / "results.csv").exists()]
-    named = pattern if sorted(there) == folders else shlex.join(map(str, folders))
+    above = Path(os.path.commonpath(folders))
+    alone = sorted(file.parent for file in above.rglob("results.csv")) == folders
+    named = shlex.join(map(str, [above] if alone else folders))
     epochs = {re.sub(r"-epoch\d+$", "", each.name) for each in folders}
     by = " --by epoch" if len(epochs) < len({each.name for each in folders}) else ""
     return f"python {_from_here(REPOSITORY / 'scripts/compare.py')} {named}{by}"

@@ -53,8 +53,9 @@ class Run:
                 f"{self.folder} is in use by another process; wait for it, or choose another run_dir"
             ) from error
         try:
-            remove_leftovers(self.folder)
-            remove_leftovers(self.kept(0).parent)
+            for file in (*self.folder.glob(".*"), *self.kept(0).parent.glob(".*")):
+                if re.fullmatch(r"\..+\.\d+", file.name):
+                    file.unlink()
             yield
         finally:
             if {*self.folder.iterdir()} == {self.folder / ".lock"}:  # whatever failed has left nothing
@@ -88,7 +89,7 @@ class Run:
         if "computation" not in made_with or stretches_of(state)[-1]["torch_version"] != torch.__version__:
             ignore = (*ignore, "computation")  # an old one, or operations of another version
         wanted = config | {key: made_with.get(key) for key in ignore}
-        if difference := first_difference(comparable(made_with), comparable(wanted)):
+        if difference := first_difference(made_with, wanted):
             key, there, here = difference
             what = f"holds a run with {key}={there}, this one has {key}={here}"
             if key == "computation":
@@ -205,27 +206,6 @@ class Run:
         return saved["accuracy"], saved["model"]
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files in a folder of processes that were killed while they wrote.
-
-    The folder must be locked: processes on other machines cannot be seen.
-    """
-    for file in folder.glob(".*"):
-        process = re.fullmatch(r"\..+\.(\d+)", file.name)
-        if process and not _runs(int(process[1])):
-            file.unlink(missing_ok=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it is somebody else's
-        return True
-    return True
-
-
 def read_state(path: Path, keys: tuple[str, ...], remedy: str = ANEW) -> dict[str, Any]:
     """A dictionary that `torch.save` wrote, every byte of its contents checked against the file's own CRC-32."""
     try:
@@ -254,8 +234,21 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
     write_atomic(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
 
+def read_config(folder: Path, remedy: str) -> dict[Any, Any]:
+    """What `write_config` wrote; a UserError with this way out where it is not there, or something else is."""
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        assert isinstance(found, dict)
+        return found
+    except Exception as error:  # garbage makes the reader raise anything
+        raise UserError(f"{folder}/config.yaml is damaged or not there; {remedy}") from error
+
+
 def comparable(config: dict[str, Any]) -> dict[str, Any]:
-    """As today's code would have written it: new keys of the recipe have defaults, functions no modules."""
+    """As today's code would have written it: new keys of the recipe have defaults, functions no modules.
+
+    What older ones say of partners is left out: no row depends on it.
+    """
     added = {"schedule": Recipe.schedule, "warm_up": Recipe.warm_up}
     recipe = config.get("recipe")
     return _without_modules(config | {"recipe": added | recipe} if isinstance(recipe, dict) else config)
@@ -268,7 +261,7 @@ def _without_modules(config: Any) -> Any:
     return {
         key: _function(value) if key == "_target_" else _without_modules(value)
         for key, value in config.items()
-        if value is not None
+        if value is not None and key != "partners"
     }
 
 
@@ -278,16 +271,18 @@ def _function(target: Any) -> Any:
     return RENAMED.get(target.rpartition(".")[2], target.rpartition(".")[2]) if ours else target
 
 
-def first_difference(a: dict, b: dict, prefix: str = "") -> tuple[str, Any, Any] | None:
-    """The first key at which two nested dicts differ, with both values; None if they are equal."""
+def first_difference(made: dict, wanted: dict) -> tuple[str, Any, Any] | None:
+    """The first key at which two configurations differ, see `comparable`, with both values; None if at none."""
+    return next(_differences(comparable(made), comparable(wanted)), None)
+
+
+def _differences(a: dict, b: dict, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     for key in a | b:
         x, y = a.get(key, "(nothing)"), b.get(key, "(nothing)")
         if isinstance(x, dict) and isinstance(y, dict):
-            if found := first_difference(x, y, f"{prefix}{key}."):
-                return found
+            yield from _differences(x, y, f"{prefix}{key}.")
         elif x != y:
-            return f"{prefix}{key}", x, y
-    return None
+            yield f"{prefix}{key}", x, y
 
 
 def stretches_of(saved: dict[str, Any]) -> list[dict[str, Any]]:

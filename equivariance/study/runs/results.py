@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from equivariance import rows
 from equivariance.errors import UserError
 from equivariance.files import write_atomic
-from equivariance.study.runs.folder import comparable, first_difference, read_state, save_state, write_config
+from equivariance.study.runs.folder import first_difference, read_config, read_state, save_state, write_config
 from equivariance.study.runs.processes import Processes
 
 ANOTHER = "give this one another measure.name"
@@ -48,13 +47,7 @@ def finished(folder: Path, config: dict) -> Path | None:
     results = folder / "results.csv"
     if not results.exists():
         return None
-    try:
-        made_with: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        made_with.get("measure", {}).pop("partners", None)  # older ones name it; no row depends on it
-        difference = first_difference(comparable(made_with), comparable(config))
-    except Exception as error:  # garbage makes the reader raise anything
-        raise UserError(f"{folder}/config.yaml is damaged; {ANOTHER}") from error
-    if difference:
+    if difference := first_difference(read_config(folder, ANOTHER), config):
         key, there, here = difference
         raise UserError(f"{folder} holds a measurement with {key}={there}, this one has {key}={here}; {ANOTHER}")
     return results

@@ -6,12 +6,12 @@ from scripts import bench
 
 
 @pytest.mark.slow
-def test_each_table_has_its_rows(capsys, monkeypatch):
-    monkeypatch.setattr(bench, "STEPS", 1)
-    bench.train(1, 2, 1, ["cnn7"])
+def test_each_table_has_its_rows(capsys):
+    small = ("--threads", "1", "--batch", "2", "--rounds", "1", "--models", "cnn7")
+    bench.main("train", *small)
     assert bench.PLAIN in capsys.readouterr().out
-    bench.measure(1, 2, 1, ["cnn7"], ["image", "dataset"])
+    bench.main("measure", *small)
     printed = capsys.readouterr().out
-    assert [line.split()[2] for line in printed.splitlines()[2:]] == ["bare", "image", "dataset", "maps"]
-    bench.passes(1, 2, ["cnn7"])
+    assert [line.split()[2] for line in printed.splitlines()[1:]] == ["bare", "image", "dataset", "maps"]
+    bench.main("passes", *small)
     assert capsys.readouterr().out.splitlines()[-1].startswith("the least: ")

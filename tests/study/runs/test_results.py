@@ -23,6 +23,7 @@ from equivariance.figures import depth, style
 from equivariance.files import write_atomic
 from equivariance.study import cli
 from equivariance.study.cli import jobs as experiments
+from equivariance.study.cli.sweeps import comparison
 from equivariance.study.config import CONF
 from equivariance.study.figures import save
 from equivariance.study.identity import scoring
@@ -244,10 +245,14 @@ SWEPT = ("measure.trained=false", "measure.images=4", "measure.blocks=1", "measu
 def test_a_sweep_says_how_its_measurements_are_compared(run, tmp_path):
     swept = run("measure.py", *TINY, *SWEPT, "seed=0,1")
     assert swept.code == 0
-    written = "runs/digits6/cnn7/none/seed*/measure/rotation-untrained"
-    assert len(list(tmp_path.glob(f"{written}/results.csv"))) == 2
+    folder = tmp_path / "runs/digits6/cnn7/none"
+    written = [folder / f"seed{seed}/measure/rotation-untrained" for seed in (0, 1)]
+    assert all((each / "results.csv").exists() for each in written)
     last = swept.out.splitlines()[-1]
-    assert last == f"to compare them: python scripts/compare.py {tmp_path}/{written}"
+    assert last == f"to compare them: python scripts/compare.py {folder}"
+    (folder / "seed2").mkdir()
+    (folder / "seed2/results.csv").write_text("another\n")
+    assert comparison(written) == f"python scripts/compare.py {written[0]} {written[1]}"
 
 
 def test_a_job_runs_in_a_process_of_joblib(run, tmp_path):
