@@ -271,7 +271,8 @@ def test_the_script_compares_folders_and_files(tmp_path, monkeypatch, capsys):
     for aug in ("none", "crop"):
         rows.write(tmp_path / f"runs/{aug}/measure/translation/results.csv", SHIFTS[SHIFTS.aug == aug])
     main("runs", "--by", "part", "--minus", "aug=none", "--out", "out/figure.pdf")
-    assert all(line.startswith("|") for line in capsys.readouterr().out.splitlines())  # to be written to a file
+    printed = capsys.readouterr().out.strip().splitlines()
+    assert all(line.startswith("|") for line in printed)  # and nothing else, to be written to a file
     assert (tmp_path / "out/figure.pdf").read_bytes().startswith(b"%PDF")
     table = pd.read_csv(tmp_path / "out/figure.csv")
     assert set(table.label) == {"crop"} and len(table) == 10
