@@ -4,7 +4,9 @@ import json
 import math
 import pickle
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -15,13 +17,16 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import nn
 
+import equivariance as eq
 from equivariance.errors import UserError
 from equivariance.rows import read
 from equivariance.study import models
 from equivariance.study.cli import jobs as experiments
 from equivariance.study.config import CONF
+from equivariance.study.measuring import Measurement
 from equivariance.study.models import library
 from equivariance.study.models.weights import digest
+from equivariance.transforms.protocol import preparation
 
 pytestmark = pytest.mark.slow
 
@@ -242,6 +247,15 @@ def test_far_from_the_published_accuracy_is_refused():
     with pytest.raises(UserError, match=r"right on 50.0% of 1000 images, published are 80.0% \(a table\)"):
         check(cfg, 0.5, 1000)
     check(model_config("timm", name="test_resnet"), 0, 1000)
+
+
+@pytest.mark.parametrize(("transform", "refused"), [(eq.rotations([90]), True), (eq.rotations([45]), False)])
+def test_the_accuracy_of_discs_of_images_is_not_compared_with_the_published_one(transform, refused):
+    network = model_config("timm", name="test_resnet", published={"top1": 93.1, "source": "a table"})
+    metric = SimpleNamespace(prepare=preparation(transform), accuracy=0.83, images=1000, check_alive=lambda: None)
+    job = SimpleNamespace(published=True, network=network, metric=metric, example=torch.ones(1, 3, 8, 8))
+    with pytest.raises(UserError, match="wrong weights") if refused else nullcontext():
+        Measurement.check(job)
 
 
 def test_the_six_architectures_name_their_weights():
