@@ -23,7 +23,6 @@ quickstart: setup  ## train on embedded handwritten digits, measure rotation equ
 test: setup        ## check formatting, lint and types, run all tests
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest
 
 test-fast: setup   ## the tests of a few seconds each, for daily work

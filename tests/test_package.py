@@ -85,3 +85,10 @@ def test_names_are_declared_once_and_served_to_all():
     lines = (REPOSITORY / "equivariance/__init__.pyi").read_text().splitlines()
     declared = [line.split()[-1] for line in lines if line.startswith("from")]
     assert equivariance.__all__ == declared and len(declared) == len({*declared}) > 10
+
+
+@pytest.mark.slow
+def test_types():
+    """Beside the other tests, as it takes one core for half a minute."""
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

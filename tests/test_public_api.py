@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
+from equivariance.metric.precision import FIRST
 from equivariance.rows import COLUMNS
+from equivariance.study.data import datasets
 from tests.commands import command
 from tests.conftest import REPOSITORY
 
@@ -78,7 +80,8 @@ left.update(images)
 assert abs(left.compute().value - table.value).max() < 1e-9 and model.training
 """
 KEPT = """
-import os
+import os, sys
+assert not {"torch._dynamo", "torchvision", "hydra"} & {*sys.modules}  # which take seconds
 print(os.path.dirname(eq.__file__))
 assert eq.plot_depth(table, own := axes.figure.add_subplot()) is own
 axes.figure.savefig("depth.png")
@@ -144,6 +147,13 @@ def trained(tmp_path_factory):
     assert made.code == 0, made.error
     (folder / "docs").mkdir()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def few_digits(monkeypatch):
+    """So many as `until` looks at first."""
+    pixels, labels, classes = datasets.digits6("upright", "held_out")
+    monkeypatch.setattr(datasets, "digits6", lambda *_: (pixels[:FIRST], labels[:FIRST], classes))
 
 
 def test_the_lines_of_the_readme_run_after_the_quick_start(trained, monkeypatch, capsys):

@@ -140,6 +140,8 @@ class Record:
 class _Flow(TorchDispatchMode):
     """Numbers all tensors that depend on the image, in order, and notes from which ones each was computed."""
 
+    _should_skip_dynamo = staticmethod(lambda: False)  # PyTorch would load its compiler for it, which takes seconds
+
     def __init__(self) -> None:
         super().__init__()
         self.sources: list[set[int]] = []

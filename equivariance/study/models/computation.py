@@ -32,6 +32,8 @@ def computation_digest(model: nn.Module, shape: Sequence[int]) -> str:
 class _Operations(TorchDispatchMode):
     """Adds every operation to `content`; tensors are numbered as they are computed."""
 
+    _should_skip_dynamo = staticmethod(lambda: False)  # as in `layers.record`
+
     def __init__(self, names: dict[int, str]):
         super().__init__()
         self.names, self.count, self.content = names, 0, hashlib.blake2b(digest_size=8)

@@ -142,12 +142,12 @@ def test_a_sweep_records_failures_and_resumes(run, tmp_path, photographs, monkey
 
 
 def test_a_job_of_submitit_records_its_failure(run, tmp_path):
-    """In a process of its own."""
-    given = ["zoo.models=[no_such_network]", "hydra/launcher=submitit_local"]
+    """In a process of its own, which fails before it has loaded any network."""
+    given = ["zoo.models=[test_vit]", "hydra/launcher=submitit_local", "hardware.device=cuda:99"]
     done = run("measure.py", "experiment=zoo", *given)
     assert done.code == 1 and "all 1 failed: each job's folder has the reason" in done.error, done.error
     (reason,) = tmp_path.rglob(FAILED)
-    assert "timm has no such classification network" in reason.read_text()
+    assert "hardware.device=cuda:99" in reason.read_text()
 
 
 def test_a_sweep_in_which_every_network_failed_is_an_error(run, photographs):

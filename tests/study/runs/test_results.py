@@ -205,6 +205,7 @@ def test_an_interrupted_measurement_goes_on_to_the_same_rows(run, measured, tmp_
 
 
 SECOND = """
+import sys
 import torch.distributed
 import measure
 join = torch.distributed.init_process_group
@@ -213,6 +214,7 @@ def joining(backend):
     join(backend)
 torch.distributed.init_process_group = joining
 measure.main()
+assert not {"torch._dynamo", "torchvision", "timm", "wandb"} & {*sys.modules}  # which take seconds
 """
 
 

@@ -2,8 +2,6 @@
 
 import json
 import runpy
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from types import SimpleNamespace
@@ -13,6 +11,7 @@ import pytest
 import wandb
 import yaml
 from hydra import compose, initialize_config_dir
+from wandb.cli.leet import leet
 
 from equivariance.errors import UserError
 from equivariance.study.cli import jobs as experiments
@@ -27,26 +26,31 @@ pytestmark = pytest.mark.slow
 TINY = ("dataset=digits6", "model=cnn7", "model.width=4", "recipe.epochs=1", "wandb.mode=offline")
 
 
-def records(run):
+@pytest.fixture
+def records(capfd):
     """The records of an offline run by type, by `wandb leet inspect`; complete once W&B's process is done."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-        found = [json.loads(line) for line in lines]
-        if any(one["type"] == "exit" for one in found):
-            return {
-                kind: [one[kind] for one in found if one["type"] == kind] for kind in {one["type"] for one in found}
-            }
-        time.sleep(0.2)
-    raise AssertionError(f"{run} does not end")
+
+    def read(run):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            capfd.readouterr()
+            with suppress(SystemExit):
+                leet.main(["inspect", "--json", str(run)])
+            found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+            if any(one["type"] == "exit" for one in found):
+                kinds = {one["type"] for one in found}
+                return {kind: [one[kind] for one in found if one["type"] == kind] for kind in kinds}
+            time.sleep(0.2)
+        raise AssertionError(f"{run} does not end")
+
+    return read
 
 
 def history(found):
     return pd.DataFrame([one["item"] for one in found["history"]])
 
 
-def test_a_sweep_of_seeds_and_a_measurement_read_back(run, tmp_path):
+def test_a_sweep_of_seeds_and_a_measurement_read_back(run, records, tmp_path):
     assert run("train.py", *TINY, "seed=0,1", "-m").code == 0
     runs = [records(one) for one in sorted((tmp_path / "runs/wandb").glob("offline-run-*"))]
     started = [one["run"][0] for one in runs]
@@ -146,7 +150,7 @@ def test_the_sweep_names_what_train_py_takes():
             assert cfg.aug.name == aug and cfg.recipe.epochs == 200
 
 
-def test_a_run_that_fails_is_a_failed_run_for_wandb(run, tmp_path):
+def test_a_run_that_fails_is_a_failed_run_for_wandb(run, records, tmp_path):
     lost = ("recipe.optimiser=sgd", "recipe.momentum=0.9", "recipe.lr=1e30")
     assert run("train.py", *TINY, *lost).code == 1
     (folder,) = (tmp_path / "runs/wandb").glob("offline-run-*")
