@@ -104,6 +104,8 @@ def explained(model: nn.Module, images: Tensor) -> Iterator[None]:
     """
     try:
         yield
+    except UserError:  # which says it
+        raise
     except Exception:
         if not (why := _failure(model, images)):
             raise

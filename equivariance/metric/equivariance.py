@@ -184,7 +184,8 @@ class Equivariance:
             if not self.first:
                 self.first = [hashlib.sha256(images[0].cpu().float().numpy().tobytes()).hexdigest()]
             self.broken = True
-            self._add(images, labels)
+            with explained(self.model, images[:1]):
+                self._add(images, labels)
             self.broken = False
 
     def __call__(self, images: Tensor | np.ndarray, labels: Tensor | np.ndarray | None = None) -> pd.DataFrame:
@@ -476,7 +477,7 @@ class Equivariance:
             passed[name] = end
             self.reached[name] += n - again
 
-        with explained(self.model, images[:1]), self._tapped(receive):
+        with self._tapped(receive):
             logits = logits_of(self.model(orbit), self.logits, len(orbit))
         if logits is not None and self.classes:
             self.predictions.add(logits.unflatten(0, (-1, n))[:, int(again) :], labels, self.transforms)
