@@ -4,8 +4,9 @@ import pytest
 
 from scripts import bench
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_each_table_has_its_rows(capsys):
     small = ("--threads", "1", "--batch", "2", "--rounds", "1", "--models", "cnn7")
     bench.main("train", *small)
