@@ -7,6 +7,8 @@ import pytest
 from equivariance.errors import UserError
 from scripts import gpu_check
 
+pytestmark = pytest.mark.slow
+
 BENCH = "ours, float32 {} ms 1.00 x\nours, bfloat16 {} ms 1.00 x\n"
 
 
