@@ -15,7 +15,6 @@ from equivariance.study.cli import answer_help, command_line
 
 answer_help(__name__, __doc__)  # before what takes seconds is imported
 
-import copy
 import os
 import re
 import signal
@@ -26,41 +25,28 @@ from pathlib import Path
 
 import torch
 
-import equivariance as eq
 from equivariance.errors import UserError
-from equivariance.names import NESTED
 from equivariance.study.config import REPOSITORY
-from equivariance.study.data.augmentation import Augmentation
-from equivariance.study.models import CNN7
-from equivariance.study.training.hardware import Hardware
-from tests.study.training.test_capture import on_tape
-from tests.study.training.test_training import start_training
-from train import step as train_step
 
-ITSELF = f"{sys.executable} -u -W ignore scripts/gpu_check.py ."
+CHECKS = f"{sys.executable} -u -W ignore -m tests.study.training.on_device "
 CUDA_TESTS = f"{sys.executable} -m pytest -q -n 0 -k 'gpu or cuda' tests/study/training/test_capture.py"
 BENCH = f"{sys.executable} -u scripts/bench.py "
 SIZE = "--rounds 3 --models cnn7,resnet44" if torch.cuda.is_available() else "--rounds 1 --models cnn7 --batch 16"
 BENCHES = f"{BENCH} train {SIZE} && {BENCH} measure --over image {SIZE}"
 STEPS = {  # seconds, to which what earlier steps leave over is added; processes; command
-    "machine": (15, 1, f"{ITSELF} machine"),
+    "machine": (15, 1, f"{CHECKS}machine"),
     "tests": (20, 1, CUDA_TESTS),
-    "scores": (15, 1, f"{ITSELF} scores"),
-    "training": (25, 1, f"{ITSELF} training"),
+    "scores": (15, 1, f"{CHECKS}scores"),
+    "training": (25, 1, f"{CHECKS}training"),
     "bench": (25, 1, BENCHES),
     "three": (20, 3, BENCHES),
 }
 PATIENCE = 1 if torch.cuda.is_available() else 5  # times the seconds
-EQUAL = 1e-4  # scores of two devices
-ALIKE = 0.05  # relative, losses in bfloat16; as of weights in test_capture.py
 PAYS = 1.2  # three processes that do so many times as much as one
 SAFE = "hardware.graph=false hardware.compile=false"  # where no way of training has come to its end
 
 
-def main(folder: str = "gpu_check", step: str = "") -> None:
-    if step:
-        {"machine": machine, "scores": scores, "training": training}[step]()
-        return
+def main(folder: str = "gpu_check") -> None:
     there, began, until, failed = Path(folder), time.monotonic(), 0, []
     there.mkdir(parents=True, exist_ok=True)
     for number, (name, (seconds, processes, command)) in enumerate(STEPS.items(), 1):
@@ -92,60 +78,6 @@ def run(command: str, files: list[Path], seconds: float) -> str:
         with file.open("a") as out:
             out.write(f"{outcome}\n")
     return outcome
-
-
-def machine() -> None:
-    """Versions, device, free memory."""
-    hardware = Hardware()
-    print(f"torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}")
-    print(f"{hardware.name}; {hardware.precision}, graph {hardware.graph}, compile {hardware.compile}")
-    if hardware.device.type == "cuda":
-        free, whole = torch.cuda.mem_get_info()
-        print(f"{free / 2**30:.1f} of {whole / 2**30:.1f} GiB are free")
-
-
-def scores() -> None:
-    """All scores of a small network on the CPU and on the device, where it lies channels-last."""
-    torch.manual_seed(0)
-    hardware, model, images = Hardware.for_measuring(), CNN7(1, 6), torch.randn(64, 1, 28, 28)
-    there, largest = hardware.place(copy.deepcopy(model)), 0.0
-    for over, angles in (("image", [90, 180]), ("dataset", [90, 180]), ("image", [30, 45])):
-        one, other = (
-            eq.measure(network, images.to(device), eq.rotations(angles), over=over, scores=NESTED, blocks=2)
-            for network, device in ((model, "cpu"), (there, hardware.device))
-        )
-        difference = (one[["value", "chance"]] - other[["value", "chance"]]).abs().max(axis=None)
-        print(f"over {over}, {angles} degrees: {len(one)} rows differ by at most {difference:.1e}", flush=True)
-        largest = max(largest, difference)
-    if largest > EQUAL:
-        raise UserError(f"the scores on {hardware.name} are not those on the CPU")
-
-
-def training() -> None:
-    """Ten steps in each way from the same beginning, and the time of those after; the fastest way that is right."""
-    gpu, eager, times = torch.cuda.is_available(), None, dict[str, float]()
-    for graph, compiled in ((False, False), (True, False), (False, True), (True, True)):
-        if graph and compiled and not gpu:
-            continue  # the tape cannot repeat what the compiler makes
-        run, images = start_training(
-            Augmentation(), hardware=on_tape() if graph and not gpu else Hardware(graph=graph, compile=compiled)
-        )
-        losses: list[torch.Tensor] = []
-        while len(losses) < 30:
-            for batch in run.batches(images):
-                run.take(train_step, *batch)
-                losses.append(run.totals.loss.clone())
-                if len(losses) == 10:
-                    first, began = torch.stack(losses).cpu(), time.perf_counter()
-            run.end_epoch(0, 0, 0)
-        torch.stack(losses).cpu()  # waits for the device
-        seconds = (time.perf_counter() - began) / (len(losses) - 10)
-        eager = first if eager is None else eager
-        right = torch.allclose(first, eager, rtol=ALIKE)
-        way = f"hardware.graph={graph} hardware.compile={compiled}".lower()
-        print(f"{way}: {1e3 * seconds:.2f} ms a step, losses as eager: {right}", flush=True)
-        times |= {way: seconds} if right else {}
-        print(f"fastest: {min(times, key=times.__getitem__)}", flush=True)
 
 
 def settings(there: Path) -> str:
