@@ -197,12 +197,9 @@ class Equivariance:
 
     def to(self, device: torch.device | str) -> "Equivariance":
         """Move the network and the statistics to a device; returns the metric itself."""
-        state = self.state_dict() if self.shape else None
+        saved = self.__getstate__()
         self.model.to(device)
-        self.shape = ()  # the layers are found again there
-        self.reset(self.start)
-        if state is not None:
-            self.merge_state(state)
+        self.__setstate__(saved)
         return self
 
     def plot(self, axes: Any = None) -> Any:
@@ -276,26 +273,25 @@ class Equivariance:
         self.reset()
         self.merge_state(state)
 
-    def __reduce__(self) -> tuple:
+    def __getstate__(self) -> tuple:
         """Pickled as its arguments and its statistics: the layers are found again."""
         state = self.state_dict() if self.shape else None
-        return _again, (type(self), (self.model, self.transforms), self.arguments, self.start, state)
+        return self.model, self.transforms, self.arguments, self.start, state
 
-    def dead_layers(self) -> list[str]:
-        """The layers no channel of which has varied over the images in the statistics so far."""
-        g, table = self.transforms[0], self._table()
-        return [
-            name
-            for name, layer in self.layers.items()
-            if table.whole(layer, g, self.sums.readings_of(layer)[0]).dead().all()
-        ]
+    def __setstate__(self, saved: tuple) -> None:
+        model, transforms, arguments, start, state = saved
+        self.__init__(model, transforms, **arguments)  # type: ignore[misc]
+        self.reset(start)
+        if state is not None:
+            self.merge_state(state)
 
     def check_alive(self) -> None:
         """Raises: UserError, where no layer has a channel that has varied, so that there is no score."""
-        if self.images and len(dead := self.dead_layers()) == len(self.layers):
+        g = self.transforms[0]
+        if self.images and all(self.similarities(name, g).diagonal().isnan().all() for name in self.layers):
             raise UserError(
-                f"{type(self.model).__name__}: no channel varies over the images, from layer {dead[0]} on; look at "
-                "the weights and at how the images are normalised"
+                f"{type(self.model).__name__}: no channel varies over the images, from layer "
+                f"{next(iter(self.layers))} on; look at the weights and at how the images are normalised"
             )
 
     @torch.no_grad()
@@ -493,15 +489,6 @@ class Equivariance:
                     f"{type(self.model).__name__}: the feature maps of layer {name} hold NaN or infinity, or "
                     "numbers too large to square; look at the weights and at how the images are normalised"
                 )
-
-
-def _again(kind: type, given: tuple, arguments: dict[str, Any], start: int, state: Any) -> Equivariance:
-    """A metric that was pickled."""
-    metric = kind(*given, **arguments)
-    metric.reset(start)
-    if state is not None:
-        metric.merge_state(state)
-    return metric
 
 
 def _check(readings: Sequence[str], similarity: str, scores: Sequence[str]) -> None:

@@ -17,10 +17,7 @@ from equivariance.progress import progress as progress_bar
 from equivariance.rows import few_images
 from equivariance.transforms.protocol import Transformation
 
-FIRST, LAST = (
-    ("layer", "element", "score"),
-    ("low", "high", "value", "chance"),
-)  # what Pandas prints of many columns
+FIRST, LAST = ["layer", "element", "score"], ["low", "high", "value", "chance"]  # which Pandas prints of many
 
 
 def measure(
@@ -68,16 +65,8 @@ def measure(
             another argument is not as said.
     """
     precision = Precision(until, until_parts)
-    metric = Equivariance(
-        model,
-        transforms,
-        layers,
-        over=over,
-        similarity=similarity,
-        scores=scores,
-        blocks=blocks,
-        batch_size=batch_size,
-    )
+    sizes = {"blocks": blocks, "batch_size": batch_size}
+    metric = Equivariance(model, transforms, layers, over=over, similarity=similarity, scores=scores, **sizes)
     total = len(images) if isinstance(images, Tensor | np.ndarray) else None
     with progress_bar("equivariance", total) if progress else nullcontext() as bar:
         for batch, labels in precision.enough(inputs.batches(images, metric.batch_size), metric):

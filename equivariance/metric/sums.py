@@ -75,7 +75,8 @@ class Sums:
         """The sums under a `Key`, or its values as a saved state has them, before anything is added."""
         key = Key(*key)
         layer = self.layers[key.layer]
-        kind = Moments if key.pairs == OWN else self._kind(layer, key.over)
+        kind = DatasetStatistics if layer.size == (1, 1) else READINGS[key.over]
+        kind = Moments if key.pairs == OWN else kind
         return kind(layer.channels, device=self.device, similarity=self.similarity, chance=key.pairs == CHANCE)
 
     def of_maps(self, layer: Layer, over: str, maps: Tensor, pairs: Sequence[str]) -> dict[Key, Moments]:
@@ -116,9 +117,6 @@ class Sums:
                 for each, to in wanted.items():
                     to.add(a, b.mismatched if each == CHANCE else b)
         return found
-
-    def _kind(self, layer: Layer, over: str) -> type[Moments]:
-        return DatasetStatistics if layer.size == (1, 1) else READINGS[over]
 
 
 def _is_apart(one: Tensor, other: Tensor) -> bool:

@@ -148,7 +148,8 @@ class ScoreTable:
         """The third score; NaN where it is not there."""
         if not self.sums.fits(layer, over):
             return linear.UNKNOWN
-        return linear.linear(self._products(layer, g, over, whole), *self._live(whole))
+        live, constant = ~whole.dead(), whole.sides(whole.constant())[1]  # that are judged, that predict nothing
+        return linear.linear(self._products(layer, g, over, whole), live, constant)
 
     def _products(self, layer: Layer, g: Transformation, over: str, whole: Moments) -> list[linear.Products]:
         """For each block, the sums of products that linear predictions need."""
@@ -159,8 +160,3 @@ class ScoreTable:
             for block in self.blocks.in_order()
             if true in block
         ]
-
-    @staticmethod
-    def _live(whole: Moments) -> tuple[Tensor, Tensor]:
-        """The channels that are judged, and those of T_g f(x) that are constant."""
-        return ~whole.dead(), whole.sides(whole.constant())[1]
