@@ -104,7 +104,7 @@ def explained(model: nn.Module, images: Tensor) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:  # which says it
+    except (UserError, torch.OutOfMemoryError):  # which say it
         raise
     except Exception:
         if not (why := _failure(model, images)):
