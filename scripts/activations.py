@@ -33,13 +33,9 @@ def activations(job: Measurement) -> pd.DataFrame:
         for images, _ in job.batches():
             with tap(layers, add):
                 job.model(images)
-    return pd.DataFrame(
-        [
-            {"layer": layer.name, "index": layer.index, "mean": total / count, "rms": (squares / count) ** 0.5}
-            for layer in layers
-            for count, total, squares in [sums[layer.name].tolist()]
-        ]
-    )
+    count, total, squares = torch.stack([*sums.values()]).numpy().T
+    places = {"layer": [*sums], "index": [layer.index for layer in layers]}
+    return pd.DataFrame(places | {"mean": total / count, "rms": (squares / count) ** 0.5})
 
 
 def main(name: str, *overrides: str) -> None:

@@ -113,7 +113,7 @@ def plain_step(model: torch.nn.Module, recipe: DictConfig, images: Images) -> Ca
 
 def measure(name: str, hardware: Hardware, given: argparse.Namespace) -> None:
     """Print time, ratio to the bare pass and peak memory of the bare pass and of the measurement."""
-    model, inputs, orbit, layers = _network(name, given.batch, hardware)
+    model, inputs, orbit, layers = _ready(name, given.batch, hardware)
     kinds = {"bare": partial(torch.inference_mode()(model), orbit)}
     for over in given.over:
         metric = eq.Equivariance(model, TURNS, layers, over=over, blocks=1, batch_size=len(inputs))
@@ -131,7 +131,7 @@ def passes(name: str, hardware: Hardware, given: argparse.Namespace) -> None:
     """Print calls and time of the operations on the maps of a batch, and the least time for all of them."""
     large, square = torch.ones(2**26, device=hardware.device), torch.ones(2048, 2048, device=hardware.device)
     rates = _best({"sum": large.sum, "product": partial(torch.mm, square, square)}, 3, hardware.device)
-    model, inputs, orbit, layers = _network(name, given.batch, hardware)
+    model, inputs, orbit, layers = _ready(name, given.batch, hardware)
     metric, maps = eq.Equivariance(model, TURNS, layers, blocks=1), _maps(model, orbit, layers)
     metric.setup(inputs)
 
@@ -173,9 +173,7 @@ def _correlated(model: torch.nn.Module, orbit: torch.Tensor, layers: Layers) -> 
             (a @ b.mT).mean(0).relu().amax(1).mean()
 
 
-def _network(
-    name: str, batch: int, hardware: Hardware
-) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor, Layers]:
+def _ready(name: str, batch: int, hardware: Hardware) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor, Layers]:
     """A network, a batch of random images, the batch with all copies, and the network's layers."""
     model = hardware.place(network(name)).eval()
     images = batch if name in NETWORKS else max(2, batch // 8)  # photographs are larger

@@ -37,9 +37,8 @@ def main(weights_dir: str, data_dir: str, folder: Path = EXPERIMENTS / "between"
         torch.manual_seed(SEED)
         networks = public.network(a, weights_dir), public.network(b, weights_dir, pretrained=trained)
         wanted = public.preprocessing(a)
-        images = datasets.Images(
-            pixels[:], labels, classes, torch.tensor(wanted["mean"]), torch.tensor(wanted["std"])
-        )
+        mean, std = (torch.tensor(wanted[key]) for key in ("mean", "std"))
+        images = datasets.Images(pixels[:], labels, classes, mean, std)
         table = eq.similarity(*networks, images.normalise(images.pixels[chosen]))
         print(f"{title}: {len(table)} pairs of layers", flush=True)
         tables.append(table.assign(pair=title, network_a=a, network_b=b))

@@ -44,16 +44,14 @@ def main(name: str | None = None, folder: Path = EXPERIMENTS) -> None:
     write_csv(folder / "verdicts.csv", rules.cases(chain(*decided.values())), 4)
     for each, verdicts in deciding.items():
         table = rules.results(each, folder)
-        renew_tables(
-            folder / each / "README.md", rules.markdown(verdicts), accuracies(table), beside_published(table)
-        )
+        tables = rules.markdown(verdicts), accuracies(table), beside_published(table)
+        renew_tables(folder / each / "README.md", *tables)
     renew_tables(folder / "readings" / "README.md", disputed(decided))
     if name is not None:
         print(rules.markdown(deciding[name]))
     for group in decided if name is None else ():
-        print(
-            f"{group}: " + "; ".join(f"{kind}: {text}" for kind in KINDS if (text := tally(decided[group], kind)))
-        )
+        said = (f"{kind}: {text}" for kind in KINDS if (text := tally(decided[group], kind)))
+        print(f"{group}: {'; '.join(said)}")
 
 
 def accuracies(table: pd.DataFrame) -> str:
@@ -155,14 +153,13 @@ def evidence_line(evidence: Evidence, folder: Path) -> str:
     if rows.empty:
         return f"- {evidence.kind}{only}: {evidence.what}. No rows of trained networks yet."
     networks = rows[["dataset", "model", "aug", "width", "seed", "epochs"]].drop_duplicates()
-    linked = [
-        f"[rows]({name}/results.csv)" for name in evidence.experiments if (folder / name / "results.csv").exists()
-    ]
+    there = (name for name in evidence.experiments if (folder / name / "results.csv").exists())
+    linked = ", ".join(f"[rows]({name}/results.csv)" for name in there)
     of = f"{len(networks)} networks" if len(networks) > 1 else "One network"
-    there, asked = rows.seed.nunique(), evidence.seeds
-    seeds = f", {there} of {asked} seeds" if there < asked else f", {there} seeds" if there > 1 else ""
+    run, asked = rows.seed.nunique(), evidence.seeds
+    seeds = f", {run} of {asked} seeds" if run < asked else f", {run} seeds" if run > 1 else ""
     images = " to ".join(map(str, sorted({int(rows.images.min()), int(rows.images.max())})))
-    return f"- {evidence.kind}{only}: {evidence.what}. {of}{seeds}, {images} images: {', '.join(linked)}."
+    return f"- {evidence.kind}{only}: {evidence.what}. {of}{seeds}, {images} images: {linked}."
 
 
 def figures(names: tuple[str, ...], folder: Path) -> str:

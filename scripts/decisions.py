@@ -12,6 +12,7 @@ from equivariance.study.cli import answer_help, command_line
 answer_help(__name__, __doc__)  # before what takes seconds is imported
 
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -90,14 +91,10 @@ def key(cfg: DictConfig) -> tuple[str, str, int, int]:
 
 def main(*arguments: str, file: Path = FILE) -> None:
     overrides = tuple(argument for argument in arguments if "=" in argument)
-    jobs = (
-        cfg
-        for name in arguments
-        if name not in overrides
-        for cfg in experiments.jobs(name, "measure", overrides)
-        if cfg.measure.trained and cfg.measure.name == "rotation"
-    )
-    extend(file, KEY, ((key(cfg), partial(row, cfg)) for cfg in jobs))
+    names = [argument for argument in arguments if argument not in overrides]
+    jobs = chain(*(experiments.jobs(name, "measure", overrides) for name in names))
+    turned = (cfg for cfg in jobs if cfg.measure.trained and cfg.measure.name == "rotation")
+    extend(file, KEY, ((key(cfg), partial(row, cfg)) for cfg in turned))
 
 
 if __name__ == "__main__":

@@ -83,12 +83,8 @@ def rows(key: tuple[float, int], tasks: dict[str, DictConfig]) -> pd.DataFrame:
             place |= dict(zip(KEY, key, strict=True)) | {"live": pair[0].shape[-1], "drawn": fewest}
             kinds = dict(zip(("value", "chance"), pair, strict=True))
             kinds |= {f"equal_{kind}": drawn(r, fewest) for kind, r in kinds.items()}
-            table.append(
-                pd.DataFrame({kind: scores(r) for kind, r in kinds.items()})
-                .rename_axis("score")
-                .reset_index()
-                .assign(**place)
-            )
+            of_layer = pd.DataFrame({kind: scores(r) for kind, r in kinds.items()})
+            table.append(of_layer.rename_axis("score").reset_index().assign(**place))
     return pd.concat(table)
 
 

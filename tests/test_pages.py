@@ -203,9 +203,10 @@ def test_all_figures_are_drawn_but_for_those_without_rows_and_any_rows_get_the_c
 
 
 def test_an_experiment_is_drawn_by_its_own_file_or_as_another_one():
-    for name, about in script("figures")["ALIKE"].items():
-        assert (COMMITTED / name).is_dir() and not (COMMITTED / name / "figure.py").exists()
-        assert (COMMITTED / about["of"] / "figure.py").exists()
+    for name, about in script("figures")["GIVEN"].items():
+        drawn_as = about.get("of", name)
+        assert (COMMITTED / drawn_as / "figure.py").exists()
+        assert drawn_as == name or not (COMMITTED / name / "figure.py").exists()
 
 
 def test_rows_of_one_s_own_are_drawn_where_they_lie(tmp_path):
@@ -239,10 +240,11 @@ def test_each_published_network_is_in_the_panel_of_its_comparison(tmp_path):
     models = ["lilei_resnet32_mixup", "lilei_resnet32_cutmix", "theo_resnet20"]
     named = [one.assign(model=model, trained=trained) for model in models for trained in (True, False)]
     rows.write(tmp_path / "results.csv", pd.concat(named))
-    panels = public_cifar.figures(tmp_path)["figure"].axes
+    compared = script("figures")["GIVEN"]["public_cifar"]["compared"]
+    panels = public_cifar.figures(tmp_path, compared)["figure"].axes
     named = {axes.get_title(loc="left"): axes.get_legend_handles_labels()[1] for axes in panels}
     assert named == {
-        public_cifar.COMPARED["lilei_resnet32_"]: ["mixup", "cutmix"],
-        public_cifar.COMPARED["theo_resnet"]: ["20"],
+        compared["lilei_resnet32_"]: ["mixup", "cutmix"],
+        compared["theo_resnet"]: ["20"],
     }
     assert [len(axes.lines) for axes in panels] == [4, 2]  # each beside its untrained twin

@@ -93,9 +93,8 @@ def _partners(value: Any) -> bool:
 
 def _name(value: Any) -> bool:
     """Stands in folders, tables and spreadsheets as it is: a letter first, and no way out of a folder."""
-    return (
-        isinstance(value, str) and bool(re.fullmatch(r"[^\W\d][\w.:/+ -]*", value)) and ".." not in value.split("/")
-    )
+    fits = isinstance(value, str) and re.fullmatch(r"[^\W\d][\w.:/+ -]*", value)
+    return bool(fits) and ".." not in value.split("/")
 
 
 def choices(group: str) -> str:

@@ -64,10 +64,7 @@ def measurement_folder(cfg: DictConfig) -> Path:
 
 def _holds(folder: Path, measure: dict[str, Any]) -> bool:
     """Whether a folder has a measurement of these very values of `measure`."""
-    from equivariance.study.runs.folder import (
-        first_difference,
-        read_config,
-    )  # here, as importing torch takes seconds
+    from equivariance.study.runs.folder import first_difference, read_config  # which load PyTorch
 
     try:
         made = read_config(folder, "measure again")
@@ -165,9 +162,7 @@ def of_run(cfg: DictConfig) -> DictConfig:
             cfg.recipe = OmegaConf.merge(OmegaConf.structured(Recipe), saved["config"]["recipe"])
             cfg.seed, cfg.run_dir = saved["config"]["seed"], str(run.folder)
     except (KeyError, TypeError, AttributeError, OmegaConfBaseException) as error:
-        raise UserError(
-            f"{run.checkpoint} holds no training's configuration ({error}); give another run"
-        ) from error
+        raise UserError(f"{run.checkpoint} has no training's configuration ({error}); give another run") from error
     return cfg
 
 

@@ -78,18 +78,14 @@ class Measurement:
 
         given = {key: self.measure[key] for key in ("over", "similarity", "scores", "blocks", "batch_size")}
         given = {key: value for key, value in given.items() if value}  # null scores: the two of the papers
-        self.metric = Equivariance(self.model, transforms, _patterns(self.measure["layers"]), **given)
+        self.metric = Equivariance(self.model, transforms, self.measure["layers"], **given)
         self.metric.setup(self.example)
         self.metric.reset(self.share[0])
         self.classifies = models.predicts_dataset_classes(self.network, images.classes, self.metric.classes)
-        self.config = measurement_config(
-            cfg,
-            self.network,
-            normalisation={key: list(cfg.dataset[key]) for key in ("mean", "std")},
-            images=images.digest(self.chosen),
-            weights=weights.digest(self.model),
-            computation=computation,
-        )
+        normalisation = {key: list(cfg.dataset[key]) for key in ("mean", "std")}
+        digests = {"images": images.digest(self.chosen), "weights": weights.digest(self.model)}
+        digests |= {"computation": computation}
+        self.config = measurement_config(cfg, self.network, normalisation=normalisation, **digests)
 
     def _load_training(self, cfg: DictConfig, computation: str) -> dict[str, Any]:
         """Load the weights of a training, if it is one that is measured; what is known of it, see `training`."""
@@ -164,8 +160,7 @@ def layer_table(cfg: DictConfig, say: Callable[[str], None] | None) -> str:
         images = datasets.load(dataset, "held_out", decode=False)
         shape, classes = images.pixels.shape[1:], images.num_classes
     model = hardware.place(models.build(models.untrained(cfg.model), shape, classes)).eval()
-    patterns = _patterns(plain(cfg.measure)["layers"])
-    return str(find_layers(model, torch.zeros(shape, device=hardware.device), patterns))
+    return str(find_layers(model, torch.zeros(shape, device=hardware.device), plain(cfg.measure)["layers"]))
 
 
 def _choose(images: Images, wanted: int, seed: int, say: Callable[[str], None] | None) -> Tensor:
@@ -194,8 +189,3 @@ def _transforms(node: DictConfig, size: Sequence[int]) -> list[Transformation]:
         key = "measure.transform." if argument and argument[1] in node else ""
         raise UserError(f"{key}{cause}") from error
     return found
-
-
-def _patterns(layers: str | list[str] | None) -> list[str] | None:
-    """`measure.layers` as a list."""
-    return [layers] if isinstance(layers, str) else layers or None

@@ -36,20 +36,14 @@ def report(job: Measurement, cost: dict[str, Any]) -> None:
     """Write rows, figures and cost, print the summary, and track everything."""
     metric, folder, about = job.metric, job.folder, job.about
     ended = job.precision.ended(metric)
-    cost |= {
-        "images": metric.images,
-        "ended": ended,
-        "parameters": sum(p.numel() for p in job.model.parameters()),
-    } | _accuracies(job)
+    parameters = sum(parameter.numel() for parameter in job.model.parameters())
+    cost |= {"images": metric.images, "ended": ended, "parameters": parameters} | _accuracies(job)
     training = dict(job.training)
     if job.published and "top1" in cost:
         training["accuracy"] = cost.get("top1_all", cost["top1"])
     here = provenance(job.hardware.name)
-    scores = (
-        metric.compute(job.precision.level(metric))
-        .assign(**about | training | here, ended=ended)
-        .reindex(columns=rows.COLUMNS)
-    )
+    scores = metric.compute(job.precision.level(metric)).assign(**about | training | here, ended=ended)
+    scores = scores.reindex(columns=rows.COLUMNS)
     first = rows.of_first_over(scores)  # the others are in the rows
     with tracked(job_type="measure", folder=folder, provenance=here, **job.tracking) as tracker:
         epochs = "given weights" if job.published else f"{training['epoch']} epochs"

@@ -11,31 +11,19 @@ from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING, PARTS, SCORES
 from equivariance.study.figures import facets, legend, measured
 
-NAMES = {
-    "efficientnet_b6": "EfficientNet-B6",
-    "efficientnet_b7": "EfficientNet-B7",
-    "resnext101_32x8d": "ResNeXt-101",
-    "inception_v3": "Inception-v3",
-    "vit_b16": "ViT-B/16",
-    "mixer_b16": "MLP-Mixer-B/16",
-}
 FEWEST = 16  # images for a point behind pooling, where each gives a single value
-TRANSFORMS = {
-    "translation": "shifts",
-    "relative translation": "relative shifts",
-    "rotation": "quarter turns",
-}
+TRANSFORMS = {"translation": "shifts", "relative translation": "relative shifts", "rotation": "quarter turns"}
 PLACES = {part: place + 0.4 * (part not in BEFORE_POOLING) for place, part in enumerate(PARTS)}
 
 
-def figures(folder: Path) -> dict[str, style.Figure]:
-    """One line a network; pretrained ones, as soon as there are any."""
+def figures(folder: Path, names: Mapping[str, str]) -> dict[str, style.Figure]:
+    """One line for each network of `names`; pretrained ones, as soon as there are any."""
     results = measured(folder)
     trained = bool(results.trained.any())
     results = results[results.trained == trained]
     enough = results.part.isin(BEFORE_POOLING) | (results.images >= FEWEST)
     kind = "Pretrained" if trained else "Untrained controls"
-    return {"figure": by_part(rows.by_part(results[enough]), NAMES, f"{kind}, ImageNet photographs")}
+    return {"figure": by_part(rows.by_part(results[enough]), names, f"{kind}, ImageNet photographs")}
 
 
 def by_part(scores: pd.DataFrame, names: Mapping[str, str], title: str) -> style.Figure:

@@ -15,22 +15,8 @@ from equivariance.figures.style import Figure
 from equivariance.study.figures import measured
 from equivariance.study.verdicts.parts import STRIDES
 
-NO_AUGMENTATION = {"aug": "none"}
-NAMES = {
-    "none": "no augmentation",
-    "crop": "crops",
-    "flip": "flips",
-    "cutmix": "CutMix",
-    "randaugment": "RandAugment",
-}
 
-
-def figures(
-    folder: Path,
-    network: str = "ResNet-44, 200 epochs",
-    minus: Mapping[str, object] = NO_AUGMENTATION,
-    names: Mapping[str, str] = NAMES,
-) -> dict[str, Figure]:
+def figures(folder: Path, network: str, minus: Mapping[str, object], names: Mapping[str, str]) -> dict[str, Figure]:
     """Differences and scores by part (figure, parts), differences by shift (shifts), scores by epoch (epochs).
 
     The scores by shift (dips) are drawn of augmentations alone: between widths they differ too little to be seen.
@@ -44,12 +30,8 @@ def figures(
     results = measured(folder)
     shifted = results[results["transform"] == "translation"]
     draw = partial(plot_compare, [shifted], names=names, title=network)
-    drawn = {
-        "figure": draw("part", minus=minus),
-        "parts": draw("part"),
-        "shifts": draw("element", minus=minus),
-    }
-    if minus == NO_AUGMENTATION:
+    drawn = {"figure": draw("part", minus=minus), "parts": draw("part"), "shifts": draw("element", minus=minus)}
+    if "aug" in minus:
         drawn["dips"] = mark_strides(draw("element", parts=tuple(STRIDES)))
     course = of_most_epochs(results)
     if course[course.trained].epoch.nunique() > 1:

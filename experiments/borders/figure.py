@@ -70,10 +70,8 @@ def figures(folder: Path) -> dict[str, style.Figure]:
 
     pairs = {pair: pair.replace(" minus ", "\nminus ") for pair in PAIRS}
     figure, _ = facets(found, draw, ("pair", pairs), ("part", BEFORE_POOLING), 1.2, 0.8, sharex=True, sharey=True)
-    title = (
-        "Difference of equivariance, shifts of 1 to 8 pixels\naligned: the stride of the layer divides the shift"
-    )
-    figure.suptitle(f"{title}; {results.images.max()} images", fontsize=7)
+    what = "Difference of equivariance, shifts of 1 to 8 pixels\naligned: the stride of the layer divides the shift"
+    figure.suptitle(f"{what}; {results.images.max()} images", fontsize=7)
     legend(figure, fontsize=6.5)
     return {"figure": figure}
 
@@ -81,18 +79,11 @@ def figures(folder: Path) -> dict[str, style.Figure]:
 def page(folder: Path) -> str:
     """Differences by border; and means over all networks."""
     results = measured(folder)
-    found, shifts, borders = (
-        scores(results),
-        {"part": BEFORE_POOLING, "aligned": ALIGNED},
-        {"border": BORDERS.values()},
-    )
+    found, borders = scores(results), {"border": BORDERS.values()}
+    shifts = {"part": BEFORE_POOLING, "aligned": ALIGNED}
     pairs = {"pair": [*PAIRS]} | shifts
     everywhere = found[found.groupby("model").border.transform("nunique") == len(BORDERS)]
-    means = (
-        everywhere.groupby([*shifts, *borders])
-        .agg(value=("value", "mean"), networks=("model", "nunique"))
-        .reset_index()
-    )
+    means = everywhere.groupby([*shifts, *borders]).value.agg(value="mean", networks="size").reset_index()
     return (
         f"Differences of equivariance with half of their 95 % interval over {results.images.max()} images. Of each "
         f"pair there is one training, so that no interval says anything of others:\n\n"

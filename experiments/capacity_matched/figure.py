@@ -77,13 +77,11 @@ def described(table: pd.DataFrame, figure: str) -> str:
     """The figure of this name, and the differences, mean and 95 % interval over seeds."""
     found = differences(rows.by_part(table))
     each = found.melt(["score", "part", "seed"], list(DIFFERENCES), "when")
-    means = over_seeds(each.groupby(["score", "part", "when"]).value)
+    mean = over_seeds(each.groupby(["score", "part", "when"]).value)
     reached = 100 * found.groupby("seed").accuracy.first()
     text = (
         f"![Scores against accuracy, by width]({figure}.png)\n\n"
         f"The widest less the narrowest network, mean and half of the 95 % interval over {len(reached)} seeds; "
         f"equal accuracy is the highest that both reach, {reached.min():.1f} to {reached.max():.1f} %:\n\n"
     )
-    return text + crossed(
-        means, {"score": SCORES, "part": PARTS}, {"when": DIFFERENCES}, "{mean:+.3f} ± {half:.3f}"
-    )
+    return text + crossed(mean, {"score": SCORES, "part": PARTS}, {"when": DIFFERENCES}, "{mean:+.3f} ± {half:.3f}")

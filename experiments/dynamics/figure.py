@@ -25,9 +25,8 @@ def figures(folder: Path, title: str = CNN7) -> dict[str, style.Figure]:
     both = pd.concat([scores, reached])
     epochs = sorted(scores.epoch.unique())
     both = both.assign(x=both.epoch.map(epochs.index))
-    figure, grid = facets(
-        both, draw, ("part", (*PARTS, "accuracy")), ("dataset", TASKS), 0.95, 0.5, sharex=True, sharey="row"
-    )
+    split = ("part", (*PARTS, "accuracy")), ("dataset", TASKS)
+    figure, grid = facets(both, draw, *split, 0.95, 0.5, sharex=True, sharey="row")
     for axes in grid[-1]:
         named = [place for place in range(len(epochs)) if place % 2 or len(epochs) < 8]
         axes.set_xticks(named, [f"{epochs[place]:g}" for place in named], fontsize=6)
@@ -42,11 +41,8 @@ def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
     for score, one in panel.groupby("score", sort=False):
         each = one.groupby("x").agg(mean=("value", "mean"), std=("value", "std"), chance=("chance", "mean"))
         each, look = each.dropna(subset="mean"), LOOKS[score] | {"marker": ""}
-        label, low, high = (
-            None if score == "accuracy" else score,
-            each["mean"] - each["std"],
-            each["mean"] + each["std"],
-        )
+        low, high = each["mean"] - each["std"], each["mean"] + each["std"]
+        label = None if score == "accuracy" else score
         style.curve(axes, each.index, each["mean"], low, high, label=label, **look)
         axes.plot(each.index, each.chance, color=look["color"], ls=":", lw=0.8)
     if score != "accuracy":

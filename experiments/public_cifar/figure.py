@@ -1,5 +1,6 @@
 """Published networks: equivariance under shifts by depth, a panel for each comparison."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -9,22 +10,13 @@ from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING
 from equivariance.study.figures import facets, measured
 
-COMPARED = {  # how the names of its networks begin
-    "lilei_resnet32_": "ResNet-32 of lilei: augmentation, beside crops and flips",
-    "zskt_wrn_": "WRN-depth-width of zskt: width and depth",
-    "jazhiel_resnet": "ResNet of jazhiel: depth",
-    "theo_resnet": "ResNet of theo: depth",
-    "akamaster_resnet": "ResNet of akamaster: depth",
-    "dansun_resnet": "ResNet of dansun: depth",
-}
 
-
-def figures(folder: Path) -> dict[str, style.Figure]:
-    """Trained networks in colours, the same ones untrained in grey behind them."""
+def figures(folder: Path, compared: Mapping[str, str]) -> dict[str, style.Figure]:
+    """A panel for each comparison: trained networks in colours, the same ones untrained in grey behind them."""
     layers = rows.by_layer(measured(folder))
     layers = layers[(layers.score == "equivariance") & layers.part.isin(BEFORE_POOLING)]
-    layers = layers.assign(prefix=layers.model.str.extract(f"^({'|'.join(COMPARED)})", expand=False))
-    figure, grid = facets(layers, draw, ("prefix", COMPARED), each=1.05, sharex=True, sharey=True)
+    layers = layers.assign(prefix=layers.model.str.extract(f"^({'|'.join(compared)})", expand=False))
+    figure, grid = facets(layers, draw, ("prefix", compared), each=1.05, sharex=True, sharey=True)
     grid[-1, 0].set_xlabel("relative depth, up to pooling")
     figure.supylabel("equivariance", fontsize=8)
     shown = layers[layers.prefix.notna()].model.nunique()

@@ -51,26 +51,22 @@ def page(folder: Path) -> str:
     layers, cifar = by_layer(folder), rows.read(folder.parent / "public_similarity/results.csv")
     seeds, names = layers.seed.nunique(), list(layers.drop_duplicates("index").sort_values("index").layer)
     mean = layers.groupby(["score", "dataset", "over", "layer"]).value.mean().reset_index()
-    lines = {
-        "score": ("equivariance", "invariance"),
-        "dataset": TASKS,
-        "over": {over: f"`{over}`" for over in OVER},
-    }
+    readings = {over: f"`{over}`" for over in OVER}
+    lines = {"score": ("equivariance", "invariance"), "dataset": TASKS, "over": readings}
     falls = "equivariance falls in every block until pooling (Spearman's rho, mean)"
     jumps = "the largest step of Rot-Inv and Rot-Eq comes after pooling"
     late = cifar[(cifar.similarity == "pearson") & cifar.part.eq("late") & cifar.trained.astype(bool)]
     both_scores = "{invariance:.2f} / {equivariance:.2f}"
+    held = [[name, *statements(layers[layers.over == over])] for over, name in readings.items()]
     both = late.groupby(["over", "model", "score"]).value.mean().unstack().reset_index()
     return "\n".join(
         [
             f"CNN-7 after 100 epochs, {seeds} seed{'s' * (seeds > 1)}, mean over the three quarter turns:\n",
             crossed(mean, lines, {"layer": names}, head=["score", "task", "over"]),
             "The papers' statements, in how many networks each holds:\n",
-            markdown(
-                ["over", falls, jumps], [[f"`{over}`", *statements(layers[layers.over == over])] for over in OVER]
-            ),
+            markdown(["over", falls, jumps], held),
             "ResNet-44 on CIFAR-10 of others, 90 degrees, mean of the late blocks, invariance / equivariance:\n",
-            crossed(both, {"over": lines["over"]}, {"model": sorted(late.model.unique())}, both_scores),
+            crossed(both, {"over": readings}, {"model": sorted(late.model.unique())}, both_scores),
         ]
     )
 

@@ -46,9 +46,8 @@ def figures(folder: Path) -> dict[str, style.Figure]:
 def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
     """Means and 95 % intervals over seeds: filled of all live channels, open of equally many."""
     for place, (task, channels) in enumerate(product(TASKS, CHANNELS.values())):
-        one = (
-            panel[(panel.dataset == task) & (panel.channels == channels)].set_index("part").reindex(BEFORE_POOLING)
-        )
+        chosen = (panel.dataset == task) & (panel.channels == channels)
+        one = panel[chosen].set_index("part").reindex(BEFORE_POOLING)
         colour = style.COLOURS[[*TASKS].index(task)]
         look = {"fmt": "o", "mfc": colour} if channels == CHANNELS[""] else {"fmt": "D", "mfc": "white"}
         x, label = np.arange(len(one)) + 0.16 * (place - 1.5), f"{TASKS[task]}, {channels}"

@@ -96,8 +96,8 @@ def test_train_refuses_in_one_line(run, tmp_path, arguments, line):
 GLOBAL = "# @package _global_\n"
 PRESETS = {
     "- 1\n": r"preset.yaml: it must be a YAML file of keys",
-    "word\n": "experiment: a preset begins with the line # @package _global_",
-    "seed: 3\n": "experiment: a preset begins with the line # @package _global_",
+    "word\n": "experiment: a preset begins with # @package _global_",
+    "seed: 3\n": "experiment: a preset begins with # @package _global_",
     f"{GLOBAL}sed: 3\n": r"unknown key sed: did you mean seed\?",
     f"{GLOBAL}recipe: {{epoch: 3}}\n": r"unknown key recipe.epoch: did you mean epochs\?",
     f"{GLOBAL}helper: 3\nhelpers: -3\nseed: ${{helpers}}\n": r"unknown key helper: there is seed, ",

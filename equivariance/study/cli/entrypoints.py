@@ -162,9 +162,8 @@ def _end_job(error: Exception, cfg: DictConfig, failed: list[str]) -> None:
     if not expected:
         traceback.print_exception(error)
     print(f"{_program()} {place}: {one_line(error)}", file=sys.stderr)
-    if (
-        "BasicLauncher" not in HydraConfig.get().launcher._target_
-    ):  # another process: Hydra carries the failure over
+    # in another process: Hydra carries the failure over
+    if "BasicLauncher" not in HydraConfig.get().launcher._target_:
         raise UserError(f"failed: {place}: {one_line(error)}") from None
     failed.append(place)
 

@@ -29,12 +29,8 @@ class Sweeps(Callback):
 
 def swept(params: Mapping[str, Any] | None, entrypoint: str) -> dict[str, Any]:
     """What an entry point sweeps over, of a preset's `hydra.sweeper.params`: train.py over nothing of `measure`."""
-    training = entrypoint == "train"
-    return {
-        str(key): value
-        for key, value in (params or {}).items()
-        if not (training and str(key).startswith("measure"))
-    }
+    left_out = "measure" if entrypoint == "train" else "nothing"
+    return {str(key): value for key, value in (params or {}).items() if not str(key).startswith(left_out)}
 
 
 def jobs(name: str, entrypoint: str, overrides: tuple[str, ...] = ()) -> list[DictConfig]:

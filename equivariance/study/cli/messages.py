@@ -9,14 +9,8 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import (
-    ConfigAttributeError,
-    ConfigKeyError,
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-    ValidationError,
-)
+from omegaconf import MISSING, DictConfig, OmegaConf, errors
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from equivariance.errors import UserError
@@ -68,9 +62,7 @@ def check(cfg: DictConfig) -> None:
     known += [each.name for each in CONF.iterdir() if each.is_dir()]
     for key in map(str, cfg):
         if key == "experiment" and cfg[key] is not None:
-            raise UserError(
-                "experiment: a preset begins with the line # @package _global_, or its keys are not used"
-            )
+            raise UserError("experiment: a preset begins with # @package _global_, or its keys are not used")
         if key not in known and not _is_used(key, cfg):
             raise UserError(_unknown(key, known))
     for name, schema in SCHEMA.items():
@@ -124,9 +116,8 @@ def _of_joblib(error: BaseException) -> bool:
 
 def _places(error: BaseException) -> list[str]:
     """The packages that an error came through, the last one raised it; of Hydra's own, behind its last call."""
-    names = [
-        frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)
-    ]
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    names = [frame.f_globals.get("__name__", "").partition(".")[0] for frame in frames]
     return names[len(names) - names[::-1].index("hydra") :] if "hydra" in names else names
 
 
@@ -150,11 +141,11 @@ def _no_choice(error: MissingConfigException) -> str:
 def _of_omegaconf(error: OmegaConfBaseException) -> str | None:
     """The line for a key that is not there, or a value that the schema does not allow."""
     key: Any = error.full_key
-    if isinstance(error, ConfigAttributeError | ConfigKeyError):
+    if isinstance(error, errors.ConfigAttributeError | errors.ConfigKeyError):
         return _unknown(key, [str(each) for each in error.parent_node or () if each != "hydra"])
-    if isinstance(error, MissingMandatoryValue):
+    if isinstance(error, errors.MissingMandatoryValue):
         return f"no value for {key}: give {key}=VALUE"
-    if isinstance(error, ValidationError) and key in RANGES:
+    if isinstance(error, errors.ValidationError) and key in RANGES:
         return f"{key}={shown(error.value)}: {RANGES[key][1]}"
     return None
 

@@ -42,9 +42,7 @@ def _check(word: str) -> None:
         (override,) = OverridesParser.create().parse_overrides([word])
     except HydraException as error:
         quoted = value.replace('"', '\\"')
-        raise UserError(
-            f"{word}: cannot be read; quote what has = ( ) or accents twice: '{key}=\"{quoted}\"'"
-        ) from error
+        raise UserError(f"{word}: cannot be read; quote = ( ) and accents twice: '{key}=\"{quoted}\"'") from error
     if key in GROUPS:
         chosen = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
         null = key == "experiment" and override.value() is None
@@ -94,9 +92,7 @@ def help_text(program: str, words: list[str]) -> str:
             for file in chain(CONF / key, chosen.get(key)):
                 comments |= _comments(file, f"{key}.")
             lines += _lines(key, cfg, comments)
-    return "\n".join(
-        [*lines, "", f"--hydra-help: Hydra's own options; --cfg job: the whole configuration of {program}"]
-    )
+    return "\n".join([*lines, "", "--hydra-help: Hydra's own options; --cfg job: the whole configuration as YAML"])
 
 
 def _comments(file: Path, prefix: str) -> dict[str, str]:

@@ -147,9 +147,7 @@ def _target(name: str) -> Callable[..., nn.Module]:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"model._target_={name}: {error}; give MODULE.CLASS, importable in {os.getcwd()}"
-        ) from error
+        raise UserError(f"model._target_={name}: {error}; give MODULE.CLASS, found from {os.getcwd()}") from error
 
 
 def _explained(

@@ -48,9 +48,8 @@ class _Operations(TorchDispatchMode):
         if isinstance(value, Tensor):
             name = self.names.get(id(value)) or getattr(value, "_number", None)
             if name is None:
-                name = hashlib.blake2b(
-                    value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
-                ).hexdigest()
+                content = value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+                name = hashlib.blake2b(content).hexdigest()
             return f"{name}{tuple(value.shape)}{value.dtype}"
         if isinstance(value, list | tuple):
             return f"[{','.join(map(self._text, value))}]"

@@ -46,9 +46,8 @@ class ResNeXt29(nn.Sequential):
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 16, groups: int = 8):
         channels = [width, 4 * width, 8 * width, 16 * width]
-        stem = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-        )
+        convolution = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        stem = nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())
         stages = {
             f"stage{s}": _stage(before, after, 1 if s == 1 else 2, groups)
             for s, (before, after) in enumerate(pairwise(channels), 1)

@@ -61,9 +61,8 @@ class ResNet(InOrder):
             raise UserError(f"model.depth={depth}: CIFAR ResNets have 6 n + 2 layers, such as 20, 32, 44, 56, 110")
         if shortcut not in ("A", "B"):
             raise UserError(f"model.shortcut={shortcut}: choose A or B")
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
-        )
+        convolution = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.stem = nn.Sequential(convolution, nn.BatchNorm2d(16), nn.ReLU())
         widths = [16] + [16] * blocks + [32] * blocks + [64] * blocks
         self.blocks = nn.ModuleList(
             BasicBlock(before, after, after // before, shortcut) for before, after in pairwise(widths)

@@ -67,9 +67,7 @@ def load(model: nn.Module, file: str | Path, key: str | None = None, in_order: b
         of = f"is of another network than {type(model).__name__}"
         raise _refused(file, f"{of}: {problems[closest]}; the file has {_some(asked[closest])}")
     if (chosen := _chosen(fitting, [key] if key else PREFERRED)) is None:
-        raise _refused(
-            file, f"holds the network several times; choose by model.weights_key one of {_some(fitting)}"
-        )
+        raise _refused(file, f"holds the network several times; choose a model.weights_key: {_some(fitting)}")
     if len(asked) > 1:
         _load(model, asked[chosen], in_order)
 
@@ -89,9 +87,8 @@ def read(file: str | Path) -> Any:
             raise ValueError(f"damaged: the checksum of {damaged} is another one")
         return _unpickled(path)
     except Exception as error:  # garbage makes the readers raise anything
-        said = (
-            str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0] or type(error).__name__
-        )
+        said = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        said = said or type(error).__name__
         cause = textwrap.shorten(said, 120, placeholder=" ...")
         raise _refused(file, f"cannot be read as tensors ({cause}); give {FORMATS}") from error
 

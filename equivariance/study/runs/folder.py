@@ -49,9 +49,7 @@ class Run:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise UserError(
-                f"{self.folder} is in use by another process; wait for it, or choose another run_dir"
-            ) from error
+            raise UserError(f"{self.folder} is in use by another process; wait for it, or {ANOTHER}") from error
         try:
             for file in (*self.folder.glob(".*"), *self.kept(0).parent.glob(".*")):
                 if re.fullmatch(r"\..+\.\d+", file.name):
@@ -109,9 +107,7 @@ class Run:
         try:
             training.restore(saved)
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(
-                f"{self.checkpoint} does not fit this network: {_last_line(error)}; {ANOTHER}"
-            ) from error
+            raise UserError(f"{self.checkpoint} does not fit: {_last_line(error)}; {ANOTHER}") from error
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint, and before it what of it people read: its configuration and its history."""

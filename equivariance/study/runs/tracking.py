@@ -116,13 +116,9 @@ def mode_of(mode: str) -> str:
         return given
     try:
         import wandb
+        from requests.utils import get_netrc_auth
 
-        return "online" if wandb.setup().settings.api_key or _netrc_has_key() else "offline"
+        key = wandb.setup().settings.api_key or get_netrc_auth("https://api.wandb.ai")
+        return "online" if key else "offline"
     except Exception:  # whatever keeps W&B from starting, `tracked` says it
         return "offline"
-
-
-def _netrc_has_key() -> bool:
-    import requests.utils
-
-    return requests.utils.get_netrc_auth("https://api.wandb.ai") is not None

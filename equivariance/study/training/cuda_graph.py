@@ -30,9 +30,7 @@ class Captured:
             self.inputs = [torch.empty_like(argument) for argument in arguments]
         for place, argument in zip(self.inputs, arguments, strict=True):
             if place.shape != argument.shape:
-                raise ValueError(
-                    f"captured for tensors of {tuple(place.shape)}, called with {tuple(argument.shape)}"
-                )
+                raise ValueError(f"captured for shape {tuple(place.shape)}, called with {tuple(argument.shape)}")
             place.copy_(argument, non_blocking=True)
         self.calls += 1
         if self.calls <= WARM_UP:

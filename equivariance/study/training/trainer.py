@@ -29,9 +29,7 @@ class Totals:
 
     @classmethod
     def zero(cls, device: torch.device) -> "Totals":
-        return cls(
-            *(torch.zeros((), dtype=dtype, device=device) for dtype in (torch.float, torch.long, torch.long))
-        )
+        return cls(*(torch.zeros((), dtype=kind, device=device) for kind in (torch.float, torch.long, torch.long)))
 
     def set(self, loss: float | Tensor = 0, correct: int | Tensor = 0, images: int | Tensor = 0) -> None:
         """Set the sums in place, where a captured step reads them."""

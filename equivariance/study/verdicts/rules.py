@@ -216,9 +216,7 @@ def judge(claim: Claim, evidence: Evidence, table: pd.DataFrame, folder: Path = 
 def _written(path: Path) -> dict[str, Any]:
     module = runpy.run_path(str(path)) if path.exists() else {}
     if "RULES" not in module:
-        raise UserError(
-            f"{path} declares no RULES, and claims.yaml no tests, see equivariance/study/verdicts/rules.py"
-        )
+        raise UserError(f"{path} declares no RULES, and claims.yaml no tests, see study/verdicts/rules.py")
     return module["RULES"]
 
 

@@ -138,7 +138,7 @@ def test_an_own_network_with_weights(run, own, tmp_path):
         (("model=timm",), r"no value for model.name: give model.name=VALUE"),
         (
             ("model=own", "model._target_=nowhere.Net"),
-            r"No module named 'nowhere'; give MODULE.CLASS, importable in",
+            r"No module named 'nowhere'; give MODULE.CLASS, found from",
         ),
         (("model=own", "model._target_=users_own.Nut"), r"no attribute 'Nut'"),
         (

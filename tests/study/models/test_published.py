@@ -178,7 +178,7 @@ def test_checkpoints_of_other_programs_load(small, tmp_path):
     assert loaded(small, file, "ema.model") and not loaded(small, file)
     torch.save({"state_dict": prefixed(state, "teacher.") | prefixed(other, "student.")}, file)
     with pytest.raises(
-        UserError, match=r"several times; choose by model.weights_key one of state_dict.teacher, state_dict.student"
+        UserError, match=r"several times; choose a model.weights_key: state_dict.teacher, state_dict.student"
     ):
         loaded(small, file)
     torch.save({**prefixed(state, "teacher."), **prefixed(other, "student.")}, file)
@@ -188,7 +188,7 @@ def test_checkpoints_of_other_programs_load(small, tmp_path):
 def test_a_checkpoint_that_does_not_fit_names_its_keys(small, tmp_path):
     file = tmp_path / "net.pth"
     torch.save({"a": small.state_dict(), "b": small.state_dict()}, file)
-    with pytest.raises(UserError, match=r"holds the network several times; choose .* one of a, b$"):
+    with pytest.raises(UserError, match=r"holds the network several times; choose .*: a, b$"):
         loaded(small, file)
     with pytest.raises(UserError, match=r"holds no c; choose .* one of a, a.1, b, b.1$"):
         loaded(small, file, "c")

@@ -75,7 +75,7 @@ def test_tags_are_all_weights_of_six_architectures_each_at_its_own_size():
 
 
 def test_a_tag_is_a_dot_of_its_architecture_for_each_transformation(tmp_path):
-    by_architecture = dict(figures.ALIKE["tags"])
+    by_architecture = dict(figures.GIVEN["tags"])
     assert by_architecture.pop("of") == "zoo"
     with pytest.raises(UserError, match=r"leaderboard\.py"):
         zoo.figures(tmp_path, **by_architecture)
