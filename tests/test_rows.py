@@ -17,6 +17,12 @@ COMMITTED = sorted(
 WHOLE = REPOSITORY / "experiments/symmetry/results.csv"
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """Its rows, to be read only."""
+    return rows.read(WHOLE)
+
+
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_committed_rows_pass_and_round_trip(file, tmp_path):
     rows.write(tmp_path / "again.csv", rows.read(file))
@@ -53,8 +59,8 @@ def copied(folder):
         ("model", '=HYPERLINK("x")', r"model==HYPERLINK\(\"x\"\) needs a word"),
     ],
 )
-def test_an_edited_cell_is_named_with_its_row(tmp_path, column, value, message):
-    table = rows.read(WHOLE).astype({column: object})
+def test_an_edited_cell_is_named_with_its_row(tmp_path, whole, column, value, message):
+    table = whole.astype({column: object})
     table.loc[7, column] = value
     if column in rows.SCORED and column != "layer":  # rows.write does not look at numbers
         rows.write(tmp_path / "results.csv", table)
@@ -67,16 +73,16 @@ def test_an_edited_cell_is_named_with_its_row(tmp_path, column, value, message):
 
 @pytest.mark.parametrize("column", rows.NAMES)
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(1)", "a\nb", "\t=1", ""])
-def test_names_that_a_spreadsheet_would_run_are_not_written(tmp_path, column, name):
+def test_names_that_a_spreadsheet_would_run_are_not_written(tmp_path, whole, column, name):
     with pytest.raises(UserError, match=f"(?s){column}=.*no rows are written"):
-        rows.write(tmp_path / "results.csv", rows.read(WHOLE).assign(**{column: name}))
+        rows.write(tmp_path / "results.csv", whole.assign(**{column: name}))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["NA", "nan", "None", "null", "007", "1e5", "True", "a,b", 'a"b', "a=b", "é"])
-def test_every_other_word_is_a_name(tmp_path, name):
+def test_every_other_word_is_a_name(tmp_path, whole, name):
     given = dict.fromkeys(rows.NAMES, name) | {"trained_on": name, "git_commit": "123456789e12"}
-    table = rows.read(WHOLE).iloc[:2].assign(**given)
+    table = whole.iloc[:2].assign(**given)
     rows.write(tmp_path / "results.csv", table)
     pd.testing.assert_frame_equal(rows.read(tmp_path / "results.csv"), table, check_dtype=False)
 

@@ -54,6 +54,7 @@ def test_a_mistake_in_a_layer_is_seen(mistake, monkeypatch):
             return replace(layer, read=lambda *call: read(*call).mT)
         return replace(layer, read=lambda *call: read(*call).flatten(2).roll(1, 2).view_as(read(*call)))
 
+    monkeypatch.setattr(circular, "COARSER", (2,))  # the larger the shift, the larger the image
     right = circular.find_layers
     monkeypatch.setattr(circular, "find_layers", lambda *given: [wrong(each) for each in right(*given)])
     torch.manual_seed(0)
