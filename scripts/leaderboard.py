@@ -40,8 +40,7 @@ def main(name: str, *overrides: str) -> None:
     if not lines:
         raise UserError(f"nothing of experiment {name} is measured: python measure.py experiment={name}")
     board = pd.DataFrame(lines)
-    first = [column for column in ENTRIES if column in board]
-    board = board[first + [column for column in board if column not in first]]
+    board = board[sorted(board, key=lambda column: column not in ENTRIES)]
     if "equivariance" in board:
         board = board.sort_values("equivariance", ascending=False, kind="stable", na_position="last")
     target = experiments.target(name, overrides) / "leaderboard.csv"

@@ -77,11 +77,10 @@ class Layers(list[Layer]):
             `blocks.is_headless`.
     """
 
-    def __init__(
-        self, layers: Iterable[Layer] = (), left_out: dict[str, str] | None = None, logits: tuple | None = None
-    ):
+    def __init__(self, layers: Iterable[Layer] = (), left_out: dict | None = None, logits: tuple | None = None):
         super().__init__(layers)
-        self.left_out, self.logits = left_out or {}, logits
+        self.left_out: dict[str, str] = left_out or {}
+        self.logits = logits
 
     def __str__(self) -> str:
         rows = [("layer", "kind", "channels", "h x w", "stride", "part")]

@@ -32,6 +32,7 @@ from equivariance.transforms.protocol import Transformation, preparation, severa
 PART_COLUMNS = ["part", "transform", "over", "score", "value", "cross_fitted", "low", "high"]
 RAW = 20  # values above it, and none below 0, are rarely those that a network was trained with
 ALIKE = 0.01  # relative difference of a layer's magnitudes on two devices
+Totals = dict[str, list[Tensor]]  # by layer, sums of all its maps
 ONE_AT_A_TIME = RLock()  # hooks and evaluation mode belong to a network, not to the thread that measures it
 
 
@@ -178,9 +179,7 @@ class Equivariance:
                 self.setup(images)
             inputs.of_one_size(images.shape[1:], self.shape)
             if labels is not None and self.classes and labels.max() >= max(self.classes, 2):
-                raise UserError(
-                    f"labels: {labels.max()}, and the network has {self.classes} classes; give images alone"
-                )
+                raise UserError(f"labels: {labels.max()}, but there are {self.classes} classes; give images alone")
             if not self.first:
                 self.first = [hashlib.sha256(images[0].cpu().float().numpy().tobytes()).hexdigest()]
             self.broken = True
@@ -210,10 +209,8 @@ class Equivariance:
 
     def __repr__(self) -> str:
         layers = f"{len(self.layers)} layers" if self.shape else "layers not known yet"
-        return (
-            f"Equivariance({type(self.model).__name__}, {len(self.transforms)} transformations, {layers}, "
-            f"{self.images} images)"
-        )
+        given = f"{type(self.model).__name__}, {len(self.transforms)} transformations"
+        return f"Equivariance({given}, {layers}, {self.images} images)"
 
     @torch.no_grad()
     def merge_state(self, other: "Equivariance | dict[str, Any]") -> None:
@@ -230,16 +227,13 @@ class Equivariance:
         state = other.state_dict() if isinstance(other, Equivariance) else other
         keys = ("measured", "magnitudes", "first", "reached", "predictions", "held", "block_size")
         if missing := [key for key in keys if key not in state]:
-            raise UserError(
-                f"these statistics lack {', '.join(missing)}: another version has saved them, measure anew"
-            )
+            raise UserError(f"these statistics lack {', '.join(missing)}: another version saved them, measure anew")
         if not self.shape:
             self.setup(torch.zeros(state["measured"]["images"]))
         mine, theirs = self._measured(), state["measured"]
-        if differing := [key for key in mine if mine[key] != theirs[key]]:
-            raise UserError(
-                f"metrics of other {differing[0]} cannot be merged: {mine[differing[0]]} and {theirs[differing[0]]}"
-            )
+        for key in mine:
+            if mine[key] != theirs[key]:
+                raise UserError(f"metrics of other {key} cannot be merged: {mine[key]} and {theirs[key]}")
         for name, magnitude in self.probe.magnitudes.items():
             if abs(state["magnitudes"][name] - magnitude) > ALIKE * magnitude:
                 raise UserError(f"metrics of two networks cannot be merged: layer {name} has other maps")
@@ -360,9 +354,7 @@ class Equivariance:
         """
         found = [g for g in self.transforms if element in (g, g.element)]
         if len(found) != 1:
-            raise UserError(
-                f"{len(found)} of the transformations have the element {element}: give the transformation"
-            )
+            raise UserError(f"{len(found)} of the transformations have the element {element}: give one of them")
         there = self.sums.readings_of(self.layers[layer])
         return self._table().whole(self.layers[layer], found[0], over if over in there else there[0]).similarities()
 
@@ -421,7 +413,7 @@ class Equivariance:
 
     def _add(self, images: Tensor, labels: Tensor | None) -> None:
         """Add images in forward passes that fit into memory and end between pairs."""
-        at, passed, totals = 0, dict.fromkeys(self.layers, 0), dict[str, list[Tensor]]()
+        at, passed, totals = 0, dict.fromkeys(self.layers, 0), Totals()
         while at < len(images):
             odd = (self.start + self.images) % 2
             now = slice(at, at + max(2, self.batch_size // 2 * 2) - odd)
@@ -442,9 +434,7 @@ class Equivariance:
                 at = now.stop
                 self._check_finite(totals)
 
-    def _forward(
-        self, images: Tensor, labels: Tensor | None, passed: dict[str, int], totals: dict[str, list[Tensor]]
-    ) -> None:
+    def _forward(self, images: Tensor, labels: Tensor | None, passed: dict[str, int], totals: Totals) -> None:
         """One pass of images and their copies.
 
         Args:
@@ -479,7 +469,7 @@ class Equivariance:
             self.predictions.add(logits.unflatten(0, (-1, n))[:, int(again) :], labels, self.transforms)
         self.blocks.counted(images, again)
 
-    def _check_finite(self, totals: dict[str, list[Tensor]]) -> None:
+    def _check_finite(self, totals: Totals) -> None:
         """Refuse NaN and infinity, naming the first layer that has them."""
         sums = {name: torch.stack(each).sum() for name, each in totals.items() if each}
         finite = torch.stack([*sums.values()]).isfinite().tolist() if sums else []

@@ -11,6 +11,7 @@ from equivariance.errors import UserError
 from equivariance.metric.equivariance import Equivariance
 from equivariance.names import BEFORE_POOLING, PARTS
 
+Batch = tuple[Tensor, Tensor | None]  # images and labels
 FIRST = 64  # images before the first look, which each further look doubles
 ENOUGH = 8  # blocks for an interval whose width is well known
 
@@ -52,9 +53,7 @@ class Precision:
             return 0.95
         return 0.975 if metric.blocks_at_most >= ENOUGH else 0.99
 
-    def enough(
-        self, batches: Iterable[tuple[Tensor, Tensor | None]], metric: Equivariance
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def enough(self, batches: Iterable[Batch], metric: Equivariance) -> Iterator[Batch]:
         """The batches of images and labels, cut where the brackets are looked at, up to the last that is needed.
 
         Whoever takes them gives each to the metric, which may have measured some images before, at once.
@@ -104,9 +103,7 @@ class Precision:
         widths = (found.high - found.low).groupby(found.part, sort=False).max()
         if not widths.index.isin(self.parts).any():
             there = ", ".join(dict.fromkeys(layer.part for layer in metric.layers.values()))
-            raise UserError(
-                f"until_parts={list(self.parts)}: no layer with a score lies there; the layers are of {there}"
-            )
+            raise UserError(f"until_parts={list(self.parts)}: no layer with a score is of these, but of {there}")
         return widths
 
 

@@ -18,6 +18,8 @@ from equivariance.statistics.intervals import Score, cross_fitted, half_width
 from equivariance.statistics.moments import Moments
 from equivariance.transforms.protocol import Transformation
 
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class ScoreTable:
@@ -41,7 +43,7 @@ class ScoreTable:
         """The statistics of all images."""
         return self.blocks.whole(key_of(layer, g, over, pairs))
 
-    def rows(self, layer: Layer, g: Transformation, over: str) -> Iterator[dict[str, Any]]:
+    def rows(self, layer: Layer, g: Transformation, over: str) -> Iterator[Row]:
         """One row per score, with the columns `names.SCORE_COLUMNS`."""
         whole = self.whole(layer, g, over)
         common = {
@@ -69,9 +71,7 @@ class ScoreTable:
             ends = self._bracket(score, sizes)
             yield common | {"score": name, "control": control.get(name, math.nan)} | found | ends
 
-    def of_part(
-        self, layers: Sequence[Layer], transforms: Sequence[Transformation], over: str
-    ) -> Iterator[dict[str, Any]]:
+    def of_part(self, layers: Sequence[Layer], transforms: Sequence[Transformation], over: str) -> Iterator[Row]:
         """For each score its mean over layers and elements, with the interval of that mean.
 
         Left out of the mean is what has no score; a layer that none of a block's images has reached loses nothing
@@ -94,7 +94,7 @@ class ScoreTable:
                 mean = Score(value, math.nan, fitted, without)
                 yield {"score": name, "value": value, "cross_fitted": fitted} | self._bracket(mean, sizes)
 
-    def predicted(self, index: int, classes: int, transforms: Sequence[Transformation]) -> Iterator[dict[str, Any]]:
+    def predicted(self, index: int, classes: int, transforms: Sequence[Transformation]) -> Iterator[Row]:
         """Rows of a `final` that is not measured: how often the predicted class stays, and stays right."""
         images = {"images": self.predictions.counts["images", "", ""], "channels": classes}
         place = {"layer": "final", "index": index, "part": "final", "similarity": self.sums.similarity}

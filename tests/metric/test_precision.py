@@ -137,7 +137,7 @@ def test_labels_are_cut_with_their_images():
         ({"until": 0.02, "until_parts": []}, "choose early"),
         ({"until_parts": ["late"]}, "needs until"),
         ({"until": 0.02, "blocks": 1}, "at least two blocks"),
-        ({"until": 0.02, "layers": ["fc"]}, "no layer with a score lies there; the layers are of final"),
+        ({"until": 0.02, "layers": ["fc"]}, "no layer with a score is of these, but of final"),
     ],
 )
 def test_what_cannot_be_waited_for_is_refused(arguments, message):

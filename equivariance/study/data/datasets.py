@@ -5,7 +5,7 @@ until they are asked for. Downloads and checksums are torchvision's.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
-from PIL import Image
 from torch import Tensor
 
 from equivariance.errors import UserError, reason
 from equivariance.study.data.classes import imagenet_classes
-from equivariance.study.data.image_files import Cover, Photographs, class_folders, list_files, tensor
+from equivariance.study.data.image_files import (
+    Cover,
+    Photographs,
+    Pixels,
+    Transform,
+    class_folders,
+    list_files,
+    tensor,
+)
 
 SPLITS = ("train", "held_out")
 SYMMETRIC_DIGITS = (0, 1, 6, 8)  # a turn maps each to itself or to another digit
@@ -36,7 +43,7 @@ class Images:
         mean, std: (c,), what `normalise` subtracts and divides by, for pixels scaled to [0, 1].
     """
 
-    pixels: Tensor | Photographs
+    pixels: Pixels
     labels: Tensor
     classes: Sequence[str]
     mean: Tensor
@@ -109,7 +116,7 @@ def _one_a_channel(cfg: Mapping[str, Any], key: str, channels: int) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float32)
 
 
-Split = tuple[Tensor | Photographs, Tensor, list[str]]  # pixels uint8 (n, c, h, w), labels int64 (n,), class names
+Split = tuple[Pixels, Tensor, list[str]]  # pixels uint8 (n, c, h, w), labels int64 (n,), class names
 
 
 def mnist6(root: str, task: str, download: bool, split: str) -> Split:
@@ -155,9 +162,7 @@ def cifar10(root: str, download: bool, split: str) -> Split:
     return pixels, torch.tensor(cifar.targets), cifar.classes
 
 
-def image_folder(
-    root: str, size: int | list[int], split: str, transform: Callable[[Image.Image], Tensor] | None = None
-) -> Split:
+def image_folder(root: str, size: int | list[int], split: str, transform: Transform | None = None) -> Split:
     """Class folders ROOT/train/CLASS/* and ROOT/val/CLASS/* (or test/), as RGB of `size` pixels.
 
     As with torchvision's ImageFolder, transparency and the turn that EXIF asks for are ignored.
@@ -172,9 +177,7 @@ def image_folder(
     return Photographs(files, transform or Cover((height, width)), (height, width)), labels, classes
 
 
-def imagenet(
-    root: str, size: int | list[int], split: str, transform: Callable[[Image.Image], Tensor] | None = None
-) -> Split:
+def imagenet(root: str, size: int | list[int], split: str, transform: Transform | None = None) -> Split:
     """As `image_folder`, with folders named as in ImageNet: n01440764.
 
     The label is the class's place among its 1000, of which not all need to be there.

@@ -32,6 +32,8 @@ SIGNALS_NAME_SENDERS = hasattr(signal, "sigwaitinfo")  # not on macOS, where SIG
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM) if SIGNALS_NAME_SENDERS else (signal.SIGINT,)
 AHEAD = 256  # images that wait decoded, at most: each holds a file descriptor of shared memory
 
+Transform = Callable[[Image.Image], Tensor]  # an RGB image to uint8 (3, h, w)
+
 
 @dataclass(frozen=True)
 class Photographs:
@@ -43,7 +45,7 @@ class Photographs:
     """
 
     files: Sequence[Path]
-    transform: Callable[[Image.Image], Tensor]
+    transform: Transform
     size: tuple[int, int]
 
     def __len__(self) -> int:
@@ -103,6 +105,9 @@ class Photographs:
         files = [self.files[index] for index in chosen.tolist()]
         hashes = _in_threads(_hash, files, "hashing the images")
         return hashlib.blake2b("\n".join([str(self.transform), *hashes]).encode()).digest()
+
+
+Pixels = Tensor | Photographs
 
 
 def _in_threads(work: Callable[[Any], Any], items: Sequence[Any], title: str) -> list[Any]:
@@ -230,13 +235,7 @@ class Stream:
     """
 
     def __init__(
-        self,
-        pixels: Tensor | Photographs,
-        chosen: Tensor,
-        start: int,
-        batch: int,
-        device: torch.device,
-        processes: int = 1,
+        self, pixels: Pixels, chosen: Tensor, start: int, batch: int, device: torch.device, processes: int = 1
     ):
         self.pixels, self.chosen, self.device, self.waited = pixels, chosen, device, 0.0
         if isinstance(pixels, Photographs):

@@ -131,12 +131,9 @@ def _state_dicts(content: Any, least: int, place: str = "", depth: int = 5) -> I
     state = {name: v for name, v in content.items() if isinstance(name, str) and isinstance(v, Tensor)}
     starts = Counter(name[: dot.end()] for name in state for dot in re.finditer(r"\.", name))
     for start in ["", *(start for start, count in starts.items() if count >= least)] if state else []:
-        of: OrderedDict[str, Any] = OrderedDict(
-            (name.removeprefix(start), value)
-            for name, value in content.items()
-            if name in state or str(name).endswith("_extra_state")
-            if name.startswith(start)
-        )
+        names = (name for name in content if name in state or str(name).endswith("_extra_state"))
+        inside = (name for name in names if name.startswith(start))
+        of: OrderedDict[str, Any] = OrderedDict((name.removeprefix(start), content[name]) for name in inside)
         versions = getattr(content, "_metadata", {})  # of the modules, by which they read older weights
         versions = {f"{module}.".removeprefix(start)[:-1]: version for module, version in versions.items()}
         of._metadata = versions  # type: ignore[attr-defined]

@@ -26,12 +26,8 @@ class Cost:
     def so_far(self, images: int, waited: float) -> dict[str, float]:
         """Seconds, images/s, the share of the time that was waited for images in [0, 1], and the peak in MiB."""
         seconds = time.perf_counter() - self.began
-        return {
-            "seconds": round(seconds, 2),
-            "images_per_second": round(images / seconds, 3),
-            "waiting": round(waited / seconds, 4),
-            "peak_mib": round(self._peak()),
-        }
+        rates = {"images_per_second": round(images / seconds, 3), "waiting": round(waited / seconds, 4)}
+        return {"seconds": round(seconds, 2)} | rates | {"peak_mib": round(self._peak())}
 
     def _peak(self) -> float:
         if self.device.type == "cuda":

@@ -17,9 +17,7 @@ ANOTHER = "give this one another measure.name"
 SAVE_EVERY = 60  # seconds between two savings of what has been measured so far, or more where one takes long
 
 
-def write(
-    folder: Path, scores: pd.DataFrame, config: dict[str, Any], chosen: Iterable[int], cost: dict[str, Any]
-) -> None:
+def write(folder: Path, scores: pd.DataFrame, config: dict, chosen: Iterable[int], cost: dict) -> None:
     """Write configuration, cost and image indices first and results.csv last, as the mark of completion."""
     write_atomic(folder / "cost.csv", pd.DataFrame([cost]).to_csv(index=False, lineterminator="\n"))
     write_atomic(folder / "images.csv", "index\n" + "\n".join(map(str, chosen)) + "\n")

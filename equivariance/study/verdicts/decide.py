@@ -117,13 +117,9 @@ class Outcome:
         """All cases: a row each."""
         for case, answer in self.answers.items():
             low, high = case.interval(ALPHA)
-            yield {
-                "case": case.name,
-                "votes": case.primary,
-                "answer": "no rows" if np.isnan(case.estimate) else ANSWERS[answer],
-                "expected": str(case.expected),
-                **{"estimate": case.estimate, "low": low, "high": high, "n": case.count},
-            }
+            said = "no rows" if np.isnan(case.estimate) else ANSWERS[answer]
+            place = {"case": case.name, "votes": case.primary, "answer": said, "expected": str(case.expected)}
+            yield place | {"estimate": case.estimate, "low": low, "high": high, "n": case.count}
 
 
 def decided(cases: Sequence[Case], parts: bool = False) -> Outcome:
