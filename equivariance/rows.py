@@ -64,11 +64,8 @@ def write(path: Path, rows: pd.DataFrame) -> None:
 
 def _csv(table: pd.DataFrame) -> str:
     """A table as text; whole numbers without a point, so that a missing one does not change the others."""
-    whole = {
-        column: "Int64"
-        for column in table.columns[[kind.kind == "f" for kind in table.dtypes]]
-        if (table[column].dropna() % 1 == 0).all()
-    }
+    floats = table.columns[[kind.kind == "f" for kind in table.dtypes]]
+    whole = {column: "Int64" for column in floats if (table[column].dropna() % 1 == 0).all()}
     return table.astype(whole).to_csv(index=False, float_format="%.6f", lineterminator="\n")
 
 

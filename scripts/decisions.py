@@ -75,13 +75,9 @@ def logits(job: Measurement) -> tuple[Tensor, Tensor | None]:
 def row(cfg: DictConfig) -> pd.DataFrame:
     """The quantities of a network, mean over the elements."""
     (before, *after), labels = logits(Measurement(cfg, Processes()))
-    found = {
-        **dict(zip(KEY, key(cfg), strict=True)),
-        "images": len(before),
-        "accuracy": None if labels is None else (before.argmax(1) == labels).double().mean().item(),
-        **pd.DataFrame([quantities(before, each) for each in after]).mean(),
-    }
-    return pd.DataFrame([found])
+    accuracy = None if labels is None else (before.argmax(1) == labels).double().mean().item()
+    place = dict(zip(KEY, key(cfg), strict=True)) | {"images": len(before), "accuracy": accuracy}
+    return pd.DataFrame([{**place, **pd.DataFrame([quantities(before, each) for each in after]).mean()}])
 
 
 def key(cfg: DictConfig) -> tuple[str, str, int, int]:

@@ -307,13 +307,8 @@ class Equivariance:
             UserError: there are no images yet, or the last update failed.
         """
         table = self._table(level)
-        rows = [
-            row
-            for layer in self.layers.values()
-            for over in self.sums.readings_of(layer)
-            for g in self.transforms
-            for row in table.rows(layer, g, over)
-        ]
+        places = ((layer, over) for layer in self.layers.values() for over in self.sums.readings_of(layer))
+        rows = [row for (layer, over), g in product(places, self.transforms) for row in table.rows(layer, g, over)]
         pooled = [row for row in rows if self.layers[row["layer"]].size == (1, 1)]
         rows += [row | {"over": over} for over in self.readings[1:] for row in pooled]
         rows = [row for row in rows if row["score"] != "linear" or row["over"] in linear.OVER]

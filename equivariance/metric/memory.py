@@ -32,11 +32,8 @@ def affordable_blocks(layers: Sequence[Layer], elements: int, blocks: int, fitte
 def affordable_layers(layers: Sequence[Layer], elements: int) -> tuple[list[Layer], dict[str, str]]:
     """The layers whose statistics of one block take at most `MEMORY`, and why the others are left out."""
     needed = {layer.name: memory([layer], elements, 1) for layer in layers}
-    reasons = {
-        name: f"the sums of all pairs of its channels need {size / 2**30:.0f} GiB"
-        for name, size in needed.items()
-        if size > MEMORY
-    }
+    why = "the sums of all pairs of its channels need {:.0f} GiB"
+    reasons = {name: why.format(size / 2**30) for name, size in needed.items() if size > MEMORY}
     if layers and len(reasons) == len(layers):
         raise UserError("every layer has too many channels: " + "; ".join(map(": ".join, reasons.items())))
     return [layer for layer in layers if layer.name not in reasons], reasons

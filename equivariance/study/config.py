@@ -108,10 +108,7 @@ def _keys(names: str) -> Range:
 
 WORD: Range = (lambda value: isinstance(value, str) and value.isprintable() and value != "", "needs a word")
 FOLDER: Range = (WORD[0], "needs a folder")
-NAME: Range = (
-    _name,
-    "needs a name for a folder inside runs_dir: a letter first, then letters, digits, spaces and . : / + -",
-)
+NAME: Range = (_name, "needs a name for a folder inside runs_dir: a letter, then letters, digits, spaces, .:/+-")
 BOOLEAN: Range = (lambda value: isinstance(value, bool), "needs true or false")
 SWITCH = _one_of("auto", True, False)
 NUMBERS, ABOVE_0 = _numbers(-math.inf), _above(0)

@@ -9,17 +9,15 @@ from equivariance.study.figures import measured, plot_rank_correlation
 from equivariance.study.rank_correlation import ACCURACY, agreements, with_agreement
 from equivariance.study.tables import crossed, markdown
 
-CIFAR = "Networks trained on CIFAR-10 by others"
 
-
-def figures(folder: Path, what: str = CIFAR) -> dict[str, Figure]:
+def figures(folder: Path, what: str) -> dict[str, Figure]:
     """The rank correlation of score and agreement by part; the last place is the accuracy's."""
     found = with_agreement(measured(folder))
     label = "rank correlation\nwith agreement"
     return {"figure": plot_rank_correlation(found.dropna(subset="low"), (*PARTS, ACCURACY), label, what)}
 
 
-def page(folder: Path, what: str = CIFAR) -> str:
+def page(folder: Path, what: str) -> str:
     """Correlations by transformation, and the agreement of each network."""
     results = measured(folder)
     text = ["![Rank correlation of score and agreement by part](figure.png)"]

@@ -12,11 +12,10 @@ from equivariance.study.tables import crossed
 
 TASKS = {"mnist6": "MNIST6", "mnist6_rot_inv": "Rot-Inv", "mnist6_rot_eq": "Rot-Eq", "cifar10": "ResNet-44"}
 SETTLED = 0.05  # of the last value, as in the rule of L2
-CNN7 = "CNN-7, quarter turns"
 LOOKS = style.looks(NESTED) | {"accuracy": {"color": "black"}}
 
 
-def figures(folder: Path, title: str = CNN7) -> dict[str, style.Figure]:
+def figures(folder: Path, title: str) -> dict[str, style.Figure]:
     """A line of panels for each part, the last one for the accuracy; a column for each task."""
     results = measured(folder)
     scores = rows.by_part(results)
@@ -62,7 +61,7 @@ def settled_from(one: pd.DataFrame) -> float:
     return wide.index[0] if not away.any() else wide.index[min(len(wide) - 1, away.to_numpy().nonzero()[0][-1] + 1)]
 
 
-def page(folder: Path, title: str = CNN7) -> str:
+def page(folder: Path, title: str) -> str:
     """Values at the beginning, after one and five epochs and at the end, and where each score settles."""
     results = measured(folder)
     scores = rows.by_part(results)
@@ -79,11 +78,8 @@ def page(folder: Path, title: str = CNN7) -> str:
     epochs = {epoch: f"epoch {epoch:g}" for epoch in shown} | {"settled": "settled from epoch"}
     lines = {"dataset": tasks, "score": NESTED, "part": PARTS}
     reached = known[known.accuracy.notna() & known.epoch.isin(shown)].groupby(["dataset", "epoch"]).accuracy.mean()
-    accuracy = "; ".join(
-        f"{name} " + ", ".join(map("{:.3f}".format, reached[task]))
-        for task, name in tasks.items()
-        if task in reached
-    )
+    each = {name: ", ".join(map("{:.3f}".format, reached[task])) for task, name in tasks.items() if task in reached}
+    accuracy = "; ".join(map(" ".join, each.items()))
     return (
         "![Scores of every part against the epoch, with accuracy](figure.png)\n\n"
         f"*{title}, over={results.over.iloc[0]}, {spread(rows.by_part(results))}.*\n\n"

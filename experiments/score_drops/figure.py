@@ -1,5 +1,6 @@
 """A network's score block by block, with and without blurs before its strides; its largest drops as a table."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from equivariance import rows
@@ -9,24 +10,19 @@ from equivariance.names import BEFORE_POOLING
 from equivariance.study.figures import legend, measured
 from equivariance.study.tables import markdown, sentence
 
-NETWORKS = {
-    "akamaster_resnet44": "as published",
-    "akamaster_resnet44_blur_strides": "blur before blocks 8, 15 (strided)",
-    "akamaster_resnet44_blur_others": "blur before blocks 6, 13",
-}
 SHOWN = 3  # drops
 
 
-def figures(folder: Path) -> dict[str, style.Figure]:
+def figures(folder: Path, networks: Mapping[str, str]) -> dict[str, style.Figure]:
     """Invariance by block, its drop over each block below, and lines where the stride changes."""
     results = measured(folder)
     layers = rows.by_layer(results[results.part.isin(BEFORE_POOLING) & (results.score == "invariance")])
     figure, grid = style.panels(2, 1, 1.6, 0.9, sharex=True, height_ratios=(1.2, 1))
     upper, lower = grid[:, 0]
-    for aside, (name, look) in zip((-0.27, 0, 0.27), style.looks(NETWORKS).items(), strict=True):
+    for aside, (name, look) in zip((-0.27, 0, 0.27), style.looks(networks).items(), strict=True):
         one = layers[layers.model == name].sort_values("index")
         x = one["index"].to_numpy()
-        style.curve(upper, x, one.value, one.low, one.high, ms=2.5, label=NETWORKS[name], **look)
+        style.curve(upper, x, one.value, one.low, one.high, ms=2.5, label=networks[name], **look)
         lower.bar(x[1:] + aside, -one.value.diff().to_numpy()[1:], 0.27, color=look["color"])
     for place in one[one.stride.diff() > 0]["index"]:
         for axes in (upper, lower):
@@ -40,12 +36,12 @@ def figures(folder: Path) -> dict[str, style.Figure]:
     return {"figure": figure}
 
 
-def page(folder: Path) -> str:
+def page(folder: Path, networks: Mapping[str, str]) -> str:
     """The largest drops of invariance of each network, and what they come to."""
     results = measured(folder)
     results = results[results.score == "invariance"]
     parts, lines = rows.by_part(results).set_index(["model", "part"]).value, []
-    for name, label in NETWORKS.items():
+    for name, label in networks.items():
         one = results[results.model == name]
         found = score_drops(one)
         drops = "; ".join(sentence(drop) for _, drop in found[found.before != "input"].head(SHOWN).iterrows())

@@ -288,11 +288,8 @@ def stretches_of(saved: dict[str, Any]) -> list[dict[str, Any]]:
 
 def trained_on(saved: dict[str, Any]) -> str:
     """The stretches of a training in words: from which epoch on, hardware with threads, PyTorch, commit."""
-    return "; ".join(
-        f"from epoch {each['epoch']} step {each['step']}: {each['hardware']}, torch {each['torch_version']}, "
-        f"commit {each['git_commit']}"
-        for each in stretches_of(saved)
-    )
+    words = "from epoch {epoch} step {step}: {hardware}, torch {torch_version}, commit {git_commit}"
+    return "; ".join(words.format(**each) for each in stretches_of(saved))
 
 
 def provenance(hardware: str) -> dict[str, str]:
