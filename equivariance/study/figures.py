@@ -1,6 +1,5 @@
 """Figures of experiments: a panel for each group of rows, rank correlations by part, accuracy against scores."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pandas as pd
 
 from equivariance import rows
 from equivariance.figures import style
-from equivariance.files import write_atomic
+from equivariance.files import atomic_file
 from equivariance.names import NESTED
 from equivariance.study.rank_correlation import rank_correlation
 from equivariance.study.tables import named
@@ -154,8 +153,7 @@ def plot_accuracy(
 def save(figure: style.Figure, path: Path, formats: tuple[str, ...] = ("png",)) -> None:
     """Write the figure beside `path` with each ending, whole or not at all, without dates."""
     for ending in formats:
-        buffer = io.BytesIO()
         metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[ending]
-        figure.savefig(buffer, format=ending, metadata=metadata)
-        write_atomic(path.with_suffix(f".{ending}"), buffer.getvalue())
+        with atomic_file(path.with_suffix(f".{ending}")) as file:
+            figure.savefig(file, format=ending, metadata=metadata)
     style.plt.close(figure)

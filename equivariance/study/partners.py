@@ -6,7 +6,6 @@ f(T_g T_h x)_c ~ T_g f(T_h x)_{p_g(c)} ~ T_g T_h f(x)_{p_h(p_g(c))}, a layer tha
     p_gh(c) = p_h(p_g(c)).
 """
 
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from equivariance.errors import UserError
 from equivariance.figures import style
-from equivariance.files import write_atomic
+from equivariance.files import atomic_file, write_atomic
 from equivariance.metric.equivariance import Equivariance
 from equivariance.study.figures import save
 from equivariance.study.runs.results import ANOTHER
@@ -146,10 +145,9 @@ def keep(found: pd.DataFrame, folder: Path) -> None:
     codes = found.groupby(PLACE, sort=False).ngroup()
     columns: dict[str, Any] = {name: found[name].to_numpy(np.int32) for name in ("channel", "partner")}
     columns |= {name: found[name].to_numpy(np.float32) for name in ("r", "own")}
-    buffer = io.BytesIO()
-    text = places.to_json(orient="values")
-    np.savez_compressed(buffer, places=np.array(text), code=codes.to_numpy(np.int32), **columns)
-    write_atomic(folder / "partners.npz", buffer.getvalue())
+    columns |= {"places": np.array(places.to_json(orient="values")), "code": codes.to_numpy(np.int32)}
+    with atomic_file(folder / "partners.npz") as file:
+        np.savez_compressed(file, **columns)
 
 
 def kept(folder: Path) -> pd.DataFrame:
