@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ LIBRARY_WEIGHTS = {"pretrained": "true", "weights": "..."}
 PROVENANCE = ("git_commit", "torch_version", "hardware")
 CHECKPOINT = ("config", "epoch", "order", "history", "model", "optimiser", "generator", "torch_rng", "totals")
 RENAMED = {"turns": "rotations", "quarter_turns": "rotations"}  # functions that older configurations name
+LEFT = 3600  # seconds in which nobody has written to a temporary file that is left over
 ANOTHER = "choose another run_dir"
 ANEW = f"{ANOTHER}, or move it away to train anew"
 
@@ -52,8 +54,8 @@ class Run:
             raise UserError(f"{self.folder} is in use by another process; wait for it, or {ANOTHER}") from error
         try:
             for file in (*self.folder.glob(".*"), *self.kept(0).parent.glob(".*")):
-                if re.fullmatch(r"\..+\.\d+", file.name):
-                    file.unlink()
+                if re.fullmatch(r"\..+\.\d+", file.name) and file.stat().st_mtime < time.time() - LEFT:
+                    file.unlink(missing_ok=True)
             yield
         finally:
             if {*self.folder.iterdir()} == {self.folder / ".lock"}:  # whatever failed has left nothing
