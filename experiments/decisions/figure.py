@@ -1,4 +1,4 @@
-"""What of the logits goes with accuracy under quarter turns: rank correlations over networks."""
+"""What of the logits goes with accuracy under quarter turns, over networks and during training."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -9,21 +9,20 @@ import pandas as pd
 
 from equivariance.figures import style
 from equivariance.study.rank_correlation import rank_correlation
-from equivariance.study.tables import crossed
+from equivariance.study.tables import crossed, over_seeds
 
 DATASETS = {"imagenet": "ImageNet", "cifar10": "CIFAR-10"}
 
 
 def correlations(folder: Path, quantities: Iterable[str]) -> pd.DataFrame:
-    """Spearman's rho of accuracy and each quantity; of trained networks after their last epoch.
+    """Spearman's rho of accuracy and each quantity, over the networks of others, of which no epoch is known.
 
     Returns:
         Columns dataset, quantity, text, rho, low, high, networks.
     """
     table = pd.read_csv(folder / "logits.csv")
-    last = table[table.epoch == table.groupby(["dataset", "model", "seed"]).epoch.transform("max")]
     found = []
-    for (dataset, one), name in product(last.groupby("dataset"), quantities):
+    for (dataset, one), name in product(table[table.epoch < 0].groupby("dataset"), quantities):
         if one[name].notna().any():
             rho = rank_correlation(one[name], one.accuracy)
             found.append({"dataset": dataset, "quantity": name, "text": str(rho)} | asdict(rho))
@@ -48,7 +47,22 @@ def figures(folder: Path, quantities: Mapping[str, str]) -> dict[str, style.Figu
     return {"figure": figure}
 
 
+def changes(folder: Path, quantities: Iterable[str]) -> pd.DataFrame:
+    """From the first to the last kept epoch of our own networks: change of each quantity, and its 95 % t interval.
+
+    Over architectures, of each of which the mean over seeds counts once.
+    """
+    table = pd.read_csv(folder / "logits.csv")
+    epochs = table[table.epoch >= 0].sort_values("epoch").groupby(["model", "seed"])[["accuracy", *quantities]]
+    change = (epochs.last() - epochs.first()).groupby("model").mean().melt(var_name="quantity")
+    found = over_seeds(change.dropna().groupby("quantity").value)
+    text = [f"{one.mean:+.3f} ± {one.half:.3f}, n = {one.count}" for one in found.itertuples(index=False)]
+    return found.assign(dataset="training", text=text)
+
+
 def page(folder: Path, quantities: Mapping[str, str]) -> str:
-    """The same as a table."""
-    lines, across = {"quantity": quantities}, {"dataset": DATASETS}
-    return crossed(correlations(folder, quantities), lines, across, "{text}", ["stays under quarter turns"])
+    """The same as a table, and beside it how each quantity changes while accuracy rises."""
+    cells = pd.concat([correlations(folder, quantities), changes(folder, quantities)])
+    lines = {"quantity": quantities | {"accuracy": "accuracy"}}
+    across = {"dataset": DATASETS | {"training": "change during training"}}
+    return crossed(cells, lines, across, "{text}", ["stays under quarter turns"])
