@@ -107,10 +107,19 @@ def test_tasks_at_equal_numbers_of_live_channels(tmp_path):
 
 
 def test_what_changes_during_training_counts_each_architecture_once(tmp_path):
-    epochs = [("a", 0, 1, 0.0), ("a", 0, 3, 0.4), ("a", 1, 1, 0.0), ("a", 1, 3, 0.2), ("b", 0, 1, 0.5), ("b", 0, 3, 0.6)]
+    epochs = [
+        ("a", 0, 1, 0.0),
+        ("a", 0, 3, 0.4),
+        ("a", 1, 1, 0.0),
+        ("a", 1, 3, 0.2),
+        ("b", 0, 1, 0.5),
+        ("b", 0, 3, 0.6),
+    ]
     table = pd.DataFrame(epochs, columns=["model", "seed", "epoch", "agreement"]).assign(dataset="cifar10")
     others = table[table.epoch == 3].assign(epoch=-1, model=["c", "d", "e"])
-    pd.concat([table, others]).assign(accuracy=lambda rows: rows.agreement).to_csv(tmp_path / "logits.csv", index=False)
+    pd.concat([table, others]).assign(accuracy=lambda rows: rows.agreement).to_csv(
+        tmp_path / "logits.csv", index=False
+    )
     change = decisions.changes(tmp_path, ["agreement"]).set_index("quantity")
     assert change["mean"].agreement == pytest.approx((0.3 + 0.1) / 2) and change["count"].agreement == 2
     assert decisions.correlations(tmp_path, ["agreement"]).networks.tolist() == [3]  # of which no epoch is known
