@@ -222,7 +222,7 @@ def few_images(table: pd.DataFrame) -> str:
         return f"{images} images are too few to quote the score of any layer: give some hundreds"
     if wide.empty:
         return ""
-    which = "any layer" if len(wide) == len(layers) else ", ".join(wide.layer)
+    which = "any layer" if len(wide) == len(layers) else ", ".join(wide.layer.unique())
     gap = (wide.value - wide.cross_fitted).max()
     return (
         f"{images} images are too few to quote the equivariance of {which}: it lies between the lower end of its "

@@ -29,10 +29,9 @@ def activations(job: Measurement) -> pd.DataFrame:
         x = maps.double()
         sums[name] += torch.stack([torch.tensor(x.numel()).double(), x.sum().cpu(), x.square().sum().cpu()])
 
-    with torch.inference_mode():
+    with torch.inference_mode(), tap(layers, add):
         for images, _ in job.batches():
-            with tap(layers, add):
-                job.model(images)
+            job.model(images)
     count, total, squares = torch.stack([*sums.values()]).numpy().T
     places = {"layer": [*sums], "index": [layer.index for layer in layers]}
     return pd.DataFrame(places | {"mean": total / count, "rms": (squares / count) ** 0.5})

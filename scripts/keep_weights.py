@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pandas as pd
 from safetensors.torch import save
-from torch import Tensor
 
 from equivariance.files import write_atomic
 from equivariance.study.cli import jobs as experiments
@@ -25,11 +24,6 @@ from equivariance.study.runs.folder import Run, read_state
 from equivariance.study.tables import write_csv
 
 KEY = ["dataset", "model", "aug", "seed"]
-
-
-def rounded(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same values, those with a fraction as float16."""
-    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
 
 
 def main(name: str, *overrides: str, folder: Path | None = None) -> None:
@@ -44,15 +38,14 @@ def main(name: str, *overrides: str, folder: Path | None = None) -> None:
             state = read_state(run.checkpoint, ("epoch", "model"), "train it again")
             if state["epoch"] < cfg.recipe.epochs:
                 continue
-            halves = rounded(state["model"])
+            halves = {key: x.half() if x.is_floating_point() else x for key, x in state["model"].items()}
             state["model"] = {key: value.to(state["model"][key].dtype) for key, value in halves.items()}
             run.save(state)
         file = f"{digest_of(state['model'])}.safetensors"
         write_atomic(folder / file, save({key: value.contiguous() for key, value in halves.items()}))
         row = [cfg.dataset.name, cfg.model.name, cfg.aug.name, cfg.seed, file]
-        known = pd.concat([known, pd.DataFrame([row], columns=known.columns)])
-        known = known.drop_duplicates(KEY, keep="last").sort_values(KEY)
-        write_csv(table, known)
+        known = pd.concat([known, pd.DataFrame([row], columns=known.columns)]).drop_duplicates(KEY, keep="last")
+        write_csv(table, known.sort_values(KEY))
         print(f"{run.folder}: {folder / file}")
 
 

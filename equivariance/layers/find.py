@@ -105,7 +105,7 @@ def explained(model: nn.Module, images: Tensor) -> Iterator[None]:
         yield
     except (UserError, torch.OutOfMemoryError):  # which say it
         raise
-    except Exception:
+    except Exception as error:
         if not (why := _failure(model, images)):
             raise
         floats = images.float()
@@ -118,7 +118,8 @@ def explained(model: nn.Module, images: Tensor) -> Iterator[None]:
         known = (way for way, others in ways.items() if not _failure(model, others))
         given = f"{str(images.dtype).removeprefix('torch.')} images of shape {tuple(images.shape[1:])}"
         way = next(known, f"{why}; are they what the network expects?")
-        raise UserError(f"{type(model).__name__} cannot take {given}: {way}") from None
+        line = UserError(f"{type(model).__name__} cannot take {given}: {way}")
+        raise line from (error if way.startswith(why) else None)  # the network's own, where nothing helps
 
 
 def _failure(model: nn.Module, images: Tensor) -> str:

@@ -125,7 +125,7 @@ class Equivariance:
             UserError: see the class.
         """
         images = images_for(self.model, example if example.ndim == 4 else example[None])
-        image = images[:1]
+        image, self.dtype = images[:1], images.dtype
         if images.is_floating_point() and images.min() >= 0 and images.max() > RAW:
             text = f"images of numbers up to {images.max():g}: are they normalised as the network expects?"
             warnings.warn(text, stacklevel=2)
@@ -225,18 +225,7 @@ class Equivariance:
         """
         self._check_whole()
         state = other.state_dict() if isinstance(other, Equivariance) else other
-        keys = ("measured", "magnitudes", "first", "reached", "predictions", "held", "block_size")
-        if missing := [key for key in keys if key not in state]:
-            raise UserError(f"these statistics lack {', '.join(missing)}: another version saved them, measure anew")
-        if not self.shape:
-            self.setup(torch.zeros(state["measured"]["images"]))
-        mine, theirs = self._measured(), state["measured"]
-        for key in mine:
-            if mine[key] != theirs[key]:
-                raise UserError(f"metrics of other {key} cannot be merged: {mine[key]} and {theirs[key]}")
-        for name, magnitude in self.probe.magnitudes.items():
-            if abs(state["magnitudes"][name] - magnitude) > ALIKE * magnitude:
-                raise UserError(f"metrics of two networks cannot be merged: layer {name} has other maps")
+        self._check_state(state)
         if set(self.first) & set(state["first"]):
             raise UserError("both metrics begin with the same image: merge those of different images")
         self.blocks.merge(state, self.sums.device)
@@ -244,6 +233,21 @@ class Equivariance:
         self.predictions.counts.update(state["predictions"])
         for name, images in state["reached"].items():
             self.reached[name] += images
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        """Raises: UserError, see `merge_state`. Finds the layers, where they are not known yet."""
+        keys = ("measured", "magnitudes", "first", "reached", "predictions", "held", "block_size")
+        if missing := [key for key in keys if key not in state]:
+            raise UserError(f"these statistics lack {', '.join(missing)}: another version saved them, measure anew")
+        if not self.shape:
+            self.setup(torch.zeros(state["measured"]["images"], dtype=state.get("dtype")))
+        mine, theirs = self._measured(), state["measured"]
+        for key in mine:
+            if mine[key] != theirs[key]:
+                raise UserError(f"metrics of other {key} cannot be merged: {mine[key]} and {theirs[key]}")
+        for name, magnitude in self.probe.magnitudes.items():
+            if abs(state["magnitudes"][name] - magnitude) > ALIKE * magnitude:
+                raise UserError(f"metrics of two networks cannot be merged: layer {name} has other maps")
 
     def state_dict(self) -> dict[str, Any]:
         """The statistics as tensors and plain values, with the one image whose neighbour has not come yet.
@@ -254,7 +258,8 @@ class Equivariance:
         self._check_whole()
         if not self.shape:
             raise UserError("nothing has been measured: there are no statistics to save")
-        about = {"measured": self._measured(), "magnitudes": self.probe.magnitudes, "first": self.first}
+        about = {"measured": self._measured(), "magnitudes": self.probe.magnitudes}
+        about |= {"first": self.first, "dtype": self.dtype}
         counts = {"reached": dict(self.reached), "predictions": dict(self.predictions.counts)}
         return about | counts | self.blocks.state()
 
@@ -264,6 +269,7 @@ class Equivariance:
         Raises:
             UserError: as of `merge_state`.
         """
+        self._check_state(state)  # before anything is lost
         self.reset()
         self.merge_state(state)
 
