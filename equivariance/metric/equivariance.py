@@ -258,7 +258,7 @@ class Equivariance:
         self._check_whole()
         if not self.shape:
             raise UserError("nothing has been measured: there are no statistics to save")
-        about = {"measured": self._measured(), "magnitudes": self.probe.magnitudes}
+        about: dict[str, Any] = {"measured": self._measured(), "magnitudes": self.probe.magnitudes}
         about |= {"first": self.first, "dtype": self.dtype}
         counts = {"reached": dict(self.reached), "predictions": dict(self.predictions.counts)}
         return about | counts | self.blocks.state()

@@ -50,6 +50,8 @@ class Measurement:
         waited: seconds, for images.
     """
 
+    check_accuracy = staticmethod(models.check_accuracy)
+
     def __init__(self, cfg: DictConfig, process: Processes):
         say = print if process.first else None
         self.process, self.waited = process, 0.0

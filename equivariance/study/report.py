@@ -14,7 +14,6 @@ from equivariance.study import partners
 from equivariance.study.data.image_files import Stream
 from equivariance.study.figures import save
 from equivariance.study.measuring import Measurement
-from equivariance.study.models import check_accuracy
 from equivariance.study.runs import results
 from equivariance.study.runs.folder import provenance
 from equivariance.study.runs.tracking import tracked
@@ -88,5 +87,5 @@ def _accuracies(job: Measurement) -> dict[str, float | None]:
         everything: Any = Stream(images.pixels, torch.arange(len(images)), 0, metric.batch_size, device)
         held_out = replace(images, pixels=everything)
         _, found["top1_all"] = evaluate(job.model, held_out, job.hardware, metric.batch_size)
-        check_accuracy(job.network, found["top1_all"], len(images))
+        job.check_accuracy(job.network, found["top1_all"] or 0, len(images))
     return found

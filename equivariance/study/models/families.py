@@ -26,7 +26,7 @@ EFFICIENTNET = [
 
 def efficientnet(in_channels: int, num_classes: int) -> nn.Module:
     """EfficientNet of eleven blocks, 16 to 192 channels, three down-samplings instead of five: sides 16, 8, 4."""
-    sizes = {"num_classes": num_classes, "num_features": 640, "in_chans": in_channels, "stem_size": 16}
+    sizes: dict = {"num_classes": num_classes, "num_features": 640, "in_chans": in_channels, "stem_size": 16}
     return timm.models.EfficientNet(decode_arch_def(EFFICIENTNET), **sizes, act_layer=nn.SiLU)
 
 
