@@ -186,7 +186,7 @@ def _what_differs(shown: pd.DataFrame, by: str) -> list[str]:
     several = [c for c in VARIES if shown[c].nunique(dropna=False) > 1 and c != by]
     if shown.source.all() and "source" not in several:
         several.insert(0, "source")  # a name that was given, if only to one table
-    if by == "width" and "model" in several:
+    if by == "width" and "model" in several and shown.groupby("width").model.nunique().max() == 1:
         several.remove("model")  # whose name says its width
 
     def networks(columns: list[str]) -> int:

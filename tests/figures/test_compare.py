@@ -34,6 +34,9 @@ def test_curves_are_named_by_whatever_differs():
     assert labels(widths) == ["width 1", "width 2"]
     named = widths.assign(model=widths.width.map("wrn16-{}".format))
     assert labels(named) == ["wrn16-1", "wrn16-2"]  # whose name says the width
+    assert len(labels(named, by="width")) == 5  # a curve for each part
+    two = pd.concat([named, named.assign(model="other")])  # two networks of each width are no seeds of one
+    assert len(labels(two, by="width")) == 15
     one = SHIFTS[SHIFTS.aug == "crop"]
     assert labels(one, one.assign(over="dataset")) == ["over image", "over dataset"]
     assert labels(one, by="epoch") == ["net"]
