@@ -258,9 +258,8 @@ class Equivariance:
         self._check_whole()
         if not self.shape:
             raise UserError("nothing has been measured: there are no statistics to save")
-        about: dict[str, Any] = {"measured": self._measured(), "magnitudes": self.probe.magnitudes}
-        about |= {"first": self.first, "dtype": self.dtype}
-        counts = {"reached": dict(self.reached), "predictions": dict(self.predictions.counts)}
+        about = {"measured": self._measured(), "magnitudes": self.probe.magnitudes, "dtype": self.dtype}
+        counts = {"first": self.first, "reached": dict(self.reached), "predictions": dict(self.predictions.counts)}
         return about | counts | self.blocks.state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

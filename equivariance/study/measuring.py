@@ -50,8 +50,6 @@ class Measurement:
         waited: seconds, for images.
     """
 
-    check_accuracy = staticmethod(models.check_accuracy)
-
     def __init__(self, cfg: DictConfig, process: Processes):
         say = print if process.first else None
         self.process, self.waited = process, 0.0
@@ -148,9 +146,14 @@ class Measurement:
     def check(self) -> None:
         """Refuse a network that is not the published one by its accuracy, or none of whose layers is alive."""
         metric, image = self.metric, self.example
-        if self.published and metric.prepare(image) is image:  # published is the accuracy of whole images
-            models.check_accuracy(self.network, metric.accuracy, metric.images)
+        if metric.prepare(image) is image:  # published is the accuracy of whole images
+            self.check_accuracy(metric.accuracy, metric.images)
         metric.check_alive()
+
+    def check_accuracy(self, top1: float, images: int) -> None:
+        """Refuse given weights that are right on far fewer of these images, which are whole, than is published."""
+        if self.published:
+            models.check_accuracy(self.network, top1, images)
 
 
 def layer_table(cfg: DictConfig, say: Callable[[str], None] | None) -> str:

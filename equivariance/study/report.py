@@ -81,11 +81,11 @@ def _accuracies(job: Measurement) -> dict[str, float | None]:
     if not job.classifies:
         return {}
     metric, images, device = job.metric, job.images, job.hardware.device
-    found = {"top1": metric.accuracy, "published": (job.network.get("published") or {}).get("top1")}
+    found: dict = {"top1": metric.accuracy, "published": (job.network.get("published") or {}).get("top1")}
     whole = job.measure["whole_accuracy"]
     if job.published and (isinstance(images.pixels, Tensor) if whole is None else whole):
         everything: Any = Stream(images.pixels, torch.arange(len(images)), 0, metric.batch_size, device)
         held_out = replace(images, pixels=everything)
         _, found["top1_all"] = evaluate(job.model, held_out, job.hardware, metric.batch_size)
-        job.check_accuracy(job.network, found["top1_all"] or 0, len(images))
+        job.check_accuracy(found["top1_all"], len(images))
     return found

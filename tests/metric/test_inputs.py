@@ -204,3 +204,13 @@ def test_pixels_as_they_are_stored_are_warned_of(images, hinted):
         eq.measure(NETWORK, images, TURNS)
     hints = [str(each.message) for each in found if "normalised" in str(each.message)]
     assert len(hints) == hinted and all("numbers up to" in hint for hint in hints)
+
+
+def test_where_nothing_helps_the_networks_own_error_is_the_cause():
+    class Own(nn.Module):
+        def forward(self, x):
+            raise ValueError("my own reason")
+
+    with pytest.raises(UserError, match="my own reason") as error:
+        eq.find_layers(Own(), torch.rand(3, 8, 8))
+    assert isinstance(error.value.__cause__, ValueError)

@@ -29,7 +29,7 @@ class Sweeps(Callback):
 
 def swept(params: Mapping[str, Any] | None, entrypoint: str) -> dict[str, Any]:
     """What an entry point sweeps over, of a preset's `hydra.sweeper.params`: train.py over nothing of `measure`."""
-    left_out = "measure" if entrypoint == "train" else "nothing"
+    left_out = ("measure",) if entrypoint == "train" else ()  # what keys begin with
     return {str(key): value for key, value in (params or {}).items() if not str(key).startswith(left_out)}
 
 

@@ -235,9 +235,8 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 def read_config(folder: Path, remedy: str) -> dict[Any, Any]:
     """What `write_config` wrote; a UserError with this way out where it is not there, or something else is."""
     try:
-        found = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-        assert isinstance(found, dict)
-        return found
+        found: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        return dict(found)
     except Exception as error:  # garbage makes the reader raise anything
         raise UserError(f"{folder}/config.yaml is damaged or not there; {remedy}") from error
 

@@ -20,6 +20,7 @@ from equivariance.errors import UserError
 from equivariance.study import models
 from equivariance.study.config import CONF
 from equivariance.study.data import datasets as data
+from equivariance.study.data import image_files
 from equivariance.study.data.classes import imagenet_classes
 from equivariance.study.data.image_files import Cover, Photographs, Stream, class_folders, list_files
 from tests.conftest import REPOSITORY
@@ -240,3 +241,12 @@ def test_a_stop_of_the_whole_group_leaves_the_decoding_to_the_first_process(fold
     assert out == "stopped 316\n" and "Traceback" not in error and process.returncode == 1, error
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)  # no worker is left
+
+
+def test_what_is_written_here_to_import_less_is_as_torchvision_has_it():
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+    from torchvision.transforms.functional import pil_to_tensor
+
+    assert image_files.IMG_EXTENSIONS == IMG_EXTENSIONS
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8))
+    assert torch.equal(image_files.tensor(image), pil_to_tensor(image))

@@ -46,13 +46,3 @@ def test_a_state_that_is_refused_leaves_the_metric_as_it_was():
     with pytest.raises(UserError, match="metrics of other layers cannot be merged"):
         metrics[0].load_state_dict(metrics[1].state_dict())
     assert metrics[0].images == 10
-
-
-def test_where_nothing_helps_the_networks_own_error_is_the_cause():
-    class Own(nn.Module):
-        def forward(self, x):
-            raise ValueError("my own reason")
-
-    with pytest.raises(UserError, match="my own reason") as error:
-        eq.find_layers(Own(), torch.rand(3, 8, 8))
-    assert isinstance(error.value.__cause__, ValueError)
