@@ -77,7 +77,7 @@ def probe(model: nn.Module, layers: Sequence[Layer], logits: tuple | None, image
     scales, magnitudes = {}, {}
     for name, maps in first.items():
         largest = maps[-1].detach().abs().flatten(1).amax(1) if maps.ndim > 2 else maps[-1].abs()
-        if images.is_floating_point():  # others are those of the first image, whichever it is
+        if images.is_floating_point():  # whole numbers come of the first image, which differs between metrics
             magnitudes[name] = largest.double().mean().item()
         far = (largest > 0) & largest.isfinite() & ((largest < SMALL) | (largest > 1 / SMALL))
         if far.any():

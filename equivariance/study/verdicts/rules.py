@@ -42,7 +42,7 @@ from equivariance.study.verdicts.decide import Case, Outcome, Range, decided, ov
 
 KINDS = ("full", "reduced", "public")
 STATES = ("holds", "partly", "contradicted", "undecided", "not run")
-BORDERS = ("", "full ", "circular ")  # before the name of a transformation, see `transforms.exact.Translation`
+BORDERS = ("", "full ", "circular ")  # before the name of a transformation, see `transforms.exact.Shift`
 UNITS = {"seed": ["seed"], "network": ["dataset", "model", "aug", "width", "seed"]}
 TEST = {"name", "for", "plus", "minus", "against", "along", "rank", "expect", "smallest", "also", "unit", "column"}
 
