@@ -1,5 +1,6 @@
 """Differences of networks under shifts, by what is done at the border and whether the stride divides the shift."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pandas as pd
 from equivariance.figures import style
 from equivariance.names import BEFORE_POOLING
 from equivariance.study.figures import facets, legend, measured
-from equivariance.study.tables import crossed
+from equivariance.study.tables import crossed, over_seeds
 
 BORDERS = {
     "translation": "overlap",
@@ -15,21 +16,17 @@ BORDERS = {
     "circular translation": "circular",
     "sub-pixel shift": "sub-pixel",
 }
-PAIRS = {  # of networks that differ in one thing
-    "WRN-16, width 2 minus 1": ("zskt_wrn_16_2", "zskt_wrn_16_1"),
-    "CutMix minus baseline": ("lilei_resnet32_cutmix", "lilei_resnet32_baseline"),
-    "mixup minus baseline": ("lilei_resnet32_mixup", "lilei_resnet32_baseline"),
-    "WRN-40-1 minus WRN-16-1": ("zskt_wrn_40_1", "zskt_wrn_16_1"),
-}
 ALIGNED = {True: "aligned", False: "not aligned"}
+HEAD = ["pair", "part", "shifts"]
+Pairs = Mapping[str, Sequence[str]]  # of networks that differ in one thing, by what that is
 
 
 def scores(results: pd.DataFrame, score: str = "equivariance") -> pd.DataFrame:
-    """Means by network, part before pooling, border and whether the stride of a layer divides the shift.
+    """Means by network, seed, part before pooling, border and whether the stride of a layer divides the shift.
 
     Returns:
-        Columns model, border, aligned, part, value, and half, half the width of the 95 % interval over images (mean
-        over layers and shifts, as if these were one: it is rather too wide).
+        Columns model, seed, border, aligned, part, value, and half, half the width of the 95 % interval over
+        images (mean over layers and shifts, as if these were one: it is rather too wide).
     """
     one = results[(results.score == score) & results.part.isin(BEFORE_POOLING)]
     one = one.assign(
@@ -37,26 +34,31 @@ def scores(results: pd.DataFrame, score: str = "equivariance") -> pd.DataFrame:
         aligned=one.element.astype(float) % one.stride == 0,
         half=(one.high - one.low) / 2,
     )
-    keys = ["model", "border", "aligned", "part"]
+    keys = ["model", "seed", "border", "aligned", "part"]
     return one.groupby(keys, sort=False)[["value", "half"]].mean().reset_index()
 
 
-def differences(found: pd.DataFrame) -> pd.DataFrame:
-    """The difference of each pair that there is, and half its interval, in the columns of `scores`, by pair."""
+def differences(found: pd.DataFrame, pairs: Pairs) -> pd.DataFrame:
+    """The difference of each pair that there is, in the columns of `scores` but model and seed, by pair; and seeds.
+
+    Of several seeds the mean, and half its interval over seeds; of one, half its interval over images.
+    """
     keys = ["border", "aligned", "part"]
     tables = []
-    for pair, (one, other) in PAIRS.items():
-        sides = [found[found.model == name].set_index(keys)[["value", "half"]] for name in (one, other)]
-        both = sides[0].join(sides[1], how="inner", rsuffix="_other").reset_index()
-        half = (both.half**2 + both.half_other**2) ** 0.5
-        tables.append(both[keys].assign(pair=pair, value=both.value - both.value_other, half=half))
+    for pair, (one, other) in pairs.items():
+        sides = [found[found.model == name].set_index([*keys, "seed"])[["value", "half"]] for name in (one, other)]
+        both = sides[0].join(sides[1], how="inner", rsuffix="_other")
+        images = ((both.half**2 + both.half_other**2) ** 0.5).groupby(keys, sort=False).first()
+        mean = over_seeds((both.value - both.value_other).groupby(keys, sort=False)).set_index(keys)
+        half = mean.half.fillna(images)
+        tables.append(mean.assign(pair=pair, value=mean["mean"], half=half, seeds=mean["count"]).reset_index())
     return pd.concat(tables, ignore_index=True)
 
 
-def figures(folder: Path) -> dict[str, style.Figure]:
+def figures(folder: Path, pairs: Pairs) -> dict[str, style.Figure]:
     """A panel for each pair and part: the difference by border; filled where the stride divides the shift."""
     results = measured(folder)
-    found = differences(scores(results))
+    found = differences(scores(results), pairs)
     places, looks = list(BORDERS.values()), style.looks(ALIGNED)
 
     def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
@@ -68,26 +70,28 @@ def figures(folder: Path) -> dict[str, style.Figure]:
         axes.set_xticks(range(len(places)), places, **style.SLANTED, fontsize=6)
         axes.margins(x=0.12)
 
-    pairs = {pair: pair.replace(" minus ", "\nminus ") for pair in PAIRS}
-    figure, _ = facets(found, draw, ("pair", pairs), ("part", BEFORE_POOLING), 1.2, 0.8, sharex=True, sharey=True)
-    what = "Difference of equivariance, shifts of 1 to 8 pixels\naligned: the stride of the layer divides the shift"
-    figure.suptitle(f"{what}; {results.images.max()} images", fontsize=7)
+    names = {pair: pair.replace(" minus ", "\nminus ") for pair in pairs}
+    figure, _ = facets(found, draw, ("pair", names), ("part", BEFORE_POOLING), 1.2, 0.8, sharex=True, sharey=True)
+    sizes = f"{results.images.max()} images, seeds: {found.seeds.max()}"
+    what = f"Difference of equivariance, shifts of 1 to 8 pixels, {sizes}"
+    figure.suptitle(f"{what}\naligned: the stride of the layer divides the shift", fontsize=6.5)
     legend(figure, fontsize=6.5)
     return {"figure": figure}
 
 
-def page(folder: Path) -> str:
+def page(folder: Path, pairs: Pairs) -> str:
     """Differences by border; and means over all networks."""
     results = measured(folder)
     found, borders = scores(results), {"border": BORDERS.values()}
+    differ = differences(found, pairs)
     shifts = {"part": BEFORE_POOLING, "aligned": ALIGNED}
-    pairs = {"pair": [*PAIRS]} | shifts
     everywhere = found[found.groupby("model").border.transform("nunique") == len(BORDERS)]
-    means = everywhere.groupby([*shifts, *borders]).value.agg(value="mean", networks="size").reset_index()
+    means = everywhere.groupby([*shifts, *borders]).agg(value=("value", "mean"), networks=("model", "nunique"))
+    single = " images. Of each pair there is one training, so that no interval says anything of others"
+    over = f"{differ.seeds.max()} seeds" if differ.seeds.max() > 1 else f"{results.images.max()}{single}"
+    table = crossed(differ, {"pair": [*pairs]} | shifts, borders, "{value:+.3f} ± {half:.3f}", HEAD)
     return (
-        f"Differences of equivariance with half of their 95 % interval over {results.images.max()} images. Of each "
-        f"pair there is one training, so that no interval says anything of others:\n\n"
-        f"{crossed(differences(found), pairs, borders, '{value:+.3f} ± {half:.3f}', ['pair', 'part', 'shifts'])}\n"
+        f"Differences of equivariance with half of their 95 % interval over {over}:\n\n{table}\n"
         f"Means over networks that were measured under all of them (how many):\n\n"
-        f"{crossed(means, shifts, borders, '{value:.3f} ({networks})', ['part', 'shifts'])}"
+        f"{crossed(means.reset_index(), shifts, borders, '{value:.3f} ({networks})', HEAD[1:])}"
     )

@@ -16,10 +16,17 @@ from experiments.symmetry_decay import figure as symmetry_decay
 from tests.study.verdicts.test_claims import table
 
 
-def shifted(model, value):
+def shifted(model, value, seed=0):
     """Rows of a network whose layers have strides 1 and 2, under shifts by 1 and 2 pixels."""
     return [
-        {"model": model, "transform": "full translation", "score": "equivariance", "part": part, "stride": stride}
+        {
+            "model": model,
+            "seed": seed,
+            "transform": "full translation",
+            "score": "equivariance",
+            "part": part,
+            "stride": stride,
+        }
         | {"element": shift, "value": value, "low": value - 0.03, "high": value + 0.03}
         for part, stride in (("early", 1), ("middle", 2))
         for shift in (1, 2)
@@ -30,7 +37,8 @@ def test_differences_of_a_pair_by_border_and_alignment():
     """0.1 everywhere, half intervals of 0.03 and 0.04 together 0.05; stride 2 divides one of the two shifts."""
     table = pd.DataFrame([*shifted("zskt_wrn_16_2", 0.6), *shifted("zskt_wrn_16_1", 0.5)])
     table.loc[table.model == "zskt_wrn_16_1", ["low", "high"]] = 0.46, 0.54
-    found = differences(scores(table))
+    pairs = {"WRN-16, width 2 minus 1": ["zskt_wrn_16_2", "zskt_wrn_16_1"], "of others": ["a", "b"]}
+    found = differences(scores(table), pairs)
     assert set(found.pair) == {"WRN-16, width 2 minus 1"} and set(found.border) == {"full"}
     assert sorted(zip(found.part, found.aligned, strict=True)) == [
         ("early", True),
@@ -38,6 +46,12 @@ def test_differences_of_a_pair_by_border_and_alignment():
         ("middle", True),
     ]
     assert found.value.tolist() == pytest.approx([0.1] * 3) and found.half.tolist() == pytest.approx([0.05] * 3)
+    more = [*shifted("zskt_wrn_16_2", 0.8, seed=1), *shifted("zskt_wrn_16_1", 0.5, seed=1)]
+    found = differences(scores(pd.concat([table, pd.DataFrame(more)])), pairs)
+    assert found.value.tolist() == pytest.approx(
+        [0.2] * 3
+    )  # of 0.1 and 0.3, half of whose interval is t s / sqrt(2)
+    assert found.half.tolist() == pytest.approx([12.7062 * 0.1] * 3, rel=1e-5) and set(found.seeds) == {2}
 
 
 def test_the_partial_correlation_is_that_of_what_depth_leaves():
