@@ -108,9 +108,10 @@ def explained(model: nn.Module, images: Tensor) -> Iterator[None]:
     except Exception as error:
         if not (why := _failure(model, images)):
             raise
-        floats = images.float()
+        weights = [each.dtype for each in model.parameters() if each.is_floating_point()]
+        floats = images.to(*weights[:1] or [torch.float32])
         ways = {
-            "give floats, normalised as in training, such as (images / 255 - mean) / deviation": floats,
+            f"give {floats.dtype}, normalised as in training, such as (images / 255 - mean) / deviation": floats,
             "their channels are last, give images.permute(0, 3, 1, 2)": floats.movedim(3, 1),
             "it takes images of 1 channel": floats[:, :1],
             "it takes images of 3 channels": floats[:, [0, 0, 0]],

@@ -16,25 +16,21 @@ BORDERS = {
     "circular translation": "circular",
     "sub-pixel shift": "sub-pixel",
 }
-ALIGNED = {True: "aligned", False: "not aligned"}
-HEAD = ["pair", "part", "shifts"]
+ALIGNED = {True: "aligned", False: "not aligned"}  # whether the stride of the layer divides the shift
 Pairs = Mapping[str, Sequence[str]]  # of networks that differ in one thing, by what that is
 
 
 def scores(results: pd.DataFrame, score: str = "equivariance") -> pd.DataFrame:
-    """Means by network, seed, part before pooling, border and whether the stride of a layer divides the shift.
+    """Means by network, seed, part before pooling, border and `ALIGNED` shifts.
 
     Returns:
-        Columns model, seed, border, aligned, part, value, and half, half the width of the 95 % interval over
+        Columns model, seed, border, shifts, part, value, and half, half the width of the 95 % interval over
         images (mean over layers and shifts, as if these were one: it is rather too wide).
     """
     one = results[(results.score == score) & results.part.isin(BEFORE_POOLING)]
-    one = one.assign(
-        border=one["transform"].map(BORDERS),
-        aligned=one.element.astype(float) % one.stride == 0,
-        half=(one.high - one.low) / 2,
-    )
-    keys = ["model", "seed", "border", "aligned", "part"]
+    one = one.assign(shifts=one.element.astype(float) % one.stride == 0, border=one["transform"].map(BORDERS))
+    one = one.assign(half=(one.high - one.low) / 2)
+    keys = ["model", "seed", "border", "shifts", "part"]
     return one.groupby(keys, sort=False)[["value", "half"]].mean().reset_index()
 
 
@@ -43,7 +39,7 @@ def differences(found: pd.DataFrame, pairs: Pairs) -> pd.DataFrame:
 
     Of several seeds the mean, and half its interval over seeds; of one, half its interval over images.
     """
-    keys = ["border", "aligned", "part"]
+    keys = ["border", "shifts", "part"]
     tables = []
     for pair, (one, other) in pairs.items():
         sides = [found[found.model == name].set_index([*keys, "seed"])[["value", "half"]] for name in (one, other)]
@@ -63,7 +59,7 @@ def figures(folder: Path, pairs: Pairs) -> dict[str, style.Figure]:
 
     def draw(axes: style.Axes, panel: pd.DataFrame) -> None:
         for aligned, aside in zip(ALIGNED, (-0.2, 0.2), strict=True):
-            one = panel[panel.aligned == aligned]
+            one = panel[panel.shifts == aligned]
             x = one.border.map(places.index) + aside
             axes.errorbar(x, one.value, one.half, ls="", ms=3, label=ALIGNED[aligned], **looks[aligned])
         axes.axhline(0, color=style.GREY, lw=0.8, zorder=0)
@@ -83,15 +79,15 @@ def page(folder: Path, pairs: Pairs) -> str:
     """Differences by border; and means over all networks."""
     results = measured(folder)
     found, borders = scores(results), {"border": BORDERS.values()}
-    differ = differences(found, pairs)
-    shifts = {"part": BEFORE_POOLING, "aligned": ALIGNED}
+    apart = differences(found, pairs)
+    shifts = {"part": BEFORE_POOLING, "shifts": ALIGNED}
     everywhere = found[found.groupby("model").border.transform("nunique") == len(BORDERS)]
     means = everywhere.groupby([*shifts, *borders]).agg(value=("value", "mean"), networks=("model", "nunique"))
     single = " images. Of each pair there is one training, so that no interval says anything of others"
-    over = f"{differ.seeds.max()} seeds" if differ.seeds.max() > 1 else f"{results.images.max()}{single}"
-    table = crossed(differ, {"pair": [*pairs]} | shifts, borders, "{value:+.3f} ± {half:.3f}", HEAD)
+    over = f"{apart.seeds.max()} seeds" if apart.seeds.max() > 1 else f"{results.images.max()}{single}"
+    table = crossed(apart, {"pair": [*pairs]} | shifts, borders, "{value:+.3f} ± {half:.3f}")
     return (
         f"Differences of equivariance with half of their 95 % interval over {over}:\n\n{table}\n"
         f"Means over networks that were measured under all of them (how many):\n\n"
-        f"{crossed(means.reset_index(), shifts, borders, '{value:.3f} ({networks})', HEAD[1:])}"
+        f"{crossed(means.reset_index(), shifts, borders, '{value:.3f} ({networks})')}"
     )

@@ -40,7 +40,7 @@ def test_differences_of_a_pair_by_border_and_alignment():
     pairs = {"WRN-16, width 2 minus 1": ["zskt_wrn_16_2", "zskt_wrn_16_1"], "of others": ["a", "b"]}
     found = differences(scores(table), pairs)
     assert set(found.pair) == {"WRN-16, width 2 minus 1"} and set(found.border) == {"full"}
-    assert sorted(zip(found.part, found.aligned, strict=True)) == [
+    assert sorted(zip(found.part, found.shifts, strict=True)) == [
         ("early", True),
         ("middle", False),
         ("middle", True),

@@ -1,5 +1,6 @@
 """Whatever is given as images: the same table as of a plain tensor, or one line that says what to do."""
 
+import copy
 import pickle
 from functools import partial
 
@@ -67,9 +68,9 @@ RIGHT = {
 WRONG = {
     "uint8": (
         (X * 40).byte(),
-        r"^Sequential cannot take uint8 images of shape \(3, 12, 12\): give floats, normalised as",
+        r"^Sequential cannot take uint8 images of shape \(3, 12, 12\): give torch.float32, normalised as",
     ),
-    "int64": (X.long(), "give floats"),
+    "int64": (X.long(), "give torch.float32"),
     "complex": (X.to(torch.complex64), "^images: complex numbers"),
     "channels last": (X.permute(0, 2, 3, 1), r"their channels are last, give images.permute\(0, 3, 1, 2\)$"),
     "one channel": (X[:, :1], r"float32 images of shape \(1, 12, 12\): it takes images of 3 channels$"),
@@ -133,9 +134,13 @@ def test_images_that_a_network_cannot_take_are_explained_wherever_they_are_given
     metric.update(X)
     ways = (partial(eq.find_layers, NETWORK), eq.Equivariance(NETWORK, TURNS).maps, metric.maps, metric.update)
     for way in ways:
-        with pytest.raises(UserError, match=r"^Sequential cannot take uint8 images .* give floats") as error:
+        with pytest.raises(UserError, match=r"^Sequential cannot take uint8 images .* give torch.float32") as error:
             way((X * 40).byte())
         assert error.value.__suppress_context__  # PyTorch's own traceback
+    double = copy.deepcopy(NETWORK).double()
+    for images in ((X * 40).byte(), X):
+        with pytest.raises(UserError, match=r"images of shape \(3, 12, 12\): give torch.float64"):
+            eq.find_layers(double, images)
 
 
 @pytest.mark.parametrize(
