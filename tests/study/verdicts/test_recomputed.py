@@ -197,11 +197,12 @@ def test_l7():
 
 
 def test_r2():
-    """The headline is reversed: behind pooling the more accurate networks are less invariant."""
+    """Behind pooling the papers have a very high correlation; here it is negative, and not surely so."""
     table = load("public_imagenet", "rotation").query("part == 'pool' and score == 'invariance'")
     by = table.groupby("model")[["value", "accuracy"]].mean()
-    rho, p = stats.spearmanr(by.value, by.accuracy)
+    rho, _ = stats.spearmanr(by.value, by.accuracy)
     (one,) = CASES.query(
         "claim == 'R2' and kind == 'public' and under == 'image' and case == 'pool, invariance'"
     ).itertuples()
-    assert one.estimate == pytest.approx(rho, abs=6e-5) and one.answer == "contradicted" and rho < 0 and p < 0.05
+    assert one.estimate == pytest.approx(rho, abs=6e-5) and one.answer == "contradicted"
+    assert rho < 0 and one.high < 0.5
