@@ -109,7 +109,7 @@ def explained(model: nn.Module, images: Tensor) -> Iterator[None]:
         if not (why := _failure(model, images)):
             raise
         weights = [each.dtype for each in model.parameters() if each.is_floating_point()]
-        floats = images.to(*weights[:1] or [torch.float32])
+        floats = images.to(weights[0] if weights else torch.float32)
         ways = {
             f"give {floats.dtype}, normalised as in training, such as (images / 255 - mean) / deviation": floats,
             "their channels are last, give images.permute(0, 3, 1, 2)": floats.movedim(3, 1),
