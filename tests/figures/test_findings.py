@@ -18,15 +18,10 @@ from tests.study.verdicts.test_claims import table
 
 def shifted(model, value, seed=0):
     """Rows of a network whose layers have strides 1 and 2, under shifts by 1 and 2 pixels."""
+    network = {"model": model, "seed": seed, "transform": "full translation", "score": "equivariance"}
     return [
-        {
-            "model": model,
-            "seed": seed,
-            "transform": "full translation",
-            "score": "equivariance",
-            "part": part,
-            "stride": stride,
-        }
+        network
+        | {"part": part, "stride": stride}
         | {"element": shift, "value": value, "low": value - 0.03, "high": value + 0.03}
         for part, stride in (("early", 1), ("middle", 2))
         for shift in (1, 2)
@@ -48,9 +43,8 @@ def test_differences_of_a_pair_by_border_and_alignment():
     assert found.value.tolist() == pytest.approx([0.1] * 3) and found.half.tolist() == pytest.approx([0.05] * 3)
     more = [*shifted("zskt_wrn_16_2", 0.8, seed=1), *shifted("zskt_wrn_16_1", 0.5, seed=1)]
     found = differences(scores(pd.concat([table, pd.DataFrame(more)])), pairs)
-    assert found.value.tolist() == pytest.approx(
-        [0.2] * 3
-    )  # of 0.1 and 0.3, half of whose interval is t s / sqrt(2)
+    assert found.value.tolist() == pytest.approx([0.2] * 3)
+    # of 0.1 and 0.3, half of whose interval is t s / sqrt(2)
     assert found.half.tolist() == pytest.approx([12.7062 * 0.1] * 3, rel=1e-5) and set(found.seeds) == {2}
 
 
